@@ -1,0 +1,52 @@
+"""What Knight raises: every failure that a user can mend is a `KnightError` with a one-line message.
+
+A message says what is wrong, where (file, node, value, key, sample) and what to do about it. The
+command line prints it as it is and exits with `exit_code`; a library user catches `KnightError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class KnightError(Exception):
+    """Root of all errors that Knight raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(KnightError):
+    """An option, a configuration key, a chip or a method that cannot be used as given."""
+
+    exit_code = 2
+
+
+class ModelError(KnightError):
+    """A model file or graph that cannot be read, checked, converted or quantized."""
+
+
+class ScriptError(KnightError):
+    """A user script that cannot be loaded, or a registered function that failed."""
+
+
+class DataError(KnightError):
+    """A sample that does not fit the model: wrong count, shape, type, or not finite."""
+
+
+class OutputError(KnightError):
+    """A result that cannot be written."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
+    """End of an error message for an unknown `name`: near misses first, else all that is known."""
+    names = sorted(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(lowered[match]) for match in near) + "?"
+    if not names:
+        return "none is known"
+    if list_all or len(names) <= 12:
+        return "known: " + ", ".join(names)
+    return f"known: {', '.join(names[:12])} and {len(names) - 12} more"

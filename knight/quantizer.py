@@ -1,0 +1,69 @@
+"""The only rounding code: scale and zero point from a range, quantize, dequantize.
+
+``q = saturate(round_half_even(x / scale) + zero_point)``, ``x' = scale * (q - zero_point)``, as the
+ONNX operators QuantizeLinear and DequantizeLinear state it. All arithmetic that decides an integer
+is done in float32 with a float32 scale, because that is what runtimes do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from knight.types import FloatArray, IntArray, QParams, QuantSpec
+
+SMALLEST_SCALE = np.float32(2.0**-100)
+"""Scales below this are raised to it: their products with another scale must stay normal numbers."""
+
+
+def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QParams:
+    """Scale and zero point for the clipping range [low, high] (scalars, or one pair per channel).
+
+    The range is widened to hold zero, which must have an exact integer. A range of no width (all
+    zeros) gets scale 1. Symmetric unsigned means low = 0.
+    """
+    low_array = np.minimum(np.asarray(low, np.float64), 0.0)
+    high_array = np.maximum(np.asarray(high, np.float64), 0.0)
+    if spec.symmetric:
+        # In [-128, 127] the positive side has the fewer steps; it decides, so that nothing saturates.
+        bound = np.maximum(high_array, -low_array) if spec.signed else high_array
+        scale = bound / spec.qmax
+        zero_point = np.zeros(scale.shape)
+    else:
+        scale = (high_array - low_array) / (spec.qmax - spec.qmin)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            zero_point = np.rint(spec.qmin - low_array / scale)
+    degenerate = ~(scale > 0)
+    scale = np.where(degenerate, 1.0, np.maximum(scale, SMALLEST_SCALE))
+    fallback = 0 if spec.symmetric or spec.signed else spec.qmin
+    zero_point = np.clip(np.where(degenerate, fallback, zero_point), spec.qmin, spec.qmax)
+    return QParams(spec, scale.astype(np.float32), zero_point.astype(spec.dtype))
+
+
+def _along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
+    """`values` shaped to broadcast against a tensor of `ndim` dimensions along `axis`."""
+    if axis is None or values.ndim == 0:
+        return values
+    shape = [1] * ndim
+    shape[axis] = -1
+    return values.reshape(shape)
+
+
+def quantize(x: FloatArray, params: QParams) -> IntArray:
+    """Integers of `x`, any shape, in the spec's dtype."""
+    scale = _along(params.scale, params.spec.axis, x.ndim)
+    zero_point = _along(params.zero_point, params.spec.axis, x.ndim).astype(np.float32)
+    steps = np.rint(x.astype(np.float32, copy=False) / scale)
+    return np.clip(steps + zero_point, params.spec.qmin, params.spec.qmax).astype(params.spec.dtype)
+
+
+def dequantize(q: IntArray, params: QParams) -> FloatArray:
+    """Real numbers (float32) of the integers `q`."""
+    scale = _along(params.scale, params.spec.axis, q.ndim)
+    zero_point = _along(params.zero_point, params.spec.axis, q.ndim).astype(np.float32)
+    return (q.astype(np.float32) - zero_point) * scale
+
+
+def fake_quantize(x: FloatArray, params: QParams) -> FloatArray:
+    """`x` after a round trip through the integers."""
+    return dequantize(quantize(x, params), params)

@@ -1,0 +1,113 @@
+"""The facts about quantization that travel between the steps, kept beside the graph.
+
+Everything is keyed by value or node name; nothing here knows of graphs or runtimes.
+Notation: ``real = scale * (q - zero_point)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """How a tensor is quantized (not with which numbers).
+
+    bits: width of the integer. signed: int or uint. symmetric: the zero point is 0 (signed) and the
+    range is mirrored. axis: the channel axis of a per-channel tensor, None for one scale per tensor.
+    narrow: leaves out the most negative integer of a signed range (-127..127), so that negation is
+    exact.
+    """
+
+    bits: int = 8
+    signed: bool = True
+    symmetric: bool = True
+    axis: int | None = None
+    narrow: bool = False
+
+    @property
+    def qmin(self) -> int:
+        """Smallest integer in use."""
+        if not self.signed:
+            return 0
+        return -(1 << (self.bits - 1)) + int(self.narrow)
+
+    @property
+    def qmax(self) -> int:
+        """Largest integer in use."""
+        return (1 << (self.bits - int(self.signed))) - 1
+
+    @property
+    def dtype(self) -> np.dtype:
+        """NumPy type that holds the integers."""
+        width = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        return np.dtype(f"{'int' if self.signed else 'uint'}{width}")
+
+
+@dataclass(frozen=True)
+class QParams:
+    """The numbers of a quantized tensor: float32 `scale` (0-d, or 1-d along `spec.axis`) and integers."""
+
+    spec: QuantSpec
+    scale: FloatArray
+    zero_point: IntArray
+
+    @property
+    def low(self) -> FloatArray:
+        """Smallest real number that can be represented."""
+        return self.scale * (self.spec.qmin - self.zero_point.astype(np.float64))
+
+    @property
+    def high(self) -> FloatArray:
+        """Largest real number that can be represented."""
+        return self.scale * (self.spec.qmax - self.zero_point.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class BiasPlan:
+    """A bias that becomes int32 with scale ``scale(input) * scale(weight)``."""
+
+    bias: str
+    input: str
+    weight: str
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """What will be quantized and how; made before any data is seen.
+
+    activations: value name -> spec, for every value that gets Q/DQ.
+    shares: value name -> name of the value whose scale it uses (a group has one root; the root is
+        not a key). Only roots are observed and solved.
+    weights: constant name -> spec, quantized from its own numbers.
+    biases: node name -> its int32 bias.
+    integer_nodes: nodes that run as integers. float_nodes: node name -> why it stays float.
+    float_reads: (node name, input index) edges that read the unquantized value although the value
+        is quantized for others.
+    fixed_point_outputs: graph outputs that leave the model as integers held in float.
+    """
+
+    activations: Mapping[str, QuantSpec] = field(default_factory=dict)
+    shares: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, QuantSpec] = field(default_factory=dict)
+    biases: Mapping[str, BiasPlan] = field(default_factory=dict)
+    integer_nodes: tuple[str, ...] = ()
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+    float_reads: frozenset[tuple[str, int]] = frozenset()
+    fixed_point_outputs: tuple[str, ...] = ()
+
+    def root(self, value: str) -> str:
+        """Name of the value whose scale `value` uses."""
+        return self.shares.get(value, value)
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """The values that need statistics, in graph order."""
+        return tuple(value for value in self.activations if value not in self.shares)
