@@ -35,8 +35,7 @@ def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QPara
             zero_point = np.rint(spec.qmin - low_array / scale)
     degenerate = ~(scale > 0)
     scale = np.where(degenerate, 1.0, np.maximum(scale, SMALLEST_SCALE))
-    fallback = 0 if spec.symmetric or spec.signed else spec.qmin
-    zero_point = np.clip(np.where(degenerate, fallback, zero_point), spec.qmin, spec.qmax)
+    zero_point = np.clip(np.where(degenerate, 0, zero_point), spec.qmin, spec.qmax)
     return QParams(spec, scale.astype(np.float32), zero_point.astype(spec.dtype))
 
 

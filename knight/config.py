@@ -1,0 +1,35 @@
+"""The options of one quantization, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from knight.errors import ConfigError, did_you_mean
+
+METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
+"""The calibration methods that `all` runs, in the order of the tables."""
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """What a user chooses beside the model, the data and the target.
+
+    methods: calibration methods, each gives one quantized model. iterations: numbers of forward
+    calls, likewise. batch_size: samples per call, handed to the infer function. ir_batch: batch size of the
+    quantized model (None: 1 where the target needs static shapes, else as in the source).
+    percent: fraction of the values that `percentile` keeps. bits: width of activations and weights.
+    threads: CPUs to use. output_names: crop the graph at these. mean, std: normalization to put
+    after the first input. strict: refuse operators that the target does not have.
+    """
+
+    methods: tuple[str, ...] = ("kl",)
+    iterations: tuple[int, ...] = (1,)
+    batch_size: int = 1
+    ir_batch: int | None = None
+    percent: float = 0.99999
+    bits: int = 8
+    threads: int = 5
+    output_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    strict: bool = False
