@@ -1,7 +1,216 @@
 """Load and save models, and the few questions that every step asks of a graph.
 
-The IR is `onnx_ir.Model`. Weights stay memory-mapped in their external files until a step needs
-them, so models above protobuf's 2 GB limit pass.
+The IR is `onnx_ir.Model`. Weights stay in their external files until a step needs them, so models
+above protobuf's 2 GB limit pass through.
 """
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from knight.errors import ModelError
+
+NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
+NEWEST_IR_VERSION = 13
+KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+PROTOBUF_LIMIT = (1 << 31) - (1 << 26)  # 2 GB less some room for the graph around the weights
+
+
+def load(path: str | Path) -> ir.Model:
+    """The ONNX model in `path`, checked. Raises ModelError for anything that is not a usable model."""
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"model {path}: no such file")
+    if path.is_dir():
+        raise ModelError(f"model {path}: is a folder; name the .onnx file in it")
+    if path.stat().st_size == 0:
+        raise ModelError(f"model {path}: the file is empty")
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except DecodeError:
+        raise ModelError(
+            f"model {path}: not an ONNX file, or cut short; export or copy it again"
+            + _looks_like(path)
+        ) from None
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelError(f"model {path}: holds no graph; not an ONNX file" + _looks_like(path))
+    _check_versions(proto, path)
+    _check_external_data(proto, path)
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"model {path}: not valid ONNX: {_first_line(error)}") from None
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _looks_like(path: Path) -> str:
+    """A hint for files of other frameworks, by suffix."""
+    frameworks = {
+        ".pt": "pytorch",
+        ".pth": "pytorch",
+        ".pt2": "pytorch",
+        ".prototxt": "caffe",
+        ".caffemodel": "caffe",
+        ".pdmodel": "paddle",
+        ".pb": "tensorflow",
+        ".keras": "tensorflow",
+        ".h5": "tensorflow",
+        ".tflite": "tensorflow",
+    }
+    framework = frameworks.get(path.suffix.lower())
+    return f" (it looks like {framework}: use -f {framework})" if framework else ""
+
+
+def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
+    functions = {function.domain for function in proto.functions}
+    for opset in proto.opset_import:
+        if opset.domain in ("", "ai.onnx") and not 1 <= opset.version <= NEWEST_OPSET:
+            raise ModelError(
+                f"model {path}: opset {opset.version} is not known here (1 to {NEWEST_OPSET} are); "
+                f"export it with opset 17"
+            )
+    for node in proto.graph.node:
+        if node.domain not in KNOWN_DOMAINS | functions:
+            raise ModelError(
+                f"model {path}: operator {node.op_type} of node {node.name!r} is of the unknown domain "
+                f"{node.domain!r}; export it with standard ONNX operators"
+            )
+
+
+def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:
+    for tensor in proto.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        data = path.parent / where.get("location", "")
+        if not data.is_file():
+            raise ModelError(f"model {path}: its weight file {data} is missing; keep it beside the model")
+        if data.stat().st_size < int(where.get("offset", 0)) + int(where.get("length", 0)):
+            raise ModelError(f"model {path}: its weight file {data} is cut short (tensor {tensor.name!r})")
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    values = model.graph.initializers.values()
+    return sum(value.const_value.nbytes for value in values if value.const_value is not None)
+
+
+def save(model: ir.Model, path: Path, *, external: bool | None = None) -> tuple[Path, ...]:
+    """Writes `model` to `path`; returns all files written, the model itself last.
+
+    Weights beyond protobuf's limit (or with `external`) go to a file beside it, named after their content, so
+    that a model never refers to another model's weights. The caller makes the write atomic.
+    """
+    if external is None:
+        external = weight_bytes(model) > PROTOBUF_LIMIT
+    if not external:
+        path.write_bytes(to_bytes(model))
+        return (path,)
+    data = path.with_name(f"{path.stem}-{fingerprint(model)}.data")
+    tensors = {name: value.const_value for name, value in model.graph.initializers.items()}
+    try:
+        ir.save(model, path, external_data=data.name)
+    finally:  # ir.save points the model at the new file; the caller's model keeps its own tensors
+        for name, tensor in tensors.items():
+            model.graph.initializers[name].const_value = tensor
+    return (data, path)
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """The serialized model, weights inside; the same model always gives the same bytes."""
+    return ir.to_proto(model).SerializeToString(deterministic=True)
+
+
+def fingerprint(model: ir.Model) -> str:
+    """Twelve hex digits that name the weights' content."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.graph.initializers.items()):
+        if value.const_value is not None:
+            digest.update(name.encode())
+            digest.update(value.const_value.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The numbers of `value` when they are fixed in the model, else None.
+
+    Covers initializers that are not also graph inputs, and outputs of Constant nodes.
+    """
+    if value is None:
+        return None
+    if value.is_initializer():
+        if value.is_graph_input() or value.const_value is None:
+            return None
+        return np.asarray(value.const_value.numpy())
+    producer = value.producer()
+    if producer is not None and producer.op_type == "Constant":
+        tensor = ir.convenience.get_const_tensor(value)
+        return None if tensor is None else np.asarray(tensor.numpy())
+    return None
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """`constant(value) is not None`, without reading the numbers."""
+    if value is None:
+        return False
+    if value.is_initializer():
+        return not value.is_graph_input() and value.const_value is not None
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Constant"
+
+
+def values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every value of the top-level graph: inputs, initializers, node outputs, in graph order."""
+    yield from graph.inputs
+    for value in graph.initializers.values():
+        if not value.is_graph_input():
+            yield value
+    for node in graph:
+        yield from node.outputs
+
+
+def fresh_name(graph: ir.Graph, base: str) -> str:
+    """`base`, or `base_1`, `base_2` ...: a name that no value and no node of the model has."""
+    taken = {value.name for value in values(graph)} | {node.name for node in graph.all_nodes()}
+    for node in graph.all_nodes():
+        taken.update(output.name for output in node.outputs)
+    if base not in taken:
+        return base
+    number = 1
+    while f"{base}_{number}" in taken:
+        number += 1
+    return f"{base}_{number}"
+
+
+def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """Registers `array` as a new initializer; `name` is made unique."""
+    name = fresh_name(graph, name)
+    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+    value.shape = ir.Shape(array.shape)
+    value.dtype = ir.DataType.from_numpy(array.dtype)
+    graph.register_initializer(value)
+    return value
+
+
+def opset(model: ir.Model) -> int:
+    """Version of the standard operator set."""
+    return int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 1)))
+
+
+def attribute(node: ir.Node, name: str, default: object = None) -> object:
+    """The plain Python value of a node's attribute."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value

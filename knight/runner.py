@@ -1,0 +1,129 @@
+"""ONNX Runtime sessions: the only module that imports it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from knight import model as models
+from knight.errors import DataError, ModelError
+
+Level = Literal["none", "basic", "extended", "all"]
+
+_LEVELS = {
+    "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_DTYPES = {
+    "tensor(float16)": np.dtype("float16"),
+    "tensor(float)": np.dtype("float32"),
+    "tensor(double)": np.dtype("float64"),
+    "tensor(bool)": np.dtype("bool"),
+    "tensor(string)": np.dtype("object"),
+    **{f"tensor({kind}{bits})": np.dtype(f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A model input or output. `dtype` is None for what is not a plain tensor (sequence, map, optional);
+    `shape` has None for a dimension that may vary."""
+
+    name: str
+    dtype: np.dtype | None
+    shape: tuple[int | None, ...]
+    kind: str
+
+    def __str__(self) -> str:
+        dims = "x".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name} {self.kind.removeprefix('tensor(').removesuffix(')')}[{dims}]"
+
+
+def available_threads(wanted: int) -> int:
+    """`wanted`, but not more than the CPUs this process may use."""
+    return max(1, min(wanted, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+class Session:
+    """A model ready to run on the CPU.
+
+    taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that receives the
+    graph as ONNX Runtime really runs it.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model | Path,
+        *,
+        taps: Sequence[str] = (),
+        threads: int = 1,
+        level: Level = "all",
+        optimized: Path | None = None,
+    ) -> None:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = _LEVELS[level]
+        options.intra_op_num_threads = available_threads(threads)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # failures come back as exceptions; do not print them as well
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        self._keep: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            self._session = ort.InferenceSession(self._source(model, taps), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exception classes share no public root
+            raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+        self.inputs = tuple(map(_info, self._session.get_inputs()))
+        self.outputs = tuple(map(_info, self._session.get_outputs()))
+
+    def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
+        if isinstance(model, Path):
+            return str(model)
+        if models.weight_bytes(model) <= models.PROTOBUF_LIMIT:
+            proto = ir.to_proto(model)
+            _tap(proto, taps)
+            return proto.SerializeToString()
+        self._keep = tempfile.TemporaryDirectory(prefix="knight-")
+        path = Path(self._keep.name, "model.onnx")
+        models.save(model, path, external=True)
+        if taps:
+            proto = onnx.load(path, load_external_data=False)
+            _tap(proto, taps)
+            onnx.save(proto, path)
+        return str(path)
+
+    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
+        """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
+        try:
+            results: list[np.ndarray] = self._session.run(outputs, dict(feeds))
+        except Exception as error:  # as above
+            raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
+        return results
+
+
+def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:
+    present = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps if name not in present)
+
+
+def _info(argument: ort.NodeArg) -> TensorInfo:
+    shape = tuple(dim if isinstance(dim, int) else None for dim in argument.shape or ())
+    return TensorInfo(argument.name, _DTYPES.get(argument.type), shape, argument.type)
+
+
+def _reason(error: Exception) -> str:
+    """The useful part of an ONNX Runtime message, in one line."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    return text[:400]
