@@ -1,0 +1,56 @@
+"""Graph preparation: from the model as the user exported it to one canonical float model.
+
+A pass is one file with ``run(model, options) -> int``: it changes the model in place, keeps its function, and
+returns how many changes it made. Passes work on the top-level graph; the bodies of If, Loop and Scan stay as
+they are, but what they read from outside is respected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from knight.registry import Registry
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """What the passes need to know of the target and of the user's wishes.
+
+    batch_size: fixed batch of the result, None keeps the source's. static_shapes: the target takes no dynamic
+    dimension at all. output_names: values (or nodes) at which the graph is cropped. mean, std: normalization to
+    put after the first input, one number per channel or one for all. opset: least opset of the result.
+    recognise: composite operators to recognise from their decomposed form. threads: CPUs to use.
+    """
+
+    batch_size: int | None = None
+    static_shapes: bool = False
+    output_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    opset: int = 17
+    recognise: frozenset[str] = frozenset()
+    threads: int = 1
+
+
+Pass = Callable[[ir.Model, PassOptions], int]
+
+passes: Registry[Pass] = Registry("pass", "knight.passes", "knight.passes", "run")
+
+ORDER: tuple[str, ...] = ()
+
+
+def prepare(
+    model: ir.Model,
+    options: PassOptions,
+    on_pass: Callable[[str, int], None] | None = None,
+) -> ir.Model:
+    """A canonical copy of `model`; the source is left alone. `on_pass` hears each pass's name and count."""
+    prepared = model.clone()
+    for name in ORDER:
+        changes = passes.get(name)(prepared, options)
+        if on_pass is not None:
+            on_pass(name, changes)
+    return prepared
