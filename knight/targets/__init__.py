@@ -1,27 +1,23 @@
 """What a chip or a runtime can do, as data: one TOML file per family, no code.
 
-A family file may name another with ``extends`` and states only what differs. The keys are the
-fields of `Target`; an unknown key, a wrong type or a value out of range is an error naming file and
-key. Users pass their own file with ``--chip ./my_chip.toml``.
+A family file may name another with ``extends`` and states only what differs; the file name is the
+family's name. `knight.targets._file.KEYS` lists the keys; an unknown key, a wrong type or a value out
+of range is an error naming file and key. Users pass their own file with ``--chip ./my_chip.toml``;
+another distribution adds a family through the entry-point group ``knight.targets``, whose entries
+load to the path of a TOML file.
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field, fields
-from functools import cache
+from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from knight.errors import ConfigError, did_you_mean
+from knight.targets import _file
 from knight.types import QuantSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DEFAULT_CHIP = "TX5368AV200"
 
@@ -31,6 +27,7 @@ class Target:
     """One chip family or runtime.
 
     name, description, source: family name, one line for people, where the facts are published.
+    chip: the name that the user asked for, in the spelling of the file.
     chips: the names by which users ask for it (the family name always works).
     bits: supported widths. runtime: "onnxruntime" where ONNX Runtime itself executes the result,
         so integer coverage is counted after its own optimisation; "" where the chip does.
@@ -38,8 +35,8 @@ class Target:
     static_shapes: the result must have a fixed batch and picture size.
     fixed_point_outputs: outputs leave the model as integers held in float.
 
-    activation_*, weight_*: how activations and weights are quantized; percentages of nothing:
-        signed, symmetric, narrow (weights), per_channel (weights).
+    activation_*, weight_*: how activations and weights are quantized: signed, symmetric, narrow
+        (weights), per_channel (weights; with it a scale per output channel, else one per tensor).
 
     anchors: operators that are worth running as integers by themselves.
     followers: operators that run as integers where their inputs are integers anyway and an
@@ -55,6 +52,7 @@ class Target:
     """
 
     name: str
+    chip: str = ""
     description: str = ""
     source: str = ""
     chips: tuple[str, ...] = ()
@@ -94,3 +92,100 @@ class Target:
     def integer_operators(self) -> frozenset[str]:
         """Every operator that can run as integers on this target."""
         return self.anchors | self.followers | self.keep_scale
+
+
+def families() -> tuple[str, ...]:
+    """Names of all families, sorted; reads no file."""
+    return tuple(sorted(_sources()))
+
+
+def chip_names() -> tuple[str, ...]:
+    """Every name that `load_target` takes, families and chips, sorted."""
+    names: set[str] = set()
+    for family, source in _sources().items():
+        names.add(family)
+        names.update(_file.read(source, family).get("chips", ()))
+    return tuple(sorted(names))
+
+
+def load_target(name_or_path: str) -> Target:
+    """The target called `name_or_path`: a family or a chip in any case, or the path of a TOML file.
+
+    Raises ConfigError for an unknown name (with near misses) and for a file that cannot be used.
+    """
+    if not name_or_path.lower().endswith(".toml"):
+        found = _find(name_or_path)
+        if found is not None:
+            family, chip = found
+            return _build(_sources()[family], family, chip, folder=None)
+        if not Path(name_or_path).is_file():
+            known = did_you_mean(name_or_path, chip_names())
+            raise ConfigError(f"unknown chip {name_or_path!r}: {known}")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ConfigError(f"target file {path}: no such file")
+    return _build(path, path.stem, path.stem, folder=path.parent)
+
+
+def _sources() -> dict[str, _file.Readable]:
+    """Family name -> its file: ours, then those of other distributions."""
+    sources: dict[str, _file.Readable] = {}
+    for file in resources.files(__package__).iterdir():
+        if file.name.endswith(".toml"):
+            sources[file.name.removesuffix(".toml")] = file
+    for entry in entry_points(group="knight.targets"):
+        if entry.name in sources:
+            raise ConfigError(
+                f"target {entry.name!r} is defined twice: {entry.value} repeats an existing name; "
+                f"uninstall one of the two packages"
+            )
+        loaded = entry.load()
+        sources[entry.name] = Path(loaded) if isinstance(loaded, str) else loaded
+    return sources
+
+
+def _find(name: str) -> tuple[str, str] | None:
+    """Family and properly spelt name of `name` (a family or a chip, in any case); None if unknown."""
+    wanted = name.lower()
+    sources = _sources()
+    for family in sources:
+        if family.lower() == wanted:
+            return family, family
+    for family, source in sources.items():
+        for chip in _file.read(source, family).get("chips", ()):
+            if chip.lower() == wanted:
+                return family, chip
+    return None
+
+
+def _build(file: _file.Readable, name: str, chip: str, folder: Path | None) -> Target:
+    label = name if folder is None else str(file)
+    values = _resolve(file, label, folder, ())
+    _file.check_together(values, label)
+    return Target(name=name, chip=chip, **values)
+
+
+def _resolve(file: _file.Readable, label: str, folder: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
+    """Values of `file` over those of the family it extends; `above` are the files that led here."""
+    if label in above:
+        raise ConfigError(f"target file {label}: extends itself: {' -> '.join((*above, label))}")
+    values = _file.read(file, label)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    inherited = _base(base, label, folder, (*above, label))
+    kept = {key: value for key, value in inherited.items() if key not in _file.OWN_KEYS}
+    return kept | values
+
+
+def _base(base: str, label: str, folder: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
+    """Values of the family or file `base` that the file called `label` in `folder` extends."""
+    if folder is not None and base.lower().endswith(".toml"):
+        path = folder / base
+        return _resolve(path, str(path), path.parent, above)
+    found = _find(base)
+    if found is None:
+        raise ConfigError(
+            f"target file {label}: extends {base!r}, which is not known: {did_you_mean(base, chip_names())}"
+        )
+    return _resolve(_sources()[found[0]], found[0], None, above)
