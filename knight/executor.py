@@ -1,0 +1,343 @@
+"""What an infer function is handed: it feeds samples with `forward` and reads the run's settings.
+
+The attributes are those of the vendor's executor, so that scripts written for it run unchanged. Every
+sample is checked before the model sees it: a wrong one is named instead of failing inside the runtime.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from knight.errors import DataError, KnightError, ScriptError
+from knight.listener import SILENT, Listener
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from knight.runner import TensorInfo
+
+Forward = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+InferFunction = Callable[["Executor"], object]
+
+_ONNX_TYPES = {  # TensorProto.DataType by NumPy name; scripts compare against these numbers
+    "float32": 1,
+    "uint8": 2,
+    "int8": 3,
+    "uint16": 4,
+    "int16": 5,
+    "int32": 6,
+    "int64": 7,
+    "object": 8,
+    "bool": 9,
+    "float16": 10,
+    "float64": 11,
+    "uint32": 12,
+    "uint64": 13,
+}
+NUMPY_TYPES = {number: np.dtype(name).type for name, number in _ONNX_TYPES.items()}
+"""NumPy type by ONNX element type number, the inverse of what `Executor.input_types` holds."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the user asked for, as infer functions may read it.
+
+    iteration: forward calls to make. batch_size: samples per call. dataset: the user's --data. gpu is always
+    None: Knight runs on the CPU. input_configs_dict: one mapping per input, from a configuration file.
+    """
+
+    iteration: int = 1
+    batch_size: int = 1
+    dataset: str | None = None
+    save_dir: str | None = None
+    run_mode: str = "quant"
+    user_defined_script: str | None = None
+    gpu: int | None = None
+    input_configs_dict: tuple[Mapping[str, Any], ...] = ()
+
+
+class Executor:
+    """A model in one step of the run, as the infer function sees it.
+
+    calls: forward calls so far. samples: samples in them (the length of the axis that all inputs share
+    as their first, else one per call). early_stop_flag: raised when more samples would change nothing.
+    shape_dicts: name of a value or node -> shape, empty until `init_shape_info`. input_types: input
+    name -> ONNX element type number.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        inputs: Sequence[TensorInfo],
+        outputs: Sequence[str],
+        settings: RunSettings,
+        *,
+        model: ir.Model | None = None,
+        listener: Listener = SILENT,
+    ) -> None:
+        """`forward` runs one checked sample; `model` is what it runs, for questions about its graph."""
+        self._forward = forward
+        self._inputs = tuple(inputs)
+        self._model = model
+        self._listener = listener
+        self._last: dict[str, np.ndarray] | None = None
+        self.calls = 0
+        self.samples = 0
+        self.early_stop_flag = False
+        self.input_nodes = [info.name for info in self._inputs]
+        self.output_node_list = list(outputs)
+        self.input_types = {info.name: _ONNX_TYPES.get(str(info.dtype), 0) for info in self._inputs}
+        self.shape_dicts: dict[str, list[int | None]] = {}
+        self.iteration = settings.iteration
+        self.batch_size = settings.batch_size
+        self.dataset = settings.dataset
+        self.save_dir = settings.save_dir
+        self.run_mode = settings.run_mode
+        self.user_defined_script = settings.user_defined_script
+        self.gpu = settings.gpu
+        self.input_configs_dict = settings.input_configs_dict
+
+    def forward(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Runs the model on one array per input, in the order of `input_nodes`; gives all outputs in order.
+
+        Where the model's batch is fixed to B and every input brings n * B samples, it runs n times and
+        the outputs are joined along their first axis. Raises DataError naming the sample and the input
+        that do not fit.
+        """
+        label = f"sample {self.samples + 1}"
+        if len(arrays) != len(self._inputs):
+            wanted = ", ".join(map(_describe, self._inputs)) or "none"
+            raise DataError(
+                f"{label}: the model has {len(self._inputs)} input(s) ({wanted}), "
+                f"forward() was given {len(arrays)}"
+            )
+        for info, array in zip(self._inputs, arrays, strict=True):
+            _check_type(label, info, array)
+        repeats = _repeats(self._inputs, arrays)
+        for info, array in zip(self._inputs, arrays, strict=True):
+            if repeats == 1:
+                _check_shape(label, info, array)
+            self._check_finite(info, array)
+        feeds = dict(zip(self.input_nodes, arrays, strict=True))
+        try:
+            outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
+        except DataError as error:
+            raise DataError(f"{label}: {error}") from error
+        self._last = feeds
+        self.calls += 1
+        self.samples += _batch(arrays)
+        self._listener.forward(self.calls, self.iteration)
+        return outputs
+
+    def _check_finite(self, info: TensorInfo, array: np.ndarray) -> None:
+        if info.dtype is None or info.dtype.kind != "f":
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = array.sum()
+        if np.isfinite(
+            total
+        ):  # one NaN or Inf spoils the sum, so a finite sum clears all at the price of one pass
+            return
+        finite = np.isfinite(array)
+        if finite.all():  # only the sum overflowed
+            return
+        place = [int(index) for index in np.argwhere(~finite)[0]]
+        sample = self.samples + 1 + (place[0] if place and array.ndim > 1 else 0)
+        raise DataError(
+            f"sample {sample}: input {info.name!r} holds {array[tuple(place)]} at index {place} "
+            f"({int((~finite).sum())} of {array.size} numbers are not finite); "
+            f"check the data and its preprocessing"
+        )
+
+    def _in_pieces(self, feeds: dict[str, np.ndarray], repeats: int) -> list[np.ndarray]:
+        """`feeds` cut into `repeats` equal parts along the first axis; scalars go with every part."""
+        parts: list[list[np.ndarray]] = []
+        for number in range(repeats):
+            part = {}
+            for name, array in feeds.items():
+                length = array.shape[0] // repeats if array.ndim else 0
+                part[name] = array[number * length : (number + 1) * length] if array.ndim else array
+            parts.append(self._forward(part))
+        joined = []
+        for name, pieces in zip(self.output_node_list, zip(*parts, strict=True), strict=True):
+            trailing = {
+                piece.shape[1:] if isinstance(piece, np.ndarray) and piece.ndim else None for piece in pieces
+            }
+            if len(trailing) != 1 or None in trailing:
+                raise DataError(
+                    f"output {name!r} has no batch axis to join {repeats} runs along; "
+                    f"feed the model's own batch size"
+                )
+            joined.append(np.concatenate(pieces))
+        return joined
+
+    def output_name_to_node_name(self) -> dict[str, str]:
+        """Output value -> name of the operator that makes it, for all operators of the model."""
+        if self._model is None:
+            raise ScriptError("this executor knows no graph, so it has no names of operators")
+        nodes = self._model.graph
+        return {out.name: node.name or out.name for node in nodes for out in node.outputs if out.name}
+
+    def init_shape_info(self) -> None:
+        """Fills `shape_dicts`: value or node name -> shape, None for a dimension that may vary.
+
+        Shapes that the graph does not state come from running the last sample, once there was one.
+        """
+        shapes: dict[str, list[int | None]] = {info.name: list(info.shape) for info in self._inputs}
+        nodes = tuple(self._model.graph) if self._model is not None else ()
+        made = {output.name: output.shape for node in nodes for output in node.outputs if output.name}
+        for name, shape in made.items():
+            if shape is not None:
+                shapes[name] = [dim if isinstance(dim, int) else None for dim in shape]
+        if self._last is not None:
+            shapes.update({name: list(np.shape(array)) for name, array in self._last.items()})
+            unknown = [name for name in made if None in shapes.get(name, [None])]
+            shapes.update(self._measured(unknown, self._last))
+        for node in nodes:
+            first = node.outputs[0].name if node.outputs else None
+            if node.name and first in shapes:
+                shapes.setdefault(node.name, shapes[first])
+        self.shape_dicts = shapes
+
+    def _measured(self, names: Sequence[str], feeds: dict[str, np.ndarray]) -> dict[str, list[int | None]]:
+        from knight.runner import Session  # only here: most scripts never ask, and it loads ONNX Runtime
+
+        if not names or self._model is None:
+            return {}
+        results = Session(self._model, taps=names, level="none").run(feeds, names)
+        return {
+            name: list(array.shape)
+            for name, array in zip(names, results, strict=True)
+            if isinstance(array, np.ndarray)
+        }
+
+
+def _describe(info: TensorInfo) -> str:
+    return f"{info.name} {info.kind if info.dtype is None else _wanted(info)}"
+
+
+def _wanted(info: TensorInfo) -> str:
+    dtype = "string" if info.dtype == object else str(info.dtype)
+    return f"{dtype}[{'x'.join('?' if dim is None else str(dim) for dim in info.shape)}]"
+
+
+def _got(array: np.ndarray) -> str:
+    return f"{array.dtype}[{'x'.join(map(str, array.shape))}]"
+
+
+def _check_type(label: str, info: TensorInfo, array: object) -> None:
+    if info.dtype is None:  # a sequence, map or optional: ONNX Runtime judges it
+        return
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{label}: input {info.name!r} wants a NumPy array {_wanted(info)}, got {type(array).__name__}; "
+            f"convert it with numpy.asarray(), and pass one array per input: forward(a, b)"
+        )
+    if info.dtype == object and array.dtype.kind in "OUS":
+        return
+    if array.dtype != info.dtype:
+        raise DataError(
+            f"{label}: input {info.name!r} wants {_wanted(info)}, got {_got(array)}; "
+            f"convert it with .astype({str(info.dtype)!r})"
+        )
+
+
+def _fits(wanted: Sequence[int | None], got: Sequence[int]) -> bool:
+    return len(wanted) == len(got) and all(w is None or w == g for w, g in zip(wanted, got, strict=True))
+
+
+def _check_shape(label: str, info: TensorInfo, array: np.ndarray) -> None:
+    if info.dtype is None or _fits(info.shape, array.shape):
+        return
+    hint = "; add the batch axis: array[None]" if _fits(info.shape[1:], array.shape) and info.shape else ""
+    raise DataError(f"{label}: input {info.name!r} wants {_wanted(info)}, got {_got(array)}{hint}")
+
+
+def _repeats(inputs: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> int:
+    """How often the model's fixed batch goes into what was given; 1 where it does not."""
+    found = set()
+    for info, array in zip(inputs, arrays, strict=True):
+        if info.dtype is None:
+            return 1
+        if not info.shape and not array.ndim:
+            continue
+        batch = info.shape[0] if info.shape else None
+        if (
+            not batch
+            or array.ndim == 0
+            or array.shape[0] % batch
+            or not _fits(info.shape[1:], array.shape[1:])
+        ):
+            return 1
+        found.add(array.shape[0] // batch)
+    return max(1, found.pop()) if len(found) == 1 else 1
+
+
+def _batch(arrays: Sequence[np.ndarray]) -> int:
+    lengths = {np.shape(array)[0] if np.ndim(array) > 1 else 0 for array in arrays if np.ndim(array)}
+    return max(1, lengths.pop()) if len(lengths) == 1 else 1
+
+
+def call_infer(infer: InferFunction, executor: Executor, *, must_forward: bool = True) -> object:
+    """What `infer` returns; its own failures become a ScriptError naming the user's file and line.
+
+    must_forward: complain when the function never ran the model (a model whose result depends on no data
+    may be asked without). Raises KnightError as it comes and lets Ctrl-C through.
+    """
+    before = executor.calls
+    name = getattr(infer, "__name__", type(infer).__name__)
+    try:
+        result = infer(executor)
+    except KnightError:
+        raise
+    except SystemExit as error:
+        raise ScriptError(
+            f"infer function {name!r} called sys.exit({error.code}) ({place(error, infer)})"
+        ) from error
+    except Exception as error:
+        raise ScriptError(
+            f"infer function {name!r} raised {described(error)} ({place(error, infer)})"
+        ) from error
+    if must_forward and executor.calls == before:
+        raise ScriptError(
+            f"infer function {name!r} ({place(None, infer)}) returned without calling executor.forward(); "
+            f"it must feed samples (does it find its data?)"
+        )
+    return result
+
+
+def described(error: BaseException) -> str:
+    """Type and message of `error`, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place(error: BaseException | None, infer: object = None, script: Path | None = None) -> str:
+    """``file:line`` of the user's own code: the innermost frame of `error` outside Knight and libraries.
+
+    Where there is none, the place of the function `infer`, else `script`.
+    """
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    for frame in reversed(frames):
+        if _is_users(frame.filename):
+            return f"{frame.filename}:{frame.lineno}"
+    code = getattr(infer, "__code__", None)
+    if code is not None:
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    return str(script) if script is not None else "no source file"
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith("<"):
+        return False
+    path = Path(filename).resolve()
+    libraries = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders = [Path(__file__).resolve().parent, *(Path(folder).resolve() for folder in libraries if folder)]
+    return "site-packages" not in path.parts and not any(path.is_relative_to(folder) for folder in folders)

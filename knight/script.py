@@ -1,0 +1,207 @@
+"""Loads a user script and gives what its decorators registered.
+
+A script written for the vendor's tool runs as it is: `load_script` offers
+`onnx_quantize_tool.common.register` to it, and the script's folder is importable. A decorator records only
+while a script is being loaded; at any other time it hands the function back, so that the same file can be
+imported and tested by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, TypeVar, overload
+
+from knight.errors import ScriptError, did_you_mean
+from knight.executor import NUMPY_TYPES, InferFunction, described, place
+from knight.listener import SILENT, Listener
+from knight.tasks import tasks
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The functions of one script, by the names it gave them."""
+
+    infer_functions: dict[str, InferFunction] = field(default_factory=dict)
+    pytorch_models: dict[str, Callable[..., Any]] = field(default_factory=dict)
+
+
+_loading: ContextVar[Registered | None] = ContextVar("knight_loading", default=None)
+
+
+class ScriptRegistry:
+    """A decorator by which scripts hand functions of one kind to Knight."""
+
+    def __init__(self, kind: str, section: str) -> None:
+        """`kind` names the functions in messages; `section` is their field of `Registered`."""
+        self.kind = kind
+        self.section = section
+
+    @overload
+    def register(self, name: F) -> F: ...
+
+    @overload
+    def register(self, name: str | None = None) -> Callable[[F], F]: ...
+
+    def register(self, name: Any = None) -> Any:
+        """``@register("name")``, or ``@register()`` and ``@register`` under the function's own name.
+
+        Raises ScriptError when the script already registered that name.
+        """
+        if callable(name):
+            return self._add(name.__name__, name)
+        return lambda function: self._add(name or function.__name__, function)
+
+    def _add(self, name: str, function: F) -> F:
+        registered = _loading.get()
+        if registered is not None:
+            functions: dict[str, Any] = getattr(registered, self.section)
+            if name in functions:
+                raise ScriptError(
+                    f"{self.kind} {name!r} is registered twice: at {place(None, functions[name])} "
+                    f"and at {place(None, function)}; rename one"
+                )
+            functions[name] = function
+        return function
+
+
+onnx_infer_func = ScriptRegistry("infer function", "infer_functions")
+pytorch_model = ScriptRegistry("PyTorch model", "pytorch_models")
+
+
+def load_script(path: str | Path) -> Registered:
+    """Runs the Python file `path` and returns what it registered.
+
+    Raises ScriptError when it is missing, is no Python, fails while it runs, or registers nothing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ScriptError(f"script {path}: is a folder; name the .py file in it")
+    try:
+        source = path.read_bytes()
+    except FileNotFoundError:
+        raise ScriptError(f"script {path}: no such file") from None
+    except OSError as error:
+        raise ScriptError(f"script {path}: cannot be read ({error.strerror})") from None
+    path = path.resolve()
+    code = _compile(source, path)
+    _offer_vendor_names()
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # stays: functions may import when they are called
+    with _collecting() as registered:
+        _run(code, path)
+    if not registered.infer_functions and not registered.pytorch_models:
+        raise ScriptError(
+            f"script {path}: registers nothing; "
+            f'put @onnx_infer_func.register("NAME") above its infer function'
+        )
+    return registered
+
+
+@contextmanager
+def _collecting() -> Iterator[Registered]:
+    registered = Registered()
+    token = _loading.set(registered)
+    try:
+        yield registered
+    finally:
+        _loading.reset(token)
+
+
+def _compile(source: bytes, path: Path) -> CodeType:
+    try:
+        return compile(source, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = error.lineno or 1
+        raise ScriptError(f"script {path}:{line}: not valid Python: {error.msg}") from error
+    except ValueError as error:  # a zero byte, before Python 3.12
+        raise ScriptError(f"script {path}: not a Python file: {error}") from error
+
+
+def _run(code: CodeType, path: Path) -> None:
+    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"_script_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    if spec is None:  # the file does not end in .py
+        module = ModuleType(name)
+        module.__file__ = str(path)
+    else:
+        module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look it up there
+    try:
+        exec(code, module.__dict__)
+    except ScriptError as error:
+        raise ScriptError(f"script {path}: {error}") from error
+    except SyntaxError as error:  # of a module that the script imports
+        raise ScriptError(
+            f"script {path}: imports {error.filename}:{error.lineno}, which is not valid Python: {error.msg}"
+        ) from error
+    except SystemExit as error:
+        raise ScriptError(
+            f"script {path}: called sys.exit({error.code}) while being loaded ({place(error, script=path)}); "
+            f'put what a script does by itself under if __name__ == "__main__"'
+        ) from error
+    except Exception as error:
+        raise ScriptError(
+            f"script {path}: raised {described(error)} ({place(error, script=path)})"
+        ) from error
+
+
+def _offer_vendor_names() -> None:
+    """Makes `onnx_quantize_tool`, as far as users' scripts import it, stand for Knight."""
+    contents: dict[str, dict[str, Any]] = {
+        "onnx_quantize_tool": {},
+        "onnx_quantize_tool.common": {},
+        "onnx_quantize_tool.common.register": {
+            "onnx_infer_func": onnx_infer_func,
+            "pytorch_model": pytorch_model,
+        },
+        "onnx_quantize_tool.utils": {},
+        "onnx_quantize_tool.utils.constants": {"NP_TYPE_DICT": NUMPY_TYPES},
+    }
+    for name, names in contents.items():
+        module = ModuleType(name, "Knight under the name that scripts for the vendor's tool import.")
+        module.__dict__.update(names)
+        module.__path__ = []  # so that it counts as a package
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+
+
+def find_infer_function(
+    name: str, script: str | Path | None = None, *, listener: Listener = SILENT
+) -> InferFunction:
+    """The infer function called `name`: the script's own, else one of `knight.tasks`.
+
+    Raises ScriptError with the nearest names where neither has it. Warns when a script's functions go unused.
+    """
+    if script is None:
+        if name in tasks.names():
+            return tasks.get(name)
+        raise ScriptError(
+            f"infer function {name!r} is not built in ({did_you_mean(name, tasks.names())}); "
+            f"name the script that registers it with -uds"
+        )
+    functions = load_script(script).infer_functions
+    if name in functions:
+        return functions[name]
+    if name in tasks.names():
+        if functions:
+            listener.warn(
+                f"the built-in {name} is used, not the script's own {', '.join(sorted(functions))}; "
+                f"choose with -if"
+            )
+        return tasks.get(name)
+    if not functions:
+        raise ScriptError(f"script {script}: registers no infer function, and {name!r} is not built in")
+    raise ScriptError(
+        f"script {script}: registers no infer function {name!r}: {did_you_mean(name, functions)}"
+    )
