@@ -183,6 +183,19 @@ def fold_before(node: ir.Node, affine: Affine) -> bool:
     return _store(node, scaled, moved if bias is None else bias + moved)
 
 
+def fold_factors(gemm: ir.Node) -> bool:
+    """Folds alpha and beta of a Gemm with constant weight and bias into them."""
+    channels = output_channels(gemm)
+    alpha, beta = gemm.attributes.get_float("alpha", 1.0), gemm.attributes.get_float("beta", 1.0)
+    bias = None if channels is None else _bias(gemm, channels)
+    if bias is None or (alpha == 1.0 and (beta == 1.0 or not bias.any())):
+        return False
+    if not _store(gemm, _weight(gemm) * alpha, bias):
+        return False
+    gemm.attributes.pop("alpha", None)
+    return True
+
+
 def _weight(node: ir.Node) -> Doubles:
     weight = models.constant(node.inputs[1])
     assert weight is not None
@@ -239,7 +252,8 @@ def _store(node: ir.Node, weight: Doubles, bias: Doubles) -> bool:
         if rank(node.inputs[0]) != 2:
             return False
         node.op_type = "Gemm"
-    set_constant(node, 1, new_weight, str(value.name))
+    if not np.array_equal(new_weight, old):  # a shared weight that stays the same stays shared
+        set_constant(node, 1, new_weight, str(value.name))
     if has_bias or new_bias.any():
         set_constant(node, 2, new_bias, f"{value.name}_bias")
         node.attributes.pop("beta", None)

@@ -2,7 +2,8 @@
 
 At inference a BatchNormalization is ``y = scale * x + shift`` per channel, with ``scale = gamma / sqrt(var +
 epsilon)`` and ``shift = beta - mean * scale`` (Jacob et al., 2018, section 3.2). So are Mul, Add, Sub and
-Div by a constant per channel. The linear operators are Conv, ConvTranspose, Gemm and MatMul with constant weights.
+Div by a constant per channel. The linear operators are Conv, ConvTranspose, Gemm and MatMul with constant
+weights.
 """
 
 from __future__ import annotations
