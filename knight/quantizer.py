@@ -1,8 +1,9 @@
 """The only rounding code: scale and zero point from a range, quantize, dequantize.
 
 ``q = saturate(round_half_even(x / scale) + zero_point)``, ``x' = scale * (q - zero_point)``, as the
-ONNX operators QuantizeLinear and DequantizeLinear state it. All arithmetic that decides an integer
-is done in float32 with a float32 scale, because that is what runtimes do.
+ONNX operators QuantizeLinear and DequantizeLinear state it. Up to 16 bits, the arithmetic that decides an
+integer is done in float32 with a float32 scale, because that is what runtimes do; float32 cannot hold every
+32-bit integer, so biases are rounded in float64.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def _along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
 
 def quantize(x: FloatArray, params: QParams) -> IntArray:
     """Integers of `x`, any shape, in the spec's dtype."""
-    scale = _along(params.scale, params.spec.axis, x.ndim)
-    zero_point = _along(params.zero_point, params.spec.axis, x.ndim).astype(np.float32)
-    steps = np.rint(x.astype(np.float32, copy=False) / scale)
+    working = np.float32 if params.spec.bits <= 16 else np.float64
+    scale = _along(params.scale, params.spec.axis, x.ndim).astype(working)
+    zero_point = _along(params.zero_point, params.spec.axis, x.ndim).astype(working)
+    steps = np.rint(x.astype(working, copy=False) / scale)
     return np.clip(steps + zero_point, params.spec.qmin, params.spec.qmax).astype(params.spec.dtype)
 
 

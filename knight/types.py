@@ -71,12 +71,17 @@ class QParams:
 
 
 @dataclass(frozen=True)
-class BiasPlan:
-    """A bias that becomes int32 with scale ``scale(input) * scale(weight)``."""
+class Accumulator:
+    """An operator that sums products of integers, in units of ``scale(input) * scale(weight)``.
 
-    bias: str
+    bias: constant that becomes int32 in that unit, None without one. result: the quantized value that the
+    sum becomes (behind a folded Relu or Clip), None where it is handed on as floats.
+    """
+
     input: str
     weight: str
+    bias: str | None
+    result: str | None
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,10 @@ class QuantPlan:
 
     activations: value name -> spec, for every value that gets Q/DQ.
     shares: value name -> name of the value whose scale it uses (a group has one root; the root is
-        not a key). Only roots are observed and solved.
+        not a key).
+    sources: root -> the values whose statistics, merged, decide its scale.
     weights: constant name -> spec, quantized from its own numbers.
-    biases: node name -> its int32 bias.
+    accumulators: node name -> its accumulator, for the operators that have one.
     integer_nodes: nodes that run as integers. float_nodes: node name -> why it stays float.
     float_reads: (node name, input index) edges that read the unquantized value although the value
         is quantized for others.
@@ -96,8 +102,9 @@ class QuantPlan:
 
     activations: Mapping[str, QuantSpec] = field(default_factory=dict)
     shares: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     weights: Mapping[str, QuantSpec] = field(default_factory=dict)
-    biases: Mapping[str, BiasPlan] = field(default_factory=dict)
+    accumulators: Mapping[str, Accumulator] = field(default_factory=dict)
     integer_nodes: tuple[str, ...] = ()
     float_nodes: Mapping[str, str] = field(default_factory=dict)
     float_reads: frozenset[tuple[str, int]] = frozenset()
@@ -109,5 +116,5 @@ class QuantPlan:
 
     @property
     def observed(self) -> tuple[str, ...]:
-        """The values that need statistics, in graph order."""
-        return tuple(value for value in self.activations if value not in self.shares)
+        """The values that need statistics."""
+        return tuple(name for members in self.sources.values() for name in members)

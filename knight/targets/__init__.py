@@ -49,6 +49,7 @@ class Target:
     multiplier_bits, shift_range: requantization by ``(acc * multiplier) >> shift``; 0 bits where the
         runtime multiplies in float and nothing needs checking.
     unify_concat: Concat inputs must share one scale.
+    constant_matmul_only: a MatMul of two activations stays float; only one with a constant weight pays.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Target:
     multiplier_bits: int = 0
     shift_range: tuple[int, int] = (0, 31)
     unify_concat: bool = False
+    constant_matmul_only: bool = False
 
     def activation_spec(self, bits: int) -> QuantSpec:
         """How an activation is quantized at this width."""

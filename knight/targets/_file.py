@@ -109,6 +109,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "operators.software": ("software", _operators),
     "operators.recognise": ("recognise", _operators),
     "operators.unify_concat": ("unify_concat", _flag),
+    "operators.constant_matmul_only": ("constant_matmul_only", _flag),
 }
 """Key path in the file -> field of `Target`, check of the value."""
 

@@ -1,0 +1,114 @@
+"""What quantization needs to know of ONNX operators: which inputs are data, weights and bias.
+
+Only facts of the ONNX operator specification stand here; what a chip can do is in its TOML file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from knight import model as models
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Roles of an operator's inputs, by index.
+
+    data: activations (None: every input). weights: constants that are quantized from their own numbers.
+    channel_axis: output-channel axis of the weights, None for one scale per tensor. bias: int32 addend.
+    """
+
+    data: tuple[int, ...] | None = (0,)
+    weights: tuple[int, ...] = ()
+    channel_axis: int | None = None
+    bias: int | None = None
+
+
+_FIRST = Inputs()
+_ALL = Inputs(data=None)
+_RECURRENT = Inputs(weights=(1, 2))
+
+INPUTS: dict[str, Inputs] = {
+    "Conv": Inputs(weights=(1,), channel_axis=0, bias=2),
+    "ConvTranspose": Inputs(weights=(1,), channel_axis=1, bias=2),
+    "Gemm": Inputs(weights=(1,), channel_axis=1, bias=2),
+    "MatMul": Inputs(data=(0, 1), weights=(0, 1), channel_axis=1),
+    "PRelu": Inputs(weights=(1,)),
+    "LSTM": _RECURRENT,
+    "GRU": _RECURRENT,
+    "RNN": _RECURRENT,
+    "Where": Inputs(data=(1, 2)),
+    "ScatterND": Inputs(data=(0, 2)),
+    "ScatterElements": Inputs(data=(0, 2)),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Concat", "Equal"), _ALL),
+}
+"""Operators whose roles differ from the usual one (the first input is data, the others are parameters)."""
+
+BOUNDED = frozenset({"Relu", "Clip"})
+"""Operators that a saturating quantization does by itself: they fold into their producer's range."""
+
+ACCUMULATES = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators that sum products of their data (input 0) and weight (input 1) in an integer accumulator."""
+
+NEEDS_CONSTANT_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "PRelu", "LSTM", "GRU", "RNN"})
+
+
+def roles(node: ir.Node) -> Inputs:
+    """The roles of this node's inputs."""
+    return INPUTS.get(node.op_type, _FIRST)
+
+
+def data_inputs(node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
+    """(index, value) of the float activations that `node` reads; constants are no activations."""
+    wanted = roles(node).data
+    for index, value in enumerate(node.inputs):
+        if value is None or (wanted is not None and index not in wanted):
+            continue
+        if is_float(value) and not models.is_constant(value):
+            yield index, value
+
+
+def constant_operands(node: ir.Node) -> Iterator[tuple[int, ir.Value, int | None]]:
+    """(index, value, channel axis) of the float constants that are quantized with `node`."""
+    role = roles(node)
+    wanted = role.weights or role.data
+    for index, value in enumerate(node.inputs):
+        if value is None or (wanted is not None and index not in wanted):
+            continue
+        if is_float(value) and models.is_constant(value):
+            yield index, value, channel_axis(node, index)
+
+
+def channel_axis(node: ir.Node, index: int) -> int | None:
+    """Axis of the output channels of the weight at `index`, None where one scale must do."""
+    axis = roles(node).channel_axis
+    value = node.inputs[index]
+    if axis is None or value is None or value.shape is None:
+        return None
+    if node.op_type == "Gemm":
+        return 0 if models.attribute(node, "transB", 0) else 1
+    if node.op_type == "MatMul":
+        return 1 if index == 1 and len(value.shape) == 2 else None
+    if node.op_type == "ConvTranspose" and models.attribute(node, "group", 1) != 1:
+        return None  # axis 1 counts the channels inside a group: one scale would serve several channels
+    return axis
+
+
+def bias(node: ir.Node) -> ir.Value | None:
+    """The bias input of `node`, if it has one."""
+    index = roles(node).bias
+    return node.inputs[index] if index is not None and index < len(node.inputs) else None
+
+
+def is_float(value: ir.Value) -> bool:
+    """True for a float32 tensor, the type that is quantized."""
+    return value.dtype == ir.DataType.FLOAT
+
+
+def has_subgraph(node: ir.Node) -> bool:
+    """True for If, Loop, Scan and the like."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())

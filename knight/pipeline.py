@@ -1,0 +1,472 @@
+"""The visible list of what Knight does: prepare, plan, observe, solve, rewrite, check.
+
+One pass of the user's infer function over the data serves every calibration method and every number of iterations;
+each quantized model is then run once through the same function, and reported with its error against the float model.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import product
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from knight import coverage, evaluation, model as models
+from knight.config import QuantConfig
+from knight.errors import ConfigError, DataError, KnightError, ModelError
+from knight.executor import Executor, InferFunction, RunSettings, call_infer
+from knight.listener import SILENT, Listener
+from knight.observer import Histogram, Observer
+from knight.passes import PassOptions, prepare
+from knight.planner import make_plan
+from knight.requantization import Requantization, requantizations
+from knight.rewriter import output_scales, rewrite
+from knight.runner import Session, available_threads
+from knight.solver import Parameters, merged_histograms, solve
+from knight.targets import Target
+from knight.types import QuantPlan
+
+STAGES = (
+    "Do Graph Optimize.",
+    "Run Float Model And Calculate Quantization Scales.",
+    "Run Model Quantization.",
+    "Quantitative Parameter Fixed-point.",
+    "Quantitation Postprocess.",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One quantized model, or the reason why there is none.
+
+    label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report: plain JSON
+    data, described by report_schema.json.
+    """
+
+    method: str
+    iteration: int
+    label: str
+    model: ir.Model | None = None
+    steps: Mapping[str, ir.Model] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class InferResult:
+    """What a run of the infer function gave."""
+
+    metric: object
+    samples: int
+    calls: int
+    seconds: float
+
+
+@dataclass
+class _Run:
+    """What all combinations of one run have in common."""
+
+    source: ir.Model
+    infer: InferFunction
+    target: Target
+    config: QuantConfig
+    settings: RunSettings
+    name: str
+    listener: Listener
+    times: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def threads(self) -> int:
+        return available_threads(self.config.threads)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.listener.warn(text)
+
+    @contextmanager
+    def stage(self, number: int) -> Iterator[None]:
+        self.listener.stage(number, STAGES[number - 1])
+        start = time.perf_counter()
+        yield
+        key = f"stage{number}"
+        self.times[key] = self.times.get(key, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """What the pass over the data left behind: histograms by iteration and root, the float outputs and metric."""
+
+    histograms: Mapping[int, Mapping[str, Histogram]]
+    spool: evaluation.OutputSpool
+    metric: object
+    samples: int
+
+
+def quantize(
+    model: ir.Model,
+    infer: InferFunction,
+    target: Target,
+    config: QuantConfig,
+    settings: RunSettings,
+    *,
+    name: str,
+    listener: Listener = SILENT,
+) -> tuple[Outcome, ...]:
+    """Quantizes `model` for `target`, once per method and number of iterations in `config`.
+
+    Raises KnightError for what concerns every combination; where there are several, a failure of one is its Outcome's
+    `failure`.
+    """
+    check_config(config, target)
+    run = _Run(model, infer, target, config, settings, name, listener)
+    with run.stage(1):
+        prepared = prepare_model(model, target, config, listener)
+        plan = make_plan(prepared, target, config)
+        _tell_plan(run, prepared, plan)
+    with tempfile.TemporaryFile(prefix="knight-") as spool:
+        with run.stage(2):
+            statistics = _observe(run, prepared, plan, evaluation.OutputSpool(spool))
+        combinations = list(product(config.methods, config.iterations))
+        outcomes = []
+        for method, iteration in combinations:
+            try:
+                outcomes.append(_quantize_one(run, prepared, plan, statistics, method, iteration))
+            except KnightError as error:
+                if len(combinations) == 1:
+                    raise
+                label = f"{method}_it_{iteration}"
+                outcomes.append(Outcome(method, iteration, label, failure=str(error)))
+    return tuple(outcomes)
+
+
+def infer(
+    model: ir.Model,
+    infer: InferFunction,
+    settings: RunSettings,
+    *,
+    threads: int,
+    listener: Listener = SILENT,
+) -> InferResult:
+    """Runs a float or quantized model through the user's function. Fixed-point outputs are handed out dequantized."""
+    session = Session(model, threads=threads)
+    scales = output_scales(model)
+    names = [output.name for output in session.outputs]
+
+    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return _dequantized(names, session.run(feeds), scales)
+
+    executor = Executor(forward, session.inputs, names, settings, model=model, listener=listener)
+    start = time.perf_counter()
+    metric = call_infer(infer, executor)
+    return InferResult(metric, executor.samples, executor.calls, time.perf_counter() - start)
+
+
+def check_config(config: QuantConfig, target: Target) -> None:
+    """Raises ConfigError for options that do not go together or that the target lacks."""
+    if config.bits not in target.bits:
+        raise ConfigError(f"{target.name} has no {config.bits}-bit integers; it has {_listed(target.bits)}")
+    if config.bits != 8:
+        raise ConfigError("-b 16 is not available yet; use -b 8")
+    if not 0.5 < config.percent <= 1.0:
+        raise ConfigError(f"-per {config.percent}: wants a fraction above 0.5 and up to 1, such as 0.99999")
+    if any(iteration < 1 for iteration in config.iterations) or not config.iterations:
+        raise ConfigError("-i wants numbers of at least 1")
+    if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
+        raise ConfigError("-bs and -ib want a number of at least 1")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
+
+
+def prepare_model(
+    model: ir.Model, target: Target, config: QuantConfig, listener: Listener = SILENT
+) -> ir.Model:
+    """The canonical float model that is planned, observed and rewritten."""
+    batch = config.ir_batch
+    if batch is None and target.static_shapes:
+        batch = config.batch_size
+    options = PassOptions(
+        batch_size=batch,
+        static_shapes=target.static_shapes,
+        output_names=config.output_names,
+        mean=config.mean,
+        std=config.std,
+        opset=target.opset,
+        recognise=target.recognise,
+        threads=available_threads(config.threads),
+    )
+
+    def on_pass(name: str, changes: int) -> None:
+        if changes:
+            listener.detail(f"{name}: {changes} changes")
+
+    return prepare(model, options, on_pass)
+
+
+def _tell_plan(run: _Run, prepared: ir.Model, plan: QuantPlan) -> None:
+    for name, reason in plan.float_nodes.items():
+        run.listener.detail(f"{name} stays float: {reason}")
+    if not plan.activations:
+        run.warn(f"nothing in this model can be quantized for {run.target.name}; the result is the float model")
+    subgraphs = [node.op_type for node in prepared.graph if any(True for _ in _subgraphs(node))]
+    if subgraphs:
+        run.warn(f"the bodies of {len(subgraphs)} {'/'.join(sorted(set(subgraphs)))} operators stay float")
+
+
+def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def _observe(
+    run: _Run, prepared: ir.Model, plan: QuantPlan, spool: evaluation.OutputSpool
+) -> _Statistics:
+    """One pass of the infer function over the float model; fills an observer per planned value."""
+    outputs = [output.name or "" for output in prepared.graph.outputs]
+    inputs = {value.name or "" for value in prepared.graph.inputs}
+    taps = [name for name in plan.observed if name not in inputs and name not in outputs]
+    session = Session(prepared, taps=taps, threads=run.threads)
+    observers = {name: Observer() for name in plan.observed}
+    snapshots: dict[int, dict[str, Observer]] = {}
+    calls = 0
+
+    with ThreadPoolExecutor(run.threads) as pool:
+
+        def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            nonlocal calls
+            results = session.run(feeds)
+            seen = dict(zip([*outputs, *taps], results, strict=True)) | feeds
+            list(pool.map(lambda name: _update(observers[name], name, seen[name]), plan.observed))
+            spool.put(evaluation.fingerprint(feeds), results[: len(outputs)])
+            calls += 1
+            if calls in run.config.iterations:
+                snapshots[calls] = {name: observer.copy() for name, observer in observers.items()}
+            return results[: len(outputs)]
+
+        largest = max(run.config.iterations)
+        settings = _with_iteration(run.settings, largest)
+        executor = Executor(
+            forward, session.inputs, outputs, settings, model=prepared, listener=run.listener
+        )
+        metric = call_infer(run.infer, executor)
+    if calls < largest:
+        run.warn(f"-i {largest} asks for more calls than the infer function made ({calls})")
+    histograms = {
+        iteration: merged_histograms(plan, snapshots.get(iteration, observers))
+        for iteration in run.config.iterations
+    }
+    if executor.calls == 0 and plan.observed:
+        raise DataError("the infer function never called executor.forward; there is nothing to calibrate on")
+    return _Statistics(histograms, spool, metric, executor.samples)
+
+
+def _with_iteration(settings: RunSettings, iteration: int) -> RunSettings:
+    return RunSettings(**{**_shallow(settings), "iteration": iteration})
+
+
+def _shallow(settings: RunSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+
+def _update(observer: Observer, name: str, array: np.ndarray) -> None:
+    try:
+        observer.update(array)
+    except DataError as error:
+        raise DataError(f"value {name!r} {error} in the float model; check the sample and the model") from None
+
+
+def _quantize_one(
+    run: _Run, prepared: ir.Model, plan: QuantPlan, statistics: _Statistics, method: str, iteration: int
+) -> Outcome:
+    """One calibration method and number of iterations, from the histograms to the report."""
+    times = dict(run.times)
+    one = _Run(**{**run.__dict__, "times": times, "warnings": list(run.warnings)})
+    with one.stage(3):
+        params = solve(
+            prepared,
+            plan,
+            statistics.histograms[iteration],
+            method=method,
+            percent=one.config.percent,
+            threads=one.threads,
+        )
+        requantized, warnings = requantizations(plan, params, one.target)
+        for text in (*params.warnings, *warnings):
+            one.warn(text)
+        quantized = rewrite(prepared, plan, params)
+    with one.stage(4):
+        agreement, metric = _evaluate(one, quantized, statistics)
+    with one.stage(5):
+        found = coverage.measure(quantized, plan, one.target)
+        steps = {
+            "stage1_prepared": prepared,
+            "stage3_quantized": rewrite(prepared, plan, params, fixed_point=False),
+            "output_all_layers_quantize": _with_all_outputs(quantized),
+        }
+    report = {
+        **_headline(statistics.metric, metric, agreement, found),
+        **_details(one, method, iteration, statistics, plan, params, requantized, quantized, agreement, found),
+    }
+    return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report)
+
+
+def _evaluate(
+    run: _Run, quantized: ir.Model, statistics: _Statistics
+) -> tuple[evaluation.Agreement, object]:
+    """Runs the quantized model through the infer function, beside the float model's stored outputs."""
+    session = Session(quantized, threads=run.threads)
+    names = [output.name for output in session.outputs]
+    scales = output_scales(quantized)
+    agreement = evaluation.Agreement(names)
+
+    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        outputs = _dequantized(names, session.run(feeds), scales)
+        reference = statistics.spool.get(evaluation.fingerprint(feeds), len(names))
+        if reference is not None:
+            agreement.update(reference, outputs)
+        if agreement.settled:
+            executor.early_stop_flag = True
+        return outputs
+
+    settings = _with_iteration(run.settings, max(run.config.iterations))
+    executor = Executor(forward, session.inputs, names, settings, model=quantized, listener=run.listener)
+    return agreement, call_infer(run.infer, executor)
+
+
+def _dequantized(
+    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
+) -> list[np.ndarray]:
+    """Real numbers of outputs that leave the model as integers held in float."""
+    return [
+        (array - np.float32(scales[name]["zero_point"])) * np.float32(scales[name]["scale"])
+        if name in scales
+        else array
+        for name, array in zip(names, outputs, strict=True)
+    ]
+
+
+def _with_all_outputs(model: ir.Model) -> ir.Model:
+    """A copy that gives every float and integer intermediate value as an output as well."""
+    twin = model.clone()
+    present = set(twin.graph.outputs)
+    for node in twin.graph:
+        for value in node.outputs:
+            if value not in present and value.name and value.dtype is not None:
+                twin.graph.outputs.append(value)
+    return twin
+
+
+def _headline(
+    metric_float: object, metric_quantized: object, agreement: evaluation.Agreement, found: coverage.Coverage
+) -> dict[str, Any]:
+    return {
+        "metric_float": evaluation.as_number(metric_float),
+        "metric_quantized": evaluation.as_number(metric_quantized),
+        "loss": evaluation.quantization_loss(metric_float, metric_quantized),
+        "sqnr_db": agreement.sqnr_db(),
+        "cosine": agreement.cosine(),
+        "integer_operators": found.integer,
+        "float_operators": len(found.float_operators),
+        "float_operator_names": list(found.float_operators),
+    }
+
+
+def _details(
+    run: _Run,
+    method: str,
+    iteration: int,
+    statistics: _Statistics,
+    plan: QuantPlan,
+    params: Parameters,
+    requantized: Mapping[str, Requantization],
+    quantized: ir.Model,
+    agreement: evaluation.Agreement,
+    found: coverage.Coverage,
+) -> dict[str, Any]:
+    scales = output_scales(quantized)
+    return {
+        "model": run.name,
+        "chip": run.target.chip or run.target.name,
+        "method": method,
+        "iteration": iteration,
+        "samples": statistics.samples,
+        "arguments": _plain({**asdict(run.config), **_shallow(run.settings)}),
+        "versions": _versions(),
+        "times": {stage: round(seconds, 4) for stage, seconds in run.times.items()},
+        "peak_memory_mb": peak_memory_mb(),
+        "outputs": [
+            {
+                "name": name,
+                "scale": scales[name]["scale"] if name in scales else None,
+                "zero_point": scales[name]["zero_point"] if name in scales else None,
+                "sqnr_db": agreement.output_sqnr_db(name),
+            }
+            for name in agreement.names
+        ],
+        "values": {name: _value_report(name, plan, params, statistics.histograms[iteration]) for name in plan.activations},
+        "weights": {
+            name: {"bits": q.spec.bits, "axis": q.spec.axis, "scale": _plain(q.scale)} for name, q in params.weights.items()
+        },
+        "requantization": {
+            node: {"multiplier": _plain(r.multiplier), "shift": _plain(r.shift)} for node, r in requantized.items()
+        },
+        "kept_in_float": dict(plan.float_nodes),
+        "conversions_left": found.conversions,
+        "warnings": list(run.warnings),
+    }
+
+
+def _value_report(
+    name: str, plan: QuantPlan, params: Parameters, histograms: Mapping[str, Histogram]
+) -> dict[str, Any]:
+    root = plan.root(name)
+    q, histogram = params.activations[root], histograms[root]
+    return {
+        "scale": float(q.scale),
+        "zero_point": int(q.zero_point),
+        "bits": q.spec.bits,
+        "signed": q.spec.signed,
+        "min": histogram.minimum,
+        "max": histogram.maximum,
+        "low": float(q.low),
+        "high": float(q.high),
+        "shares": root if root != name else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can hold it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("onnx", "onnx-ir", "onnxruntime", "numpy")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)

@@ -1,0 +1,185 @@
+"""From the float model and the numbers to the QDQ model.
+
+Every quantized value v is followed by ``QuantizeLinear`` and ``DequantizeLinear``; its readers read the second. The
+names of the float model's values stay, so that the two models can be compared value by value. Weights and biases
+become integer initializers behind a ``DequantizeLinear``. Standard ONNX operators only.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx_ir as ir
+
+from knight import model as models
+from knight import operators
+from knight.quantizer import quantize
+from knight.solver import Parameters
+from knight.types import QParams, QuantPlan
+
+OUTPUT_SCALES = "knight.output_scales"
+"""Metadata key: JSON object, graph output name -> {"scale", "zero_point"} of outputs that are fixed-point numbers."""
+
+_WIDE_OPSET = 21  # the first whose QuantizeLinear takes 16-bit integers
+
+
+def rewrite(model: ir.Model, plan: QuantPlan, params: Parameters, *, fixed_point: bool = True) -> ir.Model:
+    """The quantized twin of a prepared model.
+
+    fixed_point: outputs that the plan names leave as integers held in float, their scales in the metadata; else every
+    output is dequantized.
+    """
+    quantized = model.clone()
+    if any(spec.bits > 8 for spec in plan.activations.values()):
+        quantized.opset_imports[""] = max(models.opset(quantized), _WIDE_OPSET)
+    _Rewriter(quantized, plan, params, fixed_point).run()
+    return quantized
+
+
+class _Rewriter:
+    def __init__(self, model: ir.Model, plan: QuantPlan, params: Parameters, fixed_point: bool) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.plan = plan
+        self.params = params
+        self.fixed_point = set(plan.fixed_point_outputs) if fixed_point else set()
+        self.values = {value.name or "": value for value in models.values(self.graph)}
+        self.nodes = {node.name or "": node for node in self.graph}
+        self.taken = set(self.values) | set(self.nodes)
+        self.integer_nodes = set(plan.integer_nodes)
+        self.number_pairs: dict[str, tuple[ir.Value, ir.Value]] = {}
+        self.constants: dict[str, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self.output_scales: dict[str, dict[str, float | int]] = {}
+
+    def run(self) -> None:
+        for name in self.plan.activations:
+            self._quantize_value(self.values[name])
+        for name in self.plan.integer_nodes:
+            self._quantize_constants(self.nodes[name])
+        self._drop_unused_initializers()
+        if self.output_scales:
+            self.model.metadata_props[OUTPUT_SCALES] = json.dumps(self.output_scales, sort_keys=True)
+
+    # Activations ----------------------------------------------------------------------------------
+
+    def _quantize_value(self, value: ir.Value) -> None:
+        name = value.name or ""
+        params = self.params.activations[self.plan.root(name)]
+        scale, zero_point = self._numbers(self.plan.root(name), params)
+        readers = [
+            (node, index) for node, index in value.uses() if (node.name or "", index) not in self.plan.float_reads
+        ]
+        producer = value.producer()
+        made_by_integers = producer is not None and producer.name in self.integer_nodes
+        integers = self._node("QuantizeLinear", [value, scale, zero_point], name, ir.DataType(zero_point.dtype), value)
+        added = [integers]
+        is_output = made_by_integers and any(output is value for output in self.graph.outputs)
+        as_integers = is_output and name in self.fixed_point
+        if readers or (is_output and not as_integers):
+            real = self._node("DequantizeLinear", [integers.outputs[0], scale, zero_point], name, value.dtype, value)
+            added.append(real)
+            for node, index in readers:
+                node.replace_input_with(index, real.outputs[0])
+        if as_integers:
+            cast = self._node("Cast", [integers.outputs[0]], name, ir.DataType.FLOAT, value)
+            cast.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT)))
+            added.append(cast)
+            self.output_scales[name] = {"scale": float(params.scale), "zero_point": int(params.zero_point)}
+        if producer is None:
+            first = next(iter(self.graph))
+            self.graph.insert_before(first, added)
+        else:
+            self.graph.insert_after(producer, added)
+        if is_output:
+            self._take_over_output(value, added[-1].outputs[0])
+
+    def _take_over_output(self, value: ir.Value, replacement: ir.Value) -> None:
+        """`replacement` becomes the graph output, under the name that users know."""
+        name = value.name
+        value.name = self._fresh(f"{name}_before_quantization")
+        replacement.name = name
+        for index, output in enumerate(self.graph.outputs):
+            if output is value:
+                self.graph.outputs[index] = replacement
+
+    def _numbers(self, root: str, params: QParams) -> tuple[ir.Value, ir.Value]:
+        """Initializers of scale and zero point, one pair per group."""
+        if root not in self.number_pairs:
+            scale = self._initializer(f"{root}_scale", params.scale)
+            self.number_pairs[root] = (scale, self._initializer(f"{root}_zero_point", params.zero_point))
+        return self.number_pairs[root]
+
+    # Constants ------------------------------------------------------------------------------------
+
+    def _quantize_constants(self, node: ir.Node) -> None:
+        bias = operators.bias(node)
+        index = operators.roles(node).bias
+        if bias is not None and index is not None and node.name in self.params.biases:
+            real = self._dequantized(node, bias, self.params.biases[node.name], f"{node.name}_bias", flat=True)
+            node.replace_input_with(index, real)
+        for index, value, _ in list(operators.constant_operands(node)):
+            if value.name in self.plan.weights:
+                params = self.params.weights[value.name]
+                node.replace_input_with(index, self._dequantized(node, value, params, value.name))
+
+    def _dequantized(
+        self, node: ir.Node, value: ir.Value, params: QParams, name: str, *, flat: bool = False
+    ) -> ir.Value:
+        """The constant as an integer initializer behind its own DequantizeLinear."""
+        if name not in self.constants:
+            array = models.constant(value)
+            assert array is not None
+            integers = quantize(array.reshape(-1) if flat else array, params)
+            self.constants[name] = (
+                self._initializer(f"{name}_quantized", integers),
+                self._initializer(f"{name}_scale", params.scale),
+                self._initializer(f"{name}_zero_point", params.zero_point),
+            )
+        stored = self.constants[name]
+        real = self._node("DequantizeLinear", list(stored), name, ir.DataType.FLOAT, stored[0])
+        if params.spec.axis is not None and params.scale.ndim:
+            real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
+        self.graph.insert_before(node, [real])
+        return real.outputs[0]
+
+    def _drop_unused_initializers(self) -> None:
+        outputs = set(self.graph.outputs)
+        for name, value in list(self.graph.initializers.items()):
+            if not value.uses() and value not in outputs and not value.is_graph_input():
+                del self.graph.initializers[name]
+
+    # Building blocks ------------------------------------------------------------------------------
+
+    def _fresh(self, base: str) -> str:
+        name, number = base, 0
+        while name in self.taken:
+            number += 1
+            name = f"{base}_{number}"
+        self.taken.add(name)
+        return name
+
+    def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
+        name = self._fresh(name)
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape = ir.Shape(array.shape)
+        value.dtype = ir.DataType.from_numpy(array.dtype)
+        self.graph.register_initializer(value)
+        return value
+
+    def _node(
+        self, op_type: str, inputs: list[ir.Value], name: str, dtype: ir.DataType | None, like: ir.Value
+    ) -> ir.Node:
+        node = ir.Node("", op_type, inputs, num_outputs=1, name=self._fresh(f"{name}_{op_type}"))
+        output = node.outputs[0]
+        output.name = self._fresh(f"{name}_{op_type}_output")
+        output.shape = like.shape
+        if dtype is not None:
+            output.dtype = dtype
+        return node
+
+
+def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
+    """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other models."""
+    stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
+    return stored
