@@ -1,0 +1,43 @@
+"""Error kinds, exit codes, and the near misses of messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from knight import errors
+from knight.errors import did_you_mean
+
+
+@pytest.mark.parametrize("kind", ["ConfigError", "ModelError", "ScriptError", "DataError", "OutputError"])
+def test_every_kind_is_a_knight_error(kind: str) -> None:
+    assert issubclass(getattr(errors, kind), errors.KnightError)
+
+
+def test_exit_codes() -> None:
+    assert errors.ConfigError.exit_code == 2  # as for a wrong option
+    assert errors.ModelError.exit_code == errors.DataError.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "words"),
+    [
+        ("minmax", ["min_max", "kl"], "did you mean 'min_max'?"),
+        ("KL", ["kl", "mse"], "did you mean 'kl'?"),
+        ("tensorrt", ["TensorRT"], "did you mean 'TensorRT'?"),
+        ("zzz", ["mse", "kl"], "known: kl, mse"),
+        ("zzz", [], "none is known"),
+    ],
+)
+def test_near_misses_come_first(name: str, known: list[str], words: str) -> None:
+    assert did_you_mean(name, known) == words
+
+
+def test_two_near_misses_are_both_named() -> None:
+    assert did_you_mean("kl_v3", ["kl_v2", "kl_v4", "mse"]).count(" or ") == 1
+
+
+def test_a_long_list_is_cut_short_on_request() -> None:
+    known = [f"value_{index:02}" for index in range(20)]
+    assert did_you_mean("#", known, list_all=False).endswith("value_11 and 8 more")
+    assert did_you_mean("#", known).endswith("value_19")
+    assert did_you_mean("#", known[:12], list_all=False).endswith("value_11")
