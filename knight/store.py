@@ -1,0 +1,199 @@
+"""The folder of results: files appear in it whole or not at all, and one process writes at a time.
+
+A result is written into a hidden folder inside, flushed to the disk, committed by renaming that folder, and
+only then moved file by file to where users look. Whatever stops the process before the commit leaves the
+earlier result as it was; what is stopped after it is completed by the next process that opens the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from knight import model as models
+from knight.errors import OutputError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+LOCK = ".knight.lock"
+_WRITING = ".knight-writing"
+_COMMITTED = ".knight-committed"
+
+
+class Result(Protocol):
+    """What is stored of one quantization."""
+
+    @property
+    def model(self) -> ir.Model | None: ...
+
+    @property
+    def steps(self) -> Mapping[str, ir.Model]: ...
+
+    @property
+    def report(self) -> Mapping[str, Any]: ...
+
+
+class Store:
+    """An exclusive hold on `folder`; use it in a ``with`` statement.
+
+    Raises OutputError where the folder cannot be written to, or another process holds it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._made: list[Path] = []
+        self._published = False
+        self._lock: int | None = None
+        with _output_errors(self.folder):
+            self._make_folder()
+        try:
+            with _output_errors(self.folder):
+                self._lock = self._acquire()
+                shutil.rmtree(self.folder / _WRITING, ignore_errors=True)
+                self._complete()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def publish(self, result: Result, name: str, subdirectory: str | None = None) -> Path:
+        """Writes ``NAME_quantize.onnx``, ``steps/*.onnx`` and ``NAME_report.json``; gives the model's path.
+
+        subdirectory: of the folder, None for the folder itself. Raises OutputError (disk full, for one);
+        the earlier result is then as it was.
+        """
+        if result.model is None:
+            raise ValueError("a result without a model cannot be published")
+        place = self.folder / (subdirectory or ".")
+        writing = self.folder / _WRITING
+        try:
+            with _output_errors(place):
+                fresh = writing / (subdirectory or ".")
+                (fresh / "steps").mkdir(parents=True)
+                written = list(models.save(result.model, fresh / f"{name}_quantize.onnx"))
+                for step, model in result.steps.items():
+                    written += models.save(model, fresh / "steps" / f"{step}.onnx")
+                report = fresh / f"{name}_report.json"
+                report.write_text(
+                    json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+                )
+                for path in (*written, report):
+                    _flush(path)
+                writing.rename(self.folder / _COMMITTED)
+                self._published = True
+                self._complete()
+                self._remove_stale(place, written)
+        finally:
+            shutil.rmtree(writing, ignore_errors=True)
+        return place / f"{name}_quantize.onnx"
+
+    def close(self) -> None:
+        """Lets the folder go; a folder that was made for nothing is removed again."""
+        if self._lock is not None:
+            with _output_errors(self.folder):
+                self._complete()
+            if self._made and not self._published:
+                (self.folder / LOCK).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+        if not self._published:
+            for folder in reversed(self._made):
+                try:
+                    folder.rmdir()
+                except OSError:  # somebody else has put something there: then it stays
+                    break
+        self._made = []
+
+    def _make_folder(self) -> None:
+        missing = []
+        folder = self.folder
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            self._made.append(folder)
+        if not self.folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.folder))
+
+    def _acquire(self) -> int:
+        path = self.folder / LOCK
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                raise OutputError(
+                    f"{self.folder} is in use by another run of knight; "
+                    f"wait for it, or name another folder with --save-dir"
+                ) from None
+            except OSError:
+                os.close(handle)
+                raise
+            if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+                return handle
+            os.close(handle)  # its last holder removed the file between our opening and locking it
+
+    def _complete(self) -> None:
+        """Moves what is committed to its place: models last, so that none refers to weights yet to come."""
+        committed = self.folder / _COMMITTED
+        files = [path for path in committed.rglob("*") if path.is_file()]
+        for path in sorted(
+            files, key=lambda path: (path.suffix == ".onnx", path.parent.name != "steps", path)
+        ):
+            target = self.folder / path.relative_to(committed)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        for folder in {path.parent for path in files}:
+            _flush(self.folder / folder.relative_to(committed))
+        if committed.exists():
+            shutil.rmtree(committed)
+
+    @staticmethod
+    def _remove_stale(place: Path, written: Sequence[Path]) -> None:
+        """Deletes weight files of the models that were just replaced."""
+        kept = {path.name for path in written}
+        stems = "|".join(re.escape(path.stem) for path in written if path.suffix == ".onnx")
+        for path in (*place.iterdir(), *(place / "steps").iterdir()):
+            if path.name not in kept and re.fullmatch(rf"({stems})-[0-9a-f]{{12}}\.data", path.name):
+                path.unlink()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _output_errors(place: Path) -> Iterator[None]:
+    """Turns the operating system's refusals into OutputErrors that name the folder."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        advice = "free some space or name another folder" if error.errno in _FULL else "name another folder"
+        raise OutputError(f"cannot write to {place}: {reason}; {advice} with --save-dir") from error
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
