@@ -39,7 +39,25 @@ Pass = Callable[[ir.Model, PassOptions], int]
 
 passes: Registry[Pass] = Registry("pass", "knight.passes", "knight.passes", "run")
 
-ORDER: tuple[str, ...] = ()
+ORDER: tuple[str, ...] = (
+    "clean_interface",
+    "name_nodes",
+    "infer_shapes",
+    "raise_opset",
+    "clean_interface",
+    "name_nodes",
+    "infer_shapes",
+    "fold_constants",
+    "remove_unused",
+    "fold_batch_norm",
+    "gemm_from_matmul_add",
+    "fold_pad",
+    "normalize_input",
+    "fold_batch_norm",
+    "remove_unused",
+    "infer_shapes",
+    "name_nodes",
+)
 
 
 def prepare(

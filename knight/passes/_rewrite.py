@@ -183,13 +183,22 @@ def set_constant(value: ir.Value, array: np.ndarray) -> None:
     value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
 
 
-def rename(value: ir.Value, name: str) -> None:
-    """Renames `value`; a tensor that other models share keeps its own name."""
-    tensor = value.const_value
-    if tensor is not None:
-        shape = ir.Shape(tensor.shape)
-        value.const_value = ir.LazyTensor(lambda: tensor, dtype=tensor.dtype, shape=shape, name=value.name)
-    value.name = name
+def become_constant(value: ir.Value, tensor: ir.TensorProtocol | np.ndarray) -> ir.Value:
+    """Replaces a node's output by an initializer of the same name (a graph output: by an Identity of one)."""
+    graph = value.graph
+    assert graph is not None
+    name = name_of(value)
+    if isinstance(tensor, np.ndarray):
+        tensor = ir.tensor(tensor)
+    if value.is_graph_output():
+        name = models.fresh_name(graph, f"{name}_constant")
+    else:
+        value.name = None
+    constant = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy()))
+    constant.const_value = tensor
+    graph.register_initializer(constant)
+    replace_value(value, constant)
+    return constant
 
 
 def can_take_over(old: ir.Value, new: ir.Value) -> bool:
@@ -205,8 +214,7 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     A graph output keeps its name: `new` takes it over where it is free to, else an Identity in place of the
     node that made `old` gives it. The producer of `old` is removed when no other output of it is in use.
     """
-    node = old.producer()
-    graph = old.graph
+    node, graph = old.producer(), old.graph
     if old is new or graph is None:
         raise ValueError(f"value {old.name!r} cannot be replaced")
     _merge_type(new, old)

@@ -1,0 +1,83 @@
+"""Raises the model to the operator set that the later passes and the rewriter know, with ONNX's version converter.
+
+The opset is never lowered. The converter sees the graph without its large weights.
+"""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+
+from knight import model as models
+from knight.errors import ConfigError, ModelError
+from knight.passes import PassOptions
+from knight.passes._rewrite import all_graphs, is_op
+from knight.passes._skeleton import skeleton, with_weights
+
+OLDEST_IR_VERSION = 8
+
+
+def run(model: ir.Model, options: PassOptions) -> int:
+    """Returns 1 if the opset or the IR version rose. Raises ModelError for what cannot be raised."""
+    if options.opset > models.NEWEST_OPSET:
+        raise ConfigError(f"opset {options.opset}: ONNX Runtime knows opsets up to {models.NEWEST_OPSET}")
+    own = models.opset(model)
+    changed = _set_ir_version(model) or own < options.opset  # first, since IR 3 wants weights to be inputs
+    if own < options.opset:
+        _prepare_nodes(model.graph, own, options.opset)
+        _convert(model, own, options.opset)
+    return int(_set_ir_version(model) or changed)
+
+
+def _set_ir_version(model: ir.Model) -> bool:
+    """The version that the opset needs; ONNX Runtime refuses newer ones than it knows."""
+    needed = onnx.helper.find_min_ir_version_for(
+        [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()],
+        ignore_unknown=True,
+    )
+    wanted = min(max(model.ir_version or 0, needed, OLDEST_IR_VERSION), models.NEWEST_IR_VERSION)
+    changed = wanted != model.ir_version
+    model.ir_version = wanted
+    return changed
+
+
+def _prepare_nodes(graph: ir.Graph, own: int, wanted: int) -> None:
+    """Writes down what older operator versions took for granted and the converter leaves out."""
+    for body in all_graphs(graph):
+        for node in body:
+            if own < 16 <= wanted and is_op(node, "RoiAlign"):
+                node.attributes["coordinate_transformation_mode"] = ir.AttrString(
+                    "coordinate_transformation_mode", "output_half_pixel"
+                )
+
+
+def _convert(model: ir.Model, own: int, wanted: int) -> None:
+    names = {
+        output.name: node.name for body in all_graphs(model.graph) for node in body for output in node.outputs
+    }
+    try:
+        proto = onnx.version_converter.convert_version(skeleton(model), wanted)
+    except Exception as error:  # RuntimeError and ConvertError, by what fails inside the C++ library
+        raise ModelError(_explain(model, own, wanted, error)) from error
+    converted = with_weights(proto, model)
+    for body in all_graphs(converted.graph):
+        for node in body:
+            node.name = node.name or next((names[o.name] for o in node.outputs if o.name in names), None)
+    model.graph = converted.graph
+
+
+def _explain(model: ir.Model, own: int, wanted: int, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    culprit = next(
+        (
+            f"operator {node.op_type} of node {node.name!r} "
+            for body in all_graphs(model.graph)
+            for node in body
+            if node.op_type in reason
+        ),
+        "",
+    )
+    return (
+        f"the model cannot be raised from opset {own} to {wanted}: {culprit}({reason[:300]}); "
+        f"export it again with opset {wanted}"
+    )
