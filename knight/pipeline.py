@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import product
 from typing import Any
@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from knight import coverage, evaluation, model as models
 from knight.config import QuantConfig
-from knight.errors import ConfigError, DataError, KnightError, ModelError
+from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
 from knight.observer import Histogram, Observer
@@ -165,7 +165,7 @@ def infer(
     names = [output.name for output in session.outputs]
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return _dequantized(names, session.run(feeds), scales)
+        return dequantized(names, session.run(feeds), scales)
 
     executor = Executor(forward, session.inputs, names, settings, model=model, listener=listener)
     start = time.perf_counter()
@@ -243,45 +243,42 @@ def _observe(
     taps = [name for name in plan.observed if name not in inputs and name not in outputs]
     session = Session(prepared, taps=taps, threads=run.threads)
     observers = {name: Observer() for name in plan.observed}
-    snapshots: dict[int, dict[str, Observer]] = {}
-    calls = 0
-
+    listener = _Snapshots(run.listener, run.config.iterations, observers)
     with ThreadPoolExecutor(run.threads) as pool:
 
         def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-            nonlocal calls
-            results = session.run(feeds)
+            results = session.run_in_place(feeds)
             seen = dict(zip([*outputs, *taps], results, strict=True)) | feeds
             list(pool.map(lambda name: _update(observers[name], name, seen[name]), plan.observed))
             spool.put(evaluation.fingerprint(feeds), results[: len(outputs)])
-            calls += 1
-            if calls in run.config.iterations:
-                snapshots[calls] = {name: observer.copy() for name, observer in observers.items()}
-            return results[: len(outputs)]
+            return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
 
         largest = max(run.config.iterations)
-        settings = _with_iteration(run.settings, largest)
-        executor = Executor(
-            forward, session.inputs, outputs, settings, model=prepared, listener=run.listener
-        )
-        metric = call_infer(run.infer, executor)
-    if calls < largest:
-        run.warn(f"-i {largest} asks for more calls than the infer function made ({calls})")
+        settings = replace(run.settings, iteration=largest)
+        executor = Executor(forward, session.inputs, outputs, settings, model=prepared, listener=listener)
+        metric = call_infer(run.infer, executor, must_forward=bool(plan.observed))
+    if executor.calls < largest:
+        run.warn(f"-i {largest} asks for more calls than the infer function made ({executor.calls})")
     histograms = {
-        iteration: merged_histograms(plan, snapshots.get(iteration, observers))
+        iteration: merged_histograms(plan, listener.taken.get(iteration, observers))
         for iteration in run.config.iterations
     }
-    if executor.calls == 0 and plan.observed:
-        raise DataError("the infer function never called executor.forward; there is nothing to calibrate on")
     return _Statistics(histograms, spool, metric, executor.samples)
 
 
-def _with_iteration(settings: RunSettings, iteration: int) -> RunSettings:
-    return RunSettings(**{**_shallow(settings), "iteration": iteration})
+class _Snapshots(Listener):
+    """Copies the observers after the numbers of forward calls that were asked for."""
 
+    def __init__(self, listener: Listener, iterations: Sequence[int], observers: Mapping[str, Observer]) -> None:
+        self._listener = listener
+        self._iterations = set(iterations) - {max(iterations)}  # the last one needs no copy
+        self._observers = observers
+        self.taken: dict[int, dict[str, Observer]] = {}
 
-def _shallow(settings: RunSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    def forward(self, done: int, total: int | None) -> None:
+        self._listener.forward(done, total)
+        if done in self._iterations:
+            self.taken[done] = {name: observer.copy() for name, observer in self._observers.items()}
 
 
 def _update(observer: Observer, name: str, array: np.ndarray) -> None:
@@ -295,8 +292,7 @@ def _quantize_one(
     run: _Run, prepared: ir.Model, plan: QuantPlan, statistics: _Statistics, method: str, iteration: int
 ) -> Outcome:
     """One calibration method and number of iterations, from the histograms to the report."""
-    times = dict(run.times)
-    one = _Run(**{**run.__dict__, "times": times, "warnings": list(run.warnings)})
+    one = replace(run, times=dict(run.times), warnings=list(run.warnings))
     with one.stage(3):
         params = solve(
             prepared,
@@ -336,7 +332,7 @@ def _evaluate(
     agreement = evaluation.Agreement(names)
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        outputs = _dequantized(names, session.run(feeds), scales)
+        outputs = dequantized(names, session.run(feeds), scales)
         reference = statistics.spool.get(evaluation.fingerprint(feeds), len(names))
         if reference is not None:
             agreement.update(reference, outputs)
@@ -344,12 +340,12 @@ def _evaluate(
             executor.early_stop_flag = True
         return outputs
 
-    settings = _with_iteration(run.settings, max(run.config.iterations))
+    settings = replace(run.settings, iteration=max(run.config.iterations))
     executor = Executor(forward, session.inputs, names, settings, model=quantized, listener=run.listener)
-    return agreement, call_infer(run.infer, executor)
+    return agreement, call_infer(run.infer, executor, must_forward=False)
 
 
-def _dequantized(
+def dequantized(
     names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
 ) -> list[np.ndarray]:
     """Real numbers of outputs that leave the model as integers held in float."""
@@ -406,7 +402,7 @@ def _details(
         "method": method,
         "iteration": iteration,
         "samples": statistics.samples,
-        "arguments": _plain({**asdict(run.config), **_shallow(run.settings)}),
+        "arguments": _plain({**asdict(run.config), **asdict(run.settings)}),
         "versions": _versions(),
         "times": {stage: round(seconds, 4) for stage, seconds in run.times.items()},
         "peak_memory_mb": peak_memory_mb(),

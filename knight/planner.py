@@ -254,11 +254,20 @@ class _Planner:
                     parent[other] = first
         names = [value.name or "" for value in order]
         sources: dict[str, list[str]] = {}
-        for name in names:
-            if name not in derived:
-                sources.setdefault(root(name), []).append(name)
+        for value in order:
+            if value.name not in derived:
+                sources.setdefault(root(value.name or ""), []).extend(self._observed_as(value, derived))
         shares = {name: root(name) for name in names if root(name) != name}
         return shares, {name: tuple(members) for name, members in sources.items()}
+
+    def _observed_as(self, value: ir.Value, derived: set[str]) -> list[str]:
+        """The values whose statistics are those of `value`: a Concat has the numbers of its inputs and no others."""
+        node = value.producer()
+        if node is not None and node.op_type == "Concat":
+            parts = list(node.inputs)
+            if all(part in self.quantized and part.name not in derived for part in parts):
+                return [name for part in parts for name in self._observed_as(part, derived)]
+        return [value.name or ""]
 
     def _joined_by(self, node: ir.Node) -> list[ir.Value]:
         """The quantized values, inputs first, that `node` ties to one scale."""

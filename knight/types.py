@@ -117,4 +117,4 @@ class QuantPlan:
     @property
     def observed(self) -> tuple[str, ...]:
         """The values that need statistics."""
-        return tuple(name for members in self.sources.values() for name in members)
+        return tuple(dict.fromkeys(name for members in self.sources.values() for name in members))

@@ -1,0 +1,122 @@
+"""The Python API: what the command line does, as functions on models and data.
+
+    quantized = knight.quantize("net.onnx", samples, target="onnxruntime")
+    quantized.save("net_quantize.onnx")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx_ir as ir
+
+from knight import model as models
+from knight import pipeline
+from knight.config import QuantConfig
+from knight.errors import ConfigError, DataError
+from knight.executor import Executor, InferFunction, RunSettings
+from knight.listener import SILENT, Listener
+from knight.pipeline import InferResult
+from knight.rewriter import output_scales
+from knight.runner import Session
+from knight.targets import DEFAULT_CHIP, Target, load_target
+
+Sample = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+"""One forward call's worth of data: an array, one array per input in order, or arrays by input name."""
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A quantized model and the data of its report (see report_schema.json)."""
+
+    model: ir.Model
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the ONNX model; weights above 2 GB go to a file beside it."""
+        return models.save(self.model, Path(path))[-1]
+
+    def run(self, *arrays: np.ndarray, threads: int = 1) -> list[np.ndarray]:
+        """One forward pass in ONNX Runtime; outputs as real numbers, also those that are fixed-point in the model."""
+        session = Session(self.model, threads=threads)
+        feeds = dict(zip((info.name for info in session.inputs), arrays, strict=True))
+        names = [info.name for info in session.outputs]
+        return pipeline.dequantized(names, session.run(feeds), output_scales(self.model))
+
+
+def quantize(
+    model: str | Path | ir.Model,
+    data: InferFunction | Iterable[Sample],
+    *,
+    target: str | Target = DEFAULT_CHIP,
+    method: str = "kl",
+    iterations: int | None = None,
+    listener: Listener = SILENT,
+    **options: Any,
+) -> QuantizedModel:
+    """Quantizes `model` with calibration `data` for `target`.
+
+    data: samples, or an infer function ``f(executor) -> metric`` as the command line takes it. iterations: forward
+    calls to make (default: all samples; 1 for a function). options: the other fields of `QuantConfig`. Raises KnightError.
+    """
+    unknown = sorted(set(options) - set(QuantConfig.__dataclass_fields__))
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]!r}; known: {', '.join(QuantConfig.__dataclass_fields__)}")
+    chosen = load_target(target) if isinstance(target, str) else target
+    source = model if isinstance(model, ir.Model) else models.load(model)
+    name = Path(model).stem if isinstance(model, (str, Path)) else source.graph.name or "model"
+    infer, count = _as_infer_function(data)
+    count = iterations or count or 1
+    config = QuantConfig(**{**options, "methods": (method,), "iterations": (count,)})
+    settings = RunSettings(iteration=count, batch_size=config.batch_size)
+    (outcome,) = pipeline.quantize(source, infer, chosen, config, settings, name=name, listener=listener)
+    assert outcome.model is not None  # a single combination raises when it fails
+    return QuantizedModel(outcome.model, outcome.report)
+
+
+def infer(
+    model: str | Path | ir.Model,
+    data: InferFunction | Iterable[Sample],
+    *,
+    iterations: int | None = None,
+    batch_size: int = 1,
+    threads: int = 5,
+    listener: Listener = SILENT,
+) -> InferResult:
+    """Runs a float or quantized model over `data`; the result holds the metric and the time taken."""
+    source = model if isinstance(model, ir.Model) else models.load(model)
+    function, count = _as_infer_function(data)
+    settings = RunSettings(iteration=iterations or count or 1, batch_size=batch_size, run_mode="infer")
+    return pipeline.infer(source, function, settings, threads=threads, listener=listener)
+
+
+def _as_infer_function(data: InferFunction | Iterable[Sample]) -> tuple[InferFunction, int | None]:
+    """An infer function over `data`, and the number of samples where it is known."""
+    if callable(data):
+        return cast(InferFunction, data), None
+    samples = list(data)
+    if not samples:
+        raise DataError("the calibration data is empty; give at least one sample")
+
+    def feed(executor: Executor) -> None:
+        for number, sample in enumerate(samples):
+            if number == executor.iteration or executor.early_stop_flag:
+                break
+            executor.forward(*_arrays(executor, sample))
+
+    return feed, len(samples)
+
+
+def _arrays(executor: Executor, sample: Sample) -> Sequence[np.ndarray]:
+    if isinstance(sample, np.ndarray):
+        return (sample,)
+    if isinstance(sample, Mapping):
+        missing = [name for name in executor.input_nodes if name not in sample]
+        if missing:
+            raise DataError(f"sample {executor.samples + 1}: no array for input {missing[0]!r}")
+        return [sample[name] for name in executor.input_nodes]
+    return sample
