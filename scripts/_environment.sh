@@ -21,7 +21,10 @@ make_environment() {
         python3 -m venv --clear --without-pip "$folder"
         python3 -m pip --python "$folder/bin/python" install --quiet --disable-pip-version-check pip
     fi
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --constraint "$root/scripts/constraints.txt" --editable "$project"
+    local constraints=(--constraint "$root/scripts/constraints.txt")
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        constraints=()  # pinned for 3.11 and newer
+    fi
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" --editable "$project"
     echo "$wanted" >"$folder/installed-from"
 }
