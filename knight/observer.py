@@ -45,7 +45,8 @@ class Histogram:
     @property
     def centers(self) -> NDArray[np.float64]:
         """Middle of each bin."""
-        return (self.first + np.arange(self.counts.size) + 0.5) * self.width
+        index = np.arange(self.first, self.first + self.counts.size, dtype=np.float64)
+        return (index + 0.5) * self.width
 
     def magnitudes(self) -> NDArray[np.int64]:
         """Counts of ``|x|``: entry i holds ``i * width <= |x| < (i + 1) * width`` (negative bins mirrored)."""

@@ -5,20 +5,30 @@ up to T with everything beyond it added to the last bin; Q is the same histogram
 each quantization step's count spread evenly over the step's bins that are not empty. The T with the
 least ``KL(P || Q) = sum(P * log(P / Q))`` wins.
 
-- The steps are those that the spec really has: 2**(b-1) for a symmetric signed tensor, all 2**b for
-  a one-sided one under an unsigned or asymmetric spec, in between where an asymmetric range is two-sided.
-- Exact zeros are representable under every T and say nothing about it; after a Relu they would
-  outweigh all else. The zero bin is cut to its neighbour, as in NVIDIA's later implementations.
+- The steps are those that the spec really has, centred on the numbers that it represents: 2**(b-1) for a
+  symmetric signed tensor, all 2**b for a one-sided one under an unsigned or asymmetric spec.
 - Only the upper edges of bins that are not empty are candidates, which keeps Q above zero wherever P is.
-- The number of steps is the least candidate, in bins; a spec with more steps than there are bins has
-  nothing to gain from clipping and gets the full range.
+- A spec with more steps than there are bins has nothing to gain from clipping and gets the full range.
 
-With cumulative sums of the counts, a candidate costs one look-up per step, and all are scored at once.
+A fine histogram shows structure inside a step that is no loss at all, and that would drive T down:
+
+- Exact zeros are left out (the zero bin is cut to its neighbour, as NVIDIA's later implementations do), and
+  so is all that happens inside the step around zero, where Gelu, Silu and Softmax pile up their values.
+- Bins that stick out of their surroundings are cut to the median there. They are single values that many
+  elements share (flat background, the bias of a dead channel).
+- n counts drawn from one even density differ from their mean by chance; the (n - 1) / 2 nats (Wilks)
+  which that adds on average are taken off. Without it, tensors with few elements are clipped too much.
+
+Outliers count in full in any case. With cumulative sums, a candidate costs one look-up per step, and all
+are scored at once.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from knight.calibration._candidates import clipped_at, full_range
@@ -30,6 +40,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 _CANDIDATES = 256
+_DRAW = 1e-9  # nats; the widest of equals wins: a tensor of few distinct values has many that lose nothing
+_SURROUNDINGS = 8  # bins on each side that a bin is compared with
 
 
 def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
@@ -43,7 +55,8 @@ def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tup
     ends, steps = ends[usable], steps[usable]
     if not ends.size:
         return full_range(histogram)
-    best = int(ends[np.argmin(_divergences(counts, ends, steps))])
+    divergences = _divergences(counts, ends, steps)
+    best = int(ends[divergences <= divergences.min() + _DRAW][-1])
     return full_range(histogram) if best == counts.size else clipped_at(histogram, best * histogram.width)
 
 
@@ -51,7 +64,8 @@ def _candidates(counts: Array) -> Index:
     """Thresholds in bins, ascending: evenly spaced, each moved down to the end of a bin that is not empty."""
     used = np.flatnonzero(counts) + 1
     wanted = np.linspace(0, counts.size, _CANDIDATES + 1)[1:]
-    return used[np.unique(np.searchsorted(used, wanted, side="right") - 1)] if used.size else used
+    nearest = np.unique(np.searchsorted(used, wanted, side="right") - 1)
+    return used[nearest[nearest >= 0]]
 
 
 def _step_sizes(histogram: Histogram, spec: QuantSpec, ends: Index) -> Array:
@@ -62,25 +76,67 @@ def _step_sizes(histogram: Histogram, spec: QuantSpec, ends: Index) -> Array:
     return np.asarray(params.scale.astype(np.float64) / histogram.width)
 
 
+@dataclass(frozen=True)
+class _Cells:
+    """The bins of each candidate cut into quantization steps; all arrays (candidates, steps)."""
+
+    edges: Index  # (candidates, steps + 1)
+
+    @classmethod
+    def of(cls, ends: Index, steps: Array) -> _Cells:
+        number = int(np.ceil((ends / steps).max())) + 1
+        middles = (np.arange(number) + 0.5) * steps[:, None]
+        inner = np.minimum(np.rint(middles), ends[:, None]).astype(np.intp)
+        return cls(np.concatenate([np.zeros((ends.size, 1), np.intp), inner], axis=1))
+
+    def sums(self, values: Array) -> Array:
+        """`values`, one per bin, added up over each step."""
+        return np.asarray(np.diff(_running(values)[self.edges]))
+
+    @property
+    def last(self) -> tuple[Index, Index]:
+        """Where, in a result of `sums`, each candidate's last step is."""
+        step = (self.edges[:, 1:] >= self.edges[:, -1:]).argmax(axis=1)
+        return np.arange(step.size), step
+
+
 def _divergences(counts: Array, ends: Index, steps: Array) -> Array:
     """``KL(P || Q)`` of every candidate. `ends` (n,) and `steps` (n,) are in bins."""
+    cells = _Cells.of(ends, steps)
     total = counts.sum()
-    below = np.concatenate([[0.0], np.cumsum(counts)])
-    used = np.concatenate([[0.0], np.cumsum(counts > 0)])
-    entropy = np.concatenate([[0.0], np.cumsum(_x_log_x(counts))])
+    inside = _running(counts)[ends]
+    loss = _rounding_loss(_without_peaks(counts), cells)
+    loss += _clipping_loss(counts, ends, total - inside, cells)
+    return np.asarray(loss / total + np.log(inside / total))
 
-    inside = below[ends]
-    outliers = total - inside
+
+def _rounding_loss(counts: Array, cells: _Cells) -> Array:
+    """``sum(c * log(c / q))`` over the bins of all steps but that of zero, less what chance makes of it."""
+    in_cell, used = cells.sums(counts)[:, 1:], cells.sums((counts > 0).astype(np.float64))[:, 1:]
+    even = _x_log_x(in_cell) - in_cell * np.log(np.maximum(used, 1))
+    chance = np.maximum(used - 1, 0) / 2
+    return np.asarray((cells.sums(_x_log_x(counts))[:, 1:] - even - chance).sum(axis=1))
+
+
+def _clipping_loss(counts: Array, ends: Index, outliers: Array, cells: _Cells) -> Array:
+    """What adding the `outliers` to P's last bin, but not to Q's, adds to the sum."""
     last = counts[ends - 1]
-    p_log_p = entropy[ends] - _x_log_x(last) + _x_log_x(last + outliers)
+    in_cell, used = cells.sums(counts)[cells.last], cells.sums((counts > 0).astype(np.float64))[cells.last]
+    return _x_log_x(last + outliers) - _x_log_x(last) - outliers * np.log(in_cell / used)
 
-    cells = int(np.ceil((ends / steps).max())) + 1
-    edges = np.minimum(np.rint(np.arange(cells + 1) * steps[:, None]), ends[:, None]).astype(np.intp)
-    in_cell, used_in_cell = np.diff(below[edges]), np.diff(used[edges])
-    log_q = np.log(in_cell / np.maximum(used_in_cell, 1), out=np.zeros_like(in_cell), where=in_cell > 0)
-    last_cell = (edges[:, 1:] >= ends[:, None]).argmax(axis=1)
-    p_log_q = (in_cell * log_q).sum(axis=1) + outliers * log_q[np.arange(ends.size), last_cell]
-    return np.asarray((p_log_p - p_log_q) / total - np.log(total) + np.log(inside))
+
+def _without_peaks(counts: Array) -> Array:
+    """`counts`, none above the median of its surroundings (mirrored at zero, empty beyond the end)."""
+    if counts.size <= _SURROUNDINGS:
+        return counts
+    padded = np.concatenate([counts[_SURROUNDINGS:0:-1], counts, np.zeros(_SURROUNDINGS)])
+    windows = sliding_window_view(padded, 2 * _SURROUNDINGS + 1)
+    median = np.partition(windows, _SURROUNDINGS, axis=1)[:, _SURROUNDINGS]
+    return np.asarray(np.minimum(counts, median))
+
+
+def _running(values: Array) -> Array:
+    return np.concatenate([[0.0], np.cumsum(values)])
 
 
 def _x_log_x(x: Array) -> Array:

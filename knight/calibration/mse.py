@@ -46,7 +46,7 @@ def _best_threshold(moments: Moments, spec: QuantSpec, low: float, high: float) 
         best = int(np.argmin(squared_error(moments, spec, lows, highs)))
         if look < _LOOKS:
             ratios = _around(ratios, best)
-    return float(lows[best]), float(highs[best])
+    return float(lows[best]) + 0.0, float(highs[best])  # + 0.0: no negative zero
 
 
 def _best_ends(moments: Moments, spec: QuantSpec, low: float, high: float) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def _best_ends(moments: Moments, spec: QuantSpec, low: float, high: float) -> tu
         if look < _LOOKS:
             row, column = divmod(best, low_ratios.size)
             low_ratios, high_ratios = _around(low_ratios, column), _around(high_ratios, row)
-    return float(lows[best]), float(highs[best])
+    return float(lows[best]) + 0.0, float(highs[best])  # + 0.0: no negative zero
 
 
 def _coarse(count: int) -> Array:
