@@ -51,6 +51,7 @@ ORDER: tuple[str, ...] = (
     "remove_unused",
     "fold_batch_norm",
     "gemm_from_matmul_add",
+    "gemm_from_batched_matmul",
     "fold_pad",
     "normalize_input",
     "fold_batch_norm",
