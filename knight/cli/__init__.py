@@ -1,0 +1,111 @@
+"""The command line: ``knight [--chip NAME] quant|infer|...``, one file per subcommand.
+
+Everything that goes wrong becomes one line on stderr and an exit code; heavy packages are imported by
+the subcommand that needs them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from knight import __version__
+from knight.errors import ConfigError, KnightError, did_you_mean
+from knight.registry import Registry
+
+commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
+
+INTERRUPTED = 130
+
+
+class KnightGroup(click.Group):
+    """The tree of subcommands, and the one place where errors meet the user."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(commands.names())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return commands.get(cmd_name) if cmd_name in commands.names() else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in commands.names() and not args[0].startswith("-"):
+            raise ConfigError(f"unknown command {args[0]!r}: {did_you_mean(args[0], commands.names())}")
+        return super().resolve_command(ctx, args)
+
+    def main(  # type: ignore[override]  # click overloads it for a mode that is not offered here
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
+    ) -> NoReturn:
+        settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
+        try:
+            code = super().main(args, prog_name, **settings)
+        except KnightError as error:
+            _fail(str(error), error.exit_code)
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except click.Abort:
+            _fail("interrupted; earlier results are as they were", INTERRUPTED)
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            _fail(f"{error.strerror or error}{where}", 1)
+        except MemoryError:
+            _fail("out of memory; use a smaller -bs, or a machine with more", 1)
+        except Exception as error:  # a defect of Knight: say so, in one line like everything else
+            from knight.executor import described
+
+            _fail(f"unexpected {described(error)}; run again with -l 0 for details", 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"knight: error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _set_default_chip(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    from knight.cli._chip import remember_chip, settings_file
+
+    click.echo(f"Default chip: {remember_chip(value)} (remembered in {settings_file()})")
+
+
+@click.group(
+    cls=KnightGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExample:\n"
+    "  knight --chip TX5368AV200 quant -m net.onnx -if infer_net -uds infer.py -i 100 --save-dir out",
+)
+@click.option(
+    "-ch",
+    "--chip",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="The chip or runtime to quantize for; the first one given counts.",
+)
+@click.option(
+    "--default-chip",
+    metavar="NAME|FILE.toml",
+    callback=_set_default_chip,
+    help="Remember this chip for when --chip is not given.",
+)
+@click.version_option(__version__, "-v", "--version", prog_name="knight", message="%(prog)s %(version)s")
+@click.pass_context
+def knight(context: click.Context, chip: tuple[str, ...], default_chip: str | None) -> None:
+    """Turn trained float models into integer ONNX models, without training them again."""
+    context.obj = chip
+    if context.invoked_subcommand is None:
+        if chip:
+            raise ConfigError("--chip is for a subcommand, and none is given; see knight --help")
+        if default_chip is None:
+            click.echo(context.get_help())
+
+
+def main() -> NoReturn:
+    """The scripts ``knight`` and ``Knight``."""
+    knight.main(prog_name="knight")

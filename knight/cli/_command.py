@@ -1,0 +1,156 @@
+"""A click command whose options come from the table of flags.
+
+click already takes ``-qm`` for a name of its own. What it lacks is ``-i 5 10 20``: before click parses, each
+further word is given its flag again, so that click sees ``-i 5 -i 10 -i 20``.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from knight.cli._flags import GROUPS, Flag
+from knight.errors import ConfigError, did_you_mean
+
+_METAVARS = {bool: "", int: "N", float: "X", str: "NAME"}
+_NUMBER = re.compile(r"-\.?\d")
+
+CHIP = click.Option(
+    ["-ch", "--chip", "chip"],
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="the chip to quantize for; the first one given counts (see: knight chips)",
+)
+
+
+class FlagOption(click.Option):
+    """The click option of one flag."""
+
+    def __init__(self, flag: Flag) -> None:
+        self.flag = flag
+        settings: dict[str, Any] = {"is_flag": True} if flag.kind is bool else {"type": flag.kind}
+        if flag.several:
+            settings["multiple"] = True
+        super().__init__(
+            [*flag.names, flag.key],
+            default=flag.default,
+            required=flag.required,
+            show_default=flag.default not in (None, False),
+            metavar=flag.metavar or _METAVARS[flag.kind] + "..." * flag.several,
+            help=flag.help,
+            callback=_check_choice,
+            **settings,
+        )
+
+
+def _check_choice(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    assert isinstance(option, FlagOption)
+    choices = option.flag.choices
+    for item in value if option.flag.several else (value,):
+        if choices and item is not None and item not in choices:
+            known = did_you_mean(str(item), map(str, choices))
+            raise ConfigError(f"{option.flag.label}: unknown value {str(item)!r}: {known}")
+    return value
+
+
+class FlagCommand(click.Command):
+    """A subcommand with the flags of a table; refuses those whose work is still to come."""
+
+    def __init__(
+        self, name: str, flags: Sequence[Flag], callback: Callable[..., Any], **settings: Any
+    ) -> None:
+        self.flags = tuple(flags)
+        options = [FlagOption(flag) for flag in flags]
+        super().__init__(name, params=[CHIP, *options], callback=callback, **settings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        left = super().parse_args(ctx, spread(args, self.flags))
+        for flag in self.flags:
+            if given(ctx, flag.key):
+                _refuse(flag, ctx.params[flag.key])
+        return left
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception:
+            if ctx.params.get("log_level") == 0:
+                traceback.print_exc()
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for group in GROUPS:
+            self._write(
+                ctx, formatter, group, [flag for flag in self.flags if flag.group == group and _shown(flag)]
+            )
+        with formatter.section("Chip and help"):
+            plain = [option for option in self.get_params(ctx) if not isinstance(option, FlagOption)]
+            formatter.write_dl(_records(ctx, plain))
+        self._write(ctx, formatter, "Not available yet", [flag for flag in self.flags if not _shown(flag)])
+
+    def _write(
+        self, ctx: click.Context, formatter: click.HelpFormatter, title: str, flags: Sequence[Flag]
+    ) -> None:
+        options = [
+            option for option in self.params if isinstance(option, FlagOption) and option.flag in flags
+        ]
+        if options:
+            with formatter.section(title):
+                formatter.write_dl(_records(ctx, options))
+
+
+def _shown(flag: Flag) -> bool:
+    """The flag has a choice to offer today."""
+    return flag.works is None or len(flag.works) > 1 or flag.names[0] in ("-f", "-b")
+
+
+def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tuple[str, str]]:
+    return [record for record in (option.get_help_record(ctx) for option in options) if record is not None]
+
+
+def given(ctx: click.Context, key: str) -> bool:
+    """The user wrote this parameter on the command line."""
+    return ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE
+
+
+def _refuse(flag: Flag, value: Any) -> None:
+    if flag.works is None:
+        return
+    for item in value if flag.several else (value,):
+        if item not in flag.works:
+            what = flag.label if flag.kind is bool or not flag.works else f"{flag.label} {item}"
+            raise ConfigError(f"{what} is not available yet; leave it out")
+
+
+def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
+    """`args` with one flag per value: ``-i 5 10`` becomes ``-i 5 -i 10``.
+
+    So does ``-i 5,10``; names of graph values are not split at commas, which they may contain.
+    """
+    several = {name: flag for flag in flags if flag.several for name in flag.names}
+    done: list[str] = []
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in several:
+            done.append(word)
+            if word == "--":
+                return done + words
+            continue
+        values = [value] if equals else []
+        while words and not _is_flag(words[0]):
+            values.append(words.pop(0))
+        splits = several[name].kind is not str or several[name].key == "quant_mode"
+        parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
+        done += [item for part in parts for item in (name, part)] or [name]
+    return done
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word != "-" and not _NUMBER.match(word)

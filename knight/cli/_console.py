@@ -1,0 +1,84 @@
+"""What the user sees while Knight works: plain lines, and a progress bar where there is a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from knight.listener import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.progress import Progress, TaskID
+
+DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
+_SHOWN_WARNINGS = 5
+
+
+class Console(Listener):
+    """Prints to standard output.
+
+    level: 0 to 3, as -l gives it. What a run reports is printed at every level; details from INFO down.
+    Beyond the first few warnings only their number is printed, unless the level is WARNING or below.
+    labels: names of the combinations that follow each other, each from its stage 3 on.
+    """
+
+    def __init__(self, level: int = ERROR, labels: Sequence[str] = ()) -> None:
+        self._level = level
+        self._labels = list(labels)
+        self._label = ""
+        self._warnings = 0
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._start = time.perf_counter()
+
+    def say(self, text: str = "") -> None:
+        """One line."""
+        self._stop_bar()
+        click.echo(text)
+
+    def stage(self, number: int, title: str) -> None:
+        if number == 3 and self._labels:
+            self._label = f"[{self._labels.pop(0)}] "
+        self.say(f"{self._label}Stage{number}: {title}")
+
+    def detail(self, text: str) -> None:
+        if self._level <= INFO:
+            self.say(f"  info: {text}")
+
+    def warn(self, text: str) -> None:
+        self._warnings += 1
+        if self._warnings <= _SHOWN_WARNINGS or self._level <= WARNING:
+            self.say(f"  warning: {text}")
+
+    def forward(self, done: int, total: int | None) -> None:
+        if not sys.stdout.isatty():
+            return
+        if self._progress is None:
+            self._start_bar(total)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done)
+
+    def close(self) -> None:
+        """Ends the bar and says how many warnings were held back."""
+        self._stop_bar()
+        held = self._warnings - _SHOWN_WARNINGS
+        if held > 0 and self._level > WARNING:
+            self.say(f"  warning: {held} more; the report lists them, and -l 2 prints them")
+            self._warnings = 0
+
+    def _start_bar(self, total: int | None) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        self._progress = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True)
+        self._task = self._progress.add_task("", total=total)
+        self._progress.start()
+
+    def _stop_bar(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,233 @@
+"""Every flag of ``knight quant`` and its relatives, as data.
+
+The click options, the groups of --help and the refusal of what is not available yet all come from this
+table. Names, defaults and ranges are those of the vendor's quantization guide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from knight.config import METHODS
+
+SAVE_DIR = "/TS-KnightOutput/QuantOnnx/"
+FRAMEWORKS = ("onnx", "pytorch", "caffe", "paddle", "tensorflow")
+RUN_MODES = ("quant", "infer", "convert", "compare")
+
+MODEL, DATA, METHOD, NUMBERS, RESULT, RUN = (
+    "Model",
+    "Data",
+    "Calibration",
+    "Integers",
+    "Result",
+    "Run",
+)
+GROUPS = (MODEL, DATA, METHOD, NUMBERS, RESULT, RUN)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag.
+
+    names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
+    separated by spaces. choices: the values there are. works: the values that do something today; None
+    for all, empty for a flag that is refused whenever it is given.
+    """
+
+    names: tuple[str, ...]
+    group: str
+    help: str
+    kind: type = str
+    default: Any = None
+    several: bool = False
+    required: bool = False
+    choices: tuple[Any, ...] = ()
+    works: tuple[Any, ...] | None = None
+    metavar: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the parameter: the long form in Python's spelling."""
+        return self.names[-1].lstrip("-").replace("-", "_")
+
+    @property
+    def label(self) -> str:
+        """How messages name the flag."""
+        return "/".join(self.names)
+
+    @property
+    def available(self) -> bool:
+        """Some value of it does something today."""
+        return self.works is None or bool(self.works)
+
+
+LATER: tuple[Any, ...] = ()
+"""`Flag.works` of a flag whose work is still to come."""
+
+_AVAILABLE = (
+    Flag(("-m", "--model"), MODEL, "the float model (.onnx)", required=True, metavar="FILE"),
+    Flag(
+        ("-f", "--framework"),
+        MODEL,
+        "framework that the model comes from",
+        default="onnx",
+        choices=FRAMEWORKS,
+        works=("onnx",),
+    ),
+    Flag(("-on", "--output-name"), MODEL, "crop the graph at these outputs", several=True, metavar="NAME..."),
+    Flag(("--mean",), MODEL, "normalize the first input: means, one or one per channel", float, several=True),
+    Flag(("--std",), MODEL, "its standard deviations, together with --mean", float, several=True),
+    Flag(
+        ("-uds", "--user-defined-script"), DATA, "Python script with your infer function", metavar="FILE.py"
+    ),
+    Flag(
+        ("-if", "--infer-func"),
+        DATA,
+        "infer function: one of the script's, or infer_auto (random data)",
+        default="infer_auto",
+        metavar="NAME",
+    ),
+    Flag(("-d", "--data"), DATA, "handed to the infer function as executor.dataset", metavar="PATH"),
+    Flag(
+        ("-i", "--iteration"),
+        DATA,
+        "forward calls to make; several numbers give one model each",
+        int,
+        (1,),
+        several=True,
+    ),
+    Flag(("-bs", "--batch-size"), DATA, "samples per forward call, for dynamic models", int, 1),
+    Flag(
+        ("-qm", "--quant-mode"),
+        METHOD,
+        f"how activation ranges are found: {' '.join(METHODS)}, or all; several give one model each",
+        default=("kl",),
+        several=True,
+        metavar="NAME...",
+    ),
+    Flag(("-per", "--percent"), METHOD, "fraction of the values that percentile keeps", float, 0.99999),
+    Flag(
+        ("-b", "--bit-width"),
+        NUMBERS,
+        "bits of weights and activations",
+        int,
+        8,
+        choices=(8, 16),
+        works=(8,),
+    ),
+    Flag(
+        ("-ib", "--ir-batch"),
+        NUMBERS,
+        "batch size of the quantized model (default: the chip's need, else as in the source)",
+        int,
+    ),
+    Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
+    Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
+    Flag(
+        ("-r", "--run-mode"),
+        RUN,
+        "the subcommand of that name",
+        default="quant",
+        choices=RUN_MODES,
+        works=("quant", "infer"),
+    ),
+    Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
+    Flag(
+        ("-l", "--log-level"),
+        RUN,
+        "0 debug (tracebacks), 1 info, 2 warnings, 3 errors; results are printed at every level",
+        int,
+        3,
+        choices=(0, 1, 2, 3),
+    ),
+)
+
+_LATER = (
+    Flag(("-w", "--weight"), MODEL, "weights of the model, for other frameworks", works=LATER),
+    Flag(("-snn", "--start-node-names"), MODEL, "TensorFlow: names of the inputs", several=True, works=LATER),
+    Flag(("-enn", "--end-node-names"), MODEL, "TensorFlow: names of the outputs", several=True, works=LATER),
+    Flag(
+        ("-c2chw", "--convert2chw"), MODEL, "TensorFlow: from NHWC to NCHW", bool, default=False, works=LATER
+    ),
+    Flag(
+        ("-is", "--input-shapes"),
+        MODEL,
+        "Paddle: shape of an input, repeatable",
+        int,
+        several=True,
+        works=LATER,
+    ),
+    Flag(("-ov", "--opset-version"), MODEL, "convert the model to this opset first", int, works=LATER),
+    Flag(("-do", "--disable-onnxsim"), MODEL, "no graph simplification", bool, default=False, works=LATER),
+    Flag(("-cd", "--cache-distribution"), METHOD, "file that keeps the statistics", works=LATER),
+    Flag(("-gsj", "--generate-scale-json"), METHOD, "write the scales to a file", bool, False, works=LATER),
+    Flag(("-lsj", "--load-scale-json"), METHOD, "take the scales from a file", works=LATER),
+    Flag(
+        ("-uis", "--unify-input-scale"),
+        METHOD,
+        "one scale for all inputs of a Concat",
+        bool,
+        False,
+        works=LATER,
+    ),
+    Flag(("-sp", "--spin-quant"), METHOD, "rotate activations first", bool, default=False, works=LATER),
+    Flag(("-td", "--ts-drop"), METHOD, "reconstruct layer by layer", bool, default=False, works=LATER),
+    Flag(("-wm", "--weight-mode"), NUMBERS, "bits of the weights alone", works=LATER),
+    Flag(("-gt", "--generate-template"), NUMBERS, "write a mixed-precision file", bool, False, works=LATER),
+    Flag(("-mc", "--mix-config"), NUMBERS, "mixed-precision file to follow", works=LATER),
+    Flag(
+        ("-amr", "--auto-mix-ratio"),
+        NUMBERS,
+        "share of layers that -ams decides on",
+        float,
+        0.5,
+        works=(0.5,),
+    ),
+    Flag(
+        ("-ams", "--auto-mix-strategy"),
+        NUMBERS,
+        "how -gt chooses bit widths",
+        default="initial",
+        choices=("HAWQ", "IOhigh", "initial"),
+        works=("initial",),
+    ),
+    Flag(
+        ("-ll", "--lut-len"),
+        NUMBERS,
+        "16 bit: length of lookup tables",
+        int,
+        10,
+        choices=(8, 9, 10, 11, 12),
+        works=(10,),
+    ),
+    Flag(("-lt", "--layer-threshold"), NUMBERS, "range of LayerNormalization", float, works=LATER),
+    Flag(
+        ("-qid", "--quantize-input-dtype"),
+        NUMBERS,
+        "type of the quantized model's inputs",
+        default=("None",),
+        several=True,
+        choices=("float32", "int8", "uint8", "int16", "None"),
+        works=("None",),
+    ),
+    Flag(("-od", "--output-dequant"), NUMBERS, "float outputs", bool, default=False, works=LATER),
+    Flag(("-am", "--accelerate-model"), NUMBERS, "standard operators only", bool, False, works=LATER),
+    Flag(("-du", "--dump"), RESULT, "write every operator's output", bool, default=False, works=LATER),
+    Flag(("-rc", "--run-config"), RUN, "take the arguments from a file", works=LATER),
+)
+
+QUANT = _AVAILABLE + _LATER
+INFER_KEYS = (
+    "model",
+    "framework",
+    "user_defined_script",
+    "infer_func",
+    "data",
+    "iteration",
+    "batch_size",
+    "save_dir",
+    "cpu_num",
+    "log_level",
+)
+INFER = tuple(flag for flag in QUANT if flag.key in INFER_KEYS)

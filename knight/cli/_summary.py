@@ -1,0 +1,108 @@
+"""The end of a run in words: metrics, losses, coverage, files; and the table of several runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from knight.pipeline import Outcome
+
+_NAMED = 10
+"""Operators left in float that are named on the screen; the report has all."""
+
+
+def arguments(values: Mapping[str, Any]) -> Iterator[str]:
+    """One line per argument."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        yield f"  {name:<{width}}  {'-' if shown in (None, '') else shown}"
+
+
+def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What a quantized model is worth, from its report."""
+    yield f"Float metric     : {_number(report['metric_float'])}"
+    yield f"Quantized metric : {_number(report['metric_quantized'])}"
+    yield f"Quantization Loss: {_loss(report)}"
+    if report["sqnr_db"] is None:
+        yield "SQNR, cosine     : none (the model has no float output to compare)"
+    else:
+        yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
+        yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
+    yield f"Integer operators: {_coverage(report)}"
+    for output in report["outputs"]:
+        if output["scale"] is not None:
+            offset = f", zero point {output['zero_point']}" if output["zero_point"] else ""
+            yield f"Dequantization scale of output {output['name']}: {output['scale']:.9g}{offset}"
+    yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
+    times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
+    yield f"Times            : {times}"
+
+
+def _number(value: float | None) -> str:
+    return "none (the infer function returned no number)" if value is None else f"{value:.6g}"
+
+
+def _loss(report: Mapping[str, Any]) -> str:
+    if report["loss"] is not None:
+        return f"{report['loss']:.4f} %"
+    if report["metric_float"] is None or report["metric_quantized"] is None:
+        return "none (the infer function returned no number, so there is no loss)"
+    return "none (the float metric is zero)"
+
+
+def _coverage(report: Mapping[str, Any]) -> str:
+    integer, left = report["integer_operators"], report["float_operators"]
+    text = f"{integer} of {integer + left}"
+    names = report["float_operator_names"]
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        text += f"; left in float: {', '.join(names[:_NAMED])}{more}"
+    return text
+
+
+def ranked(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Best first: by loss, then by SQNR; those without a loss after those with one; failures last."""
+
+    def rank(outcome: Outcome) -> tuple[bool, bool, float, float]:
+        loss, sqnr = outcome.report.get("loss"), outcome.report.get("sqnr_db")
+        return (
+            outcome.failure is not None,
+            loss is None,
+            loss if loss is not None else 0.0,
+            -sqnr if sqnr is not None else float("inf"),
+        )
+
+    return sorted(outcomes, key=rank)
+
+
+def table(model: str, outcomes: Sequence[Outcome], folders: Mapping[str, Path]) -> Iterator[str]:
+    """The vendor's table of several runs, and the reasons of those that failed."""
+    rows = [("Model", "Quant Mode", "Iteration", "Quantization Loss", "SQNR", "Subdirectory")]
+    for outcome in outcomes:
+        loss, sqnr = outcome.report.get("loss"), outcome.report.get("sqnr_db")
+        rows.append(
+            (
+                model,
+                outcome.method,
+                str(outcome.iteration),
+                "Fail" if outcome.failure else "none" if loss is None else f"{loss:.4f} %",
+                "-" if outcome.failure or sqnr is None else f"{sqnr:.2f} dB",
+                str(folders.get(outcome.label, "-")),
+            )
+        )
+    yield from aligned(rows)
+    for outcome in outcomes:
+        if outcome.failure:
+            yield f"Fail: {outcome.label}: {outcome.failure}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows of a table, columns padded to their widest cell, the first row underlined."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, row in enumerate(rows):
+        yield " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        if number == 0:
+            yield "-+-".join("-" * width for width in widths)

@@ -1,0 +1,83 @@
+"""``knight chips``: what can be quantized for, from the data of the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import click
+
+from knight.cli._summary import aligned
+
+if TYPE_CHECKING:
+    from knight.targets import Target
+
+EXAMPLE = """\b
+Examples:
+  knight chips
+  knight chips TX5368AV200
+"""
+
+
+@click.command(short_help="List the chips and runtimes, or show one.", epilog=EXAMPLE)
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """List the chips and runtimes that Knight quantizes for; with NAME (or a .toml file) show one of them."""
+    from knight.targets import families, load_target
+
+    lines = _overview(map(load_target, families())) if name is None else _details(load_target(name))
+    for line in lines:
+        click.echo(line)
+
+
+def _overview(targets: Iterable[Target]) -> Iterator[str]:
+    rows = [("Family", "Bits", "Activations", "Weights", "Shapes", "Operators", "Chips")]
+    for target in targets:
+        rows.append(
+            (
+                target.name,
+                "/".join(map(str, target.bits)),
+                _numbers(target.activation_signed, target.activation_symmetric),
+                _weights(target),
+                "static" if target.static_shapes else "dynamic",
+                str(len(target.integer_operators)),
+                " ".join(target.chips) or "-",
+            )
+        )
+    yield from aligned(rows)
+
+
+def _details(target: Target) -> Iterator[str]:
+    yield f"{target.chip or target.name}: {target.description}"
+    yield f"  family       {target.name}"
+    yield f"  chips        {' '.join(target.chips) or '-'}"
+    yield f"  bits         {' '.join(map(str, target.bits))}"
+    yield f"  activations  {_numbers(target.activation_signed, target.activation_symmetric)}"
+    yield f"  weights      {_weights(target)}"
+    yield f"  shapes       {'static' if target.static_shapes else 'dynamic'}"
+    yield f"  outputs      {'fixed-point numbers held in float' if target.fixed_point_outputs else 'float'}"
+    if target.multiplier_bits:
+        low, high = target.shift_range
+        yield f"  requantized  by a {target.multiplier_bits}-bit multiplier and a shift of {low} to {high}"
+    yield f"  source       {target.source}"
+    groups = {
+        "Run as integers": target.anchors,
+        "Run as integers beside those": target.followers,
+        "Move or select values": target.keep_scale,
+        "Run as software, in float": target.software,
+        "Recognised from their parts": target.recognise,
+    }
+    for title, operators in groups.items():
+        if operators:
+            yield f"{title} ({len(operators)}):"
+            yield from wrap(" ".join(sorted(operators)), 100, initial_indent="  ", subsequent_indent="  ")
+
+
+def _numbers(signed: bool, symmetric: bool) -> str:
+    return f"{'signed' if signed else 'unsigned'}, {'symmetric' if symmetric else 'zero point'}"
+
+
+def _weights(target: Target) -> str:
+    kind = "symmetric" if target.weight_symmetric else "zero point"
+    return f"{kind}, per {'channel' if target.weight_per_channel else 'tensor'}"

@@ -1,0 +1,72 @@
+"""``knight infer``: a float or quantized model over all the data, through the user's function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from knight.cli import _summary
+from knight.cli._command import FlagCommand, given
+from knight.cli._console import Console
+from knight.cli._flags import INFER
+from knight.errors import ConfigError, OutputError
+
+EXAMPLE = """\b
+Example:
+  knight infer -m out/net_quantize.onnx -uds infer.py -if infer_net -d images -i 1000
+"""
+
+
+def run(**values: Any) -> None:
+    """Run a float or quantized model through your infer function; print its metric and the speed."""
+    if len(values["iteration"]) > 1:
+        raise ConfigError("-i/--iteration: infer takes one number")
+    console = Console(values["log_level"])
+    try:
+        _infer(click.get_current_context(), values, console)
+    finally:
+        console.close()
+
+
+def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
+    from knight import model as models, pipeline
+    from knight.cli.quant import run_settings
+    from knight.script import find_infer_function
+
+    console.say("Infer Start")
+    for line in _summary.arguments(
+        {flag.names[-1]: values[flag.key] for flag in INFER if flag.works is None}
+    ):
+        console.say(line)
+    infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
+    model = models.load(values["model"])
+    if given(context, "save_dir"):  # for what the infer function itself may write
+        _make_folder(Path(values["save_dir"]))
+    settings = run_settings(values, values["iteration"][0], "infer")
+    result = pipeline.infer(model, infer, settings, threads=values["cpu_num"], listener=console)
+    if result.metric is None:
+        console.say("Metric: none (the infer function returned nothing)")
+    else:
+        console.say(f"Metric: {result.metric}")
+    speed = result.samples / result.seconds if result.seconds > 0 else float("inf")
+    console.say(
+        f"{result.samples} samples in {result.calls} forward calls and {result.seconds:.2f} s "
+        f"(the infer function included): {speed:.1f} samples per second"
+    )
+    console.say("Infer complete")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror}; name another folder with --save-dir"
+        ) from error
+
+
+command = FlagCommand(
+    "infer", INFER, run, help=run.__doc__, short_help="Run a model over the data.", epilog=EXAMPLE
+)

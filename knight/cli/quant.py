@@ -1,0 +1,157 @@
+"""``knight quant``: from a float model and a user script to quantized models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from knight.cli import _summary
+from knight.cli._command import FlagCommand, given
+from knight.cli._console import Console
+from knight.cli._flags import INFER_KEYS, QUANT
+from knight.config import METHODS, QuantConfig
+from knight.errors import ConfigError, KnightError, did_you_mean
+
+if TYPE_CHECKING:
+    from knight.executor import RunSettings
+    from knight.pipeline import Outcome
+    from knight.store import Store
+
+EXAMPLE = """\b
+Examples:
+  knight --chip TX5368AV200 quant -m net.onnx -uds infer.py -if infer_net -d images -i 100 --save-dir out
+  knight --chip onnxruntime quant -m net.onnx -uds infer.py -if infer_net -qm kl mse -i 50 100 --save-dir out
+"""
+
+
+def run(**values: Any) -> None:
+    """Turn a float model into one that computes with integers.
+
+    The infer function feeds your samples to the model. It runs once over the data to find the ranges of all
+    values, and once more for each quantized model; what it returns (an accuracy, say) becomes the
+    Quantization Loss.
+    """
+    context = click.get_current_context()
+    if values["run_mode"] == "infer":
+        _as_infer(context, values)
+        return
+    config = make_config(values)
+    labels = [f"{method}_it_{iteration}" for method in config.methods for iteration in config.iterations]
+    console = Console(values["log_level"], labels if len(labels) > 1 else ())
+    try:
+        _quantize(context, values, config, console)
+    finally:
+        console.close()
+
+
+def make_config(values: dict[str, Any]) -> QuantConfig:
+    """The options as the pipeline takes them. Raises ConfigError for unknown methods and halves of pairs."""
+    if bool(values["mean"]) != bool(values["std"]):
+        one, other = ("--mean", "--std") if values["mean"] else ("--std", "--mean")
+        raise ConfigError(f"{one} is given without {other}; give both or none")
+    return QuantConfig(
+        methods=_methods(values["quant_mode"]),
+        iterations=tuple(dict.fromkeys(values["iteration"])),
+        batch_size=values["batch_size"],
+        ir_batch=values["ir_batch"],
+        percent=values["percent"],
+        bits=values["bit_width"],
+        threads=values["cpu_num"],
+        output_names=values["output_name"],
+        mean=values["mean"],
+        std=values["std"],
+        strict=values["strict"],
+    )
+
+
+def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
+    from knight.calibration import calibrations
+
+    known = (*calibrations.names(), "all")
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"-qm/--quant-mode: unknown method {name!r}: {did_you_mean(name, known)}")
+    chosen = [method for name in names for method in (METHODS if name == "all" else (name,))]
+    return tuple(dict.fromkeys(chosen))
+
+
+def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfig, console: Console) -> None:
+    from knight.cli._chip import chosen_chip
+    from knight.targets import load_target
+
+    target = load_target(chosen_chip(context, values["chip"]))
+    console.say("Quant Start")
+    shown = {flag.names[-1]: values[flag.key] for flag in QUANT if flag.works is None}
+    for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
+        console.say(line)
+
+    from knight import model as models, pipeline
+    from knight.script import find_infer_function
+    from knight.store import Store
+
+    script = values["user_defined_script"]
+    infer = find_infer_function(values["infer_func"], script, listener=console)
+    model = models.load(values["model"])
+    name = Path(values["model"]).stem
+    settings = run_settings(values, max(config.iterations))
+    with Store(values["save_dir"]) as store:
+        outcomes = pipeline.quantize(model, infer, target, config, settings, name=name, listener=console)
+        console.close()
+        if len(outcomes) == 1:
+            _report_one(outcomes[0], name, store, console)
+        else:
+            _report_several(outcomes, name, store, console)
+    console.say("Quant complete")
+
+
+def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
+    """What the infer function may read of the user's options."""
+    from knight.executor import RunSettings
+
+    return RunSettings(
+        iteration=iteration,
+        batch_size=values["batch_size"],
+        dataset=values["data"],
+        save_dir=values["save_dir"],
+        run_mode=run_mode,
+        user_defined_script=values["user_defined_script"],
+    )
+
+
+def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> None:
+    path = store.publish(outcome, name)
+    for line in _summary.result_lines(outcome.report):
+        console.say(line)
+    console.say(f"Quantized Model : {path}")
+
+
+def _report_several(outcomes: tuple[Outcome, ...], name: str, store: Store, console: Console) -> None:
+    folders = {}
+    for outcome in outcomes:
+        if outcome.failure is None:
+            folders[outcome.label] = store.publish(outcome, name, outcome.label).parent
+    best, *others = _summary.ranked(outcomes)
+    for line in _summary.table(name, (best, *others), folders):
+        console.say(line)
+    if best.failure is not None:
+        raise KnightError(f"none of the {len(outcomes)} combinations worked; the first: {best.failure}")
+    console.say(f"Best: {best.label}")
+    for line in _summary.result_lines(best.report):
+        console.say(line)
+    console.say(f"Quantized Model : {folders[best.label] / f'{name}_quantize.onnx'}")
+
+
+def _as_infer(context: click.Context, values: dict[str, Any]) -> None:
+    """``knight quant -r infer`` is ``knight infer``; flags that only quantization reads are named."""
+    from knight.cli.infer import run as run_infer
+
+    needed = {*INFER_KEYS, "run_mode"}
+    idle = [flag.label for flag in QUANT if flag.key not in needed and given(context, flag.key)]
+    if idle:
+        click.echo(f"  warning: no effect with -r infer: {', '.join(idle)}")
+    context.invoke(run_infer, **{key: values[key] for key in (*INFER_KEYS, "chip")})
+
+
+command = FlagCommand("quant", QUANT, run, help=run.__doc__, short_help="Quantize a model.", epilog=EXAMPLE)
