@@ -112,3 +112,9 @@ def test_tx_families_are_symmetric_static_and_fixed_point(target: Target) -> Non
     assert target.fixed_point_outputs
     assert target.shift_range == (0, 31)
     assert target.bits == ((8,) if target.name == "TX510x" else (8, 16))
+
+
+def test_tx510x_is_the_common_tx_list_less_its_software_layers() -> None:
+    common, small = load_target("TX5368x_TX5339x_TX5335x"), load_target("TX510x")
+    for key in ("anchors", "followers", "keep_scale"):
+        assert getattr(small, key) == getattr(common, key) - small.software
