@@ -20,8 +20,8 @@ class PassOptions:
     """What the passes need to know of the target and of the user's wishes.
 
     batch_size: fixed batch of the result, None keeps the source's. static_shapes: the target takes no dynamic
-    dimension at all. output_names: values (or nodes) at which the graph is cropped. mean, std: normalization to
-    put after the first input, one number per channel or one for all. opset: least opset of the result.
+    dimension at all. output_names: values (or nodes) at which the graph is cropped. mean, std: normalization
+    to put after the first input, one number per channel or one for all. opset: least opset of the result.
     recognise: composite operators to recognise from their decomposed form. threads: CPUs to use.
     """
 
@@ -39,24 +39,39 @@ Pass = Callable[[ir.Model, PassOptions], int]
 
 passes: Registry[Pass] = Registry("pass", "knight.passes", "knight.passes", "run")
 
+_SIMPLIFY = (
+    "fold_constants",
+    "fold_shapes",
+    "eliminate_identity",
+    "deduplicate",
+    "remove_unused",
+    "infer_shapes",
+)
+"""One round of tidying; what a round leaves behind may let the next one find more."""
+
 ORDER: tuple[str, ...] = (
+    "sort",
     "clean_interface",
     "name_nodes",
+    "crop_outputs",
+    "infer_shapes",
+    "fold_shapes",  # the opset converter needs to know ranks
     "infer_shapes",
     "raise_opset",
-    "clean_interface",
+    "clean_interface",  # the opset converter writes Constant nodes
     "name_nodes",
+    "static_batch",
     "infer_shapes",
-    "fold_constants",
-    "remove_unused",
+    *_SIMPLIFY,
+    *_SIMPLIFY,
     "fold_batch_norm",
     "gemm_from_matmul_add",
     "gemm_from_batched_matmul",
     "fold_pad",
     "normalize_input",
-    "fold_batch_norm",
-    "remove_unused",
-    "infer_shapes",
+    "fold_batch_norm",  # what the normalization could not be folded into by itself
+    *_SIMPLIFY,
+    "sort",
     "name_nodes",
 )
 

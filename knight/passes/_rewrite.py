@@ -124,6 +124,24 @@ def same_dims(first: ir.Value | None, second: ir.Value | None) -> bool:
     return all(same_dim(left, right) for left, right in zip(first.shape, second.shape, strict=True))
 
 
+def same_shape(first: ir.Value | None, second: ir.Value | None) -> bool:
+    """As `same_dims`, for two values with the same number of elements: one dimension may be unknown.
+
+    The others must be positive, so that the number of elements decides the unknown one.
+    """
+    if first is None or second is None or first.shape is None or second.shape is None:
+        return False
+    if len(first.shape) != len(second.shape):
+        return False
+    pairs = list(zip(first.shape, second.shape, strict=True))
+    unknown = [pair for pair in pairs if not same_dim(*pair)]
+    if not unknown:
+        return True
+    if len(unknown) > 1 or all(isinstance(dim, int) for dim in unknown[0]):
+        return False
+    return all(isinstance(left, int) and left > 0 for left, right in pairs if same_dim(left, right))
+
+
 def same_dim(left: int | ir.SymbolicDim, right: int | ir.SymbolicDim) -> bool:
     """True when two dimensions are provably equal."""
     if isinstance(left, int) or isinstance(right, int):

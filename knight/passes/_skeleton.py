@@ -1,4 +1,4 @@
-"""The graph without its large weights, for ONNX's own C++ functions: they work on protobuf, which ends at 2 GB."""
+"""The graph without its large weights, for ONNX's C++ functions, whose protobuf ends at 2 GB."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from knight import model as models
 from knight.errors import KnightError, ModelError
 from knight.passes import PassOptions
+from knight.passes._constants import lift_constant
 from knight.passes._rewrite import (
     all_graphs,
     become_constant,
@@ -41,7 +42,7 @@ _FOLDABLE_TYPES = frozenset(
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
-    """Returns the number of nodes evaluated or inlined. Raises ModelError for a node that cannot be evaluated."""
+    """Returns the number of nodes evaluated or inlined. Raises ModelError for one that cannot be."""
     changes = 0
     refused: set[ir.Node] = set()
     while True:
@@ -116,7 +117,7 @@ def _fits(node: ir.Node, output: ir.Value | None) -> bool:
 
 
 def _level(model: ir.Model, nodes: list[ir.Node], *, with_small: bool = False) -> onnx.ModelProto:
-    """A model of these nodes alone. Their constants are its inputs, small ones (on request) its initializers."""
+    """A model of these nodes alone. Constants are its inputs, small ones (on request) its initializers."""
     graph = onnx.GraphProto(name="constants")
     for value in dict.fromkeys(source for node in nodes for source in _sources(node)):
         tensor = value.const_value
@@ -143,8 +144,8 @@ def _evaluate_all(model: ir.Model, nodes: list[ir.Node]) -> list[list[np.ndarray
                 _evaluate(model, [node])
             except KnightError as error:
                 raise ModelError(
-                    f"node {node.name!r} ({node.op_type}) depends on no input but cannot be evaluated: {error}; "
-                    f"repair the model"
+                    f"node {node.name!r} ({node.op_type}) depends on no input but cannot be evaluated: "
+                    f"{error}; repair the model"
                 ) from error
         raise
     return [[next(arrays) for _ in _used(node)] for node in nodes]
@@ -173,6 +174,8 @@ def _inline_if(node: ir.Node) -> bool:
             replace_value(output, result)
     if node.graph is not None:
         graph.remove(node, safe=True)
+    for inner in live_nodes(graph):
+        lift_constant(inner)
     return True
 
 

@@ -1,7 +1,7 @@
 """Gives every node and every value a name that nothing else of its kind has.
 
-Everything after preparation is keyed by these names. The first owner of a name keeps it: graph inputs and outputs
-before the rest, the top-level graph before the bodies of If, Loop and Scan.
+Everything after preparation is keyed by these names. The first owner of a name keeps it: graph inputs and
+outputs before the rest, the top-level graph before the bodies of If, Loop and Scan.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Raises the model to the operator set that the later passes and the rewriter know, with ONNX's version converter.
+"""Raises the model to the operator set that the later steps know, with ONNX's version converter.
 
 The opset is never lowered. The converter sees the graph without its large weights.
 """
