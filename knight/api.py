@@ -1,7 +1,7 @@
 """The Python API: what the command line does, as functions on models and data.
 
-    quantized = knight.quantize("net.onnx", samples, target="onnxruntime")
-    quantized.save("net_quantize.onnx")
+quantized = knight.quantize("net.onnx", samples, target="onnxruntime")
+quantized.save("net_quantize.onnx")
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
-from knight import pipeline
+from knight import model as models, pipeline
 from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor, InferFunction, RunSettings
@@ -41,7 +40,9 @@ class QuantizedModel:
         return models.save(self.model, Path(path))[-1]
 
     def run(self, *arrays: np.ndarray, threads: int = 1) -> list[np.ndarray]:
-        """One forward pass in ONNX Runtime; outputs as real numbers, also those that are fixed-point in the model."""
+        """One forward pass in ONNX Runtime; outputs as real numbers, also those that are fixed-point in the
+        model.
+        """
         session = Session(self.model, threads=threads)
         feeds = dict(zip((info.name for info in session.inputs), arrays, strict=True))
         names = [info.name for info in session.outputs]
@@ -60,12 +61,15 @@ def quantize(
 ) -> QuantizedModel:
     """Quantizes `model` with calibration `data` for `target`.
 
-    data: samples, or an infer function ``f(executor) -> metric`` as the command line takes it. iterations: forward
-    calls to make (default: all samples; 1 for a function). options: the other fields of `QuantConfig`. Raises KnightError.
+    data: samples, or an infer function ``f(executor) -> metric`` as the command line takes it. iterations:
+    forward calls to make (default: all samples; 1 for a function). options: the other fields of
+    `QuantConfig`. Raises KnightError.
     """
     unknown = sorted(set(options) - set(QuantConfig.__dataclass_fields__))
     if unknown:
-        raise ConfigError(f"unknown option {unknown[0]!r}; known: {', '.join(QuantConfig.__dataclass_fields__)}")
+        raise ConfigError(
+            f"unknown option {unknown[0]!r}; known: {', '.join(QuantConfig.__dataclass_fields__)}"
+        )
     chosen = load_target(target) if isinstance(target, str) else target
     source = model if isinstance(model, ir.Model) else models.load(model)
     name = Path(model).stem if isinstance(model, (str, Path)) else source.graph.name or "model"
@@ -97,7 +101,7 @@ def infer(
 def _as_infer_function(data: InferFunction | Iterable[Sample]) -> tuple[InferFunction, int | None]:
     """An infer function over `data`, and the number of samples where it is known."""
     if callable(data):
-        return cast(InferFunction, data), None
+        return data, None
     samples = list(data)
     if not samples:
         raise DataError("the calibration data is empty; give at least one sample")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from knight.errors import ConfigError, did_you_mean
-
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 """The calibration methods that `all` runs, in the order of the tables."""
 

@@ -1,7 +1,8 @@
 """Which operators really run as integers.
 
-Where ONNX Runtime executes the result, a QDQ file proves nothing: the file is optimised by ONNX Runtime itself and the
-operators that are left are counted. Where a chip executes it, the plan says what the chip runs as integers.
+Where ONNX Runtime executes the result, a QDQ file proves nothing: the file is optimised by ONNX Runtime
+itself and the operators that are left are counted. Where a chip executes it, the plan says what the chip
+runs as integers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-
 import onnx_ir as ir
 
 from knight.runner import Session
@@ -30,7 +30,9 @@ _TO_INT64 = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
 @dataclass(frozen=True)
 class Coverage:
     """integer: how many operators run as integers. float_operators: "OpType name" of those on floats.
-    conversions: QuantizeLinear and DequantizeLinear nodes left. float_compute: Conv, Gemm and MatMul among the floats."""
+    conversions: QuantizeLinear and DequantizeLinear nodes left. float_compute: Conv, Gemm and MatMul among
+    the floats.
+    """
 
     integer: int
     float_operators: tuple[str, ...]
@@ -86,7 +88,7 @@ def _result_type(node: onnx.NodeProto, read: list[int]) -> int:
     if node.op_type in _TO_INT64:
         return onnx.TensorProto.INT64
     if node.op_type == "Cast":
-        return next(attribute.i for attribute in node.attribute if attribute.name == "to")
+        return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
     if node.op_type == "QuantizeLinear":
         return read[2] if len(read) > 2 else onnx.TensorProto.UINT8
     if node.op_type.startswith("QLinear"):

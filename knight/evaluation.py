@@ -1,7 +1,8 @@
 """How close the quantized model's outputs are to the float model's, sample by sample.
 
-``SQNR = 10 log10(sum float^2 / sum (float - quantized)^2)`` and ``cosine = <f, q> / (|f| |q|)``, both over all samples
-of an output together; over several outputs, the mean of their noise-to-signal ratios and of their cosines.
+``SQNR = 10 log10(sum float^2 / sum (float - quantized)^2)`` and ``cosine = <f, q> / (|f| |q|)``, both over
+all samples of an output together; over several outputs, the mean of their noise-to-signal ratios and of
+their cosines.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def fingerprint(feeds: Mapping[str, np.ndarray]) -> int:
 class OutputSpool:
     """The float model's outputs, kept in a file so that memory does not grow with the number of samples.
 
-    Outputs are found again by the sample that made them, so the fixed-point pass may see the samples in any order,
-    or only some of them.
+    Outputs are found again by the sample that made them, so the fixed-point pass may see the samples in any
+    order, or only some of them.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -78,7 +79,9 @@ class Agreement:
         self._recent: list[float] = []
 
     def update(self, reference: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
-        """Adds one forward call; arrays in the order of `names`. Outputs that are no floats are passed over."""
+        """Adds one forward call; arrays in the order of `names`. Outputs that are no floats are passed
+        over.
+        """
         for name, wanted, got in zip(self.names, reference, outputs, strict=True):
             if wanted.dtype.kind != "f" or wanted.shape != np.shape(got):
                 continue
@@ -98,7 +101,9 @@ class Agreement:
         return len(recent) == SETTLED_CALLS and max(recent) - min(recent) < SETTLED_DB
 
     def output_sqnr_db(self, name: str) -> float | None:
-        """SQNR of one output in dB; None when it is no float or was never seen; infinite noise-free is 200 dB."""
+        """SQNR of one output in dB; None when it is no float or was never seen; infinite noise-free is 200
+        dB.
+        """
         return None if name not in self._seen else _decibels(self._ratio(name))
 
     def sqnr_db(self) -> float | None:
@@ -136,7 +141,9 @@ def _decibels(noise_to_signal: float) -> float:
 
 
 def quantization_loss(metric_float: object, metric_quantized: object) -> float | None:
-    """``|quantized - float| / |float| * 100``, None where a metric is no finite number or the float one is zero."""
+    """``|quantized - float| / |float| * 100``, None where a metric is no finite number or the float one is
+    zero.
+    """
     wanted, got = as_number(metric_float), as_number(metric_quantized)
     if wanted is None or got is None or wanted == 0.0:
         return None
@@ -152,4 +159,3 @@ def as_number(metric: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-

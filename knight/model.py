@@ -36,8 +36,7 @@ def load(path: str | Path) -> ir.Model:
         proto = onnx.load(path, load_external_data=False)
     except DecodeError:
         raise ModelError(
-            f"model {path}: not an ONNX file, or cut short; export or copy it again"
-            + _looks_like(path)
+            f"model {path}: not an ONNX file, or cut short; export or copy it again" + _looks_like(path)
         ) from None
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"model {path}: holds no graph; not an ONNX file" + _looks_like(path))

@@ -26,7 +26,8 @@ _CHUNK = 1 << 16  # elements handled at a time, so that the temporaries stay in 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts over contiguous bins: ``counts[i]`` values lie in ``[(first + i) * width, (first + i + 1) * width)``.
+    """Counts over contiguous bins: ``counts[i]`` values ``x`` with ``first + i <= x / width < first + i +
+    1``.
 
     minimum, maximum: exact extremes. The outermost bins are never empty.
     """
@@ -49,7 +50,7 @@ class Histogram:
         return (index + 0.5) * self.width
 
     def magnitudes(self) -> NDArray[np.int64]:
-        """Counts of ``|x|``: entry i holds ``i * width <= |x| < (i + 1) * width`` (negative bins mirrored)."""
+        """Counts of ``|x|``: entry i holds ``i <= |x| / width < i + 1`` (negative bins mirrored)."""
         size = max(self.first + self.counts.size, -self.first, 1)
         folded = np.zeros(size, np.int64)
         negative = max(0, min(-self.first, self.counts.size))
@@ -74,7 +75,7 @@ class Observer:
         self._negative = np.zeros(BINS, np.int64)
 
     def update(self, x: FloatArray) -> None:
-        """Adds the values of `x`, any shape. Infinite values saturate and are only counted; NaN is a DataError."""
+        """Adds the values of `x`, any shape. Infinite values are counted apart; NaN is a DataError."""
         flat = np.asarray(x, np.float32).reshape(-1)
         if not flat.size:
             return
@@ -101,6 +102,10 @@ class Observer:
             self._positive += np.bincount(bins.astype(np.intp), minlength=BINS)
             return
         np.floor(bins, out=bins)
+        if (
+            self._exponent > 0
+        ):  # only a factor below 1 can underflow: the smallest negatives would turn positive
+            bins[(bins == 0) & (x < 0)] = -1
         bins += BINS
         both = np.bincount(bins.astype(np.intp), minlength=2 * BINS)
         self._negative += both[BINS - 1 :: -1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
@@ -43,7 +44,7 @@ INPUTS: dict[str, Inputs] = {
     "Where": Inputs(data=(1, 2)),
     "ScatterND": Inputs(data=(0, 2)),
     "ScatterElements": Inputs(data=(0, 2)),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "Concat", "Equal"), _ALL),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Concat"), _ALL),
 }
 """Operators whose roles differ from the usual one (the first input is data, the others are parameters)."""
 
@@ -101,6 +102,30 @@ def bias(node: ir.Node) -> ir.Value | None:
     """The bias input of `node`, if it has one."""
     index = roles(node).bias
     return node.inputs[index] if index is not None and index < len(node.inputs) else None
+
+
+def output_channels(node: ir.Node) -> int | None:
+    """Number of results that the bias of `node` is added to, None where the shapes do not tell."""
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    axis = roles(node).channel_axis
+    if weight is None or weight.shape is None or axis is None:
+        return None
+    if node.op_type == "Gemm":
+        axis = 0 if models.attribute(node, "transB", 0) else 1
+    channels = weight.shape[axis]
+    group = models.attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
+    return channels * int(str(group)) if isinstance(channels, int) else None
+
+
+def keeps_range(node: ir.Node) -> bool:
+    """False for the forms of moving operators that make values outside of their input's range."""
+    if node.op_type == "Pad":
+        fill = node.inputs[2] if len(node.inputs) > 2 else None
+        number = models.constant(fill)
+        return fill is None or (number is not None and not np.any(number))
+    if node.op_type in ("Resize", "Upsample"):
+        return models.attribute(node, "mode", "nearest") != "cubic"
+    return True
 
 
 def is_float(value: ir.Value) -> bool:

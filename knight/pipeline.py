@@ -1,7 +1,8 @@
 """The visible list of what Knight does: prepare, plan, observe, solve, rewrite, check.
 
-One pass of the user's infer function over the data serves every calibration method and every number of iterations;
-each quantized model is then run once through the same function, and reported with its error against the float model.
+One pass of the user's infer function over the data serves every calibration method and every number of
+iterations; each quantized model is then run once through the same function, and reported with its error
+against the float model.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from knight import coverage, evaluation, model as models
+from knight import coverage, evaluation
 from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
@@ -50,8 +51,8 @@ STAGES = (
 class Outcome:
     """One quantized model, or the reason why there is none.
 
-    label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report: plain JSON
-    data, described by report_schema.json.
+    label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report:
+    plain JSON data, described by report_schema.json.
     """
 
     method: str
@@ -106,7 +107,9 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Statistics:
-    """What the pass over the data left behind: histograms by iteration and root, the float outputs and metric."""
+    """What the pass over the data left behind: histograms by iteration and root, the float outputs and
+    metric.
+    """
 
     histograms: Mapping[int, Mapping[str, Histogram]]
     spool: evaluation.OutputSpool
@@ -126,8 +129,8 @@ def quantize(
 ) -> tuple[Outcome, ...]:
     """Quantizes `model` for `target`, once per method and number of iterations in `config`.
 
-    Raises KnightError for what concerns every combination; where there are several, a failure of one is its Outcome's
-    `failure`.
+    Raises KnightError for what concerns every combination; where there are several, a failure of one is its
+    Outcome's `failure`.
     """
     check_config(config, target)
     run = _Run(model, infer, target, config, settings, name, listener)
@@ -159,7 +162,10 @@ def infer(
     threads: int,
     listener: Listener = SILENT,
 ) -> InferResult:
-    """Runs a float or quantized model through the user's function. Fixed-point outputs are handed out dequantized."""
+    """Runs a float or quantized model through the user's function.
+
+    Fixed-point outputs are handed out dequantized.
+    """
     session = Session(model, threads=threads)
     scales = output_scales(model)
     names = [output.name for output in session.outputs]
@@ -220,7 +226,9 @@ def _tell_plan(run: _Run, prepared: ir.Model, plan: QuantPlan) -> None:
     for name, reason in plan.float_nodes.items():
         run.listener.detail(f"{name} stays float: {reason}")
     if not plan.activations:
-        run.warn(f"nothing in this model can be quantized for {run.target.name}; the result is the float model")
+        run.warn(
+            f"nothing in this model can be quantized for {run.target.name}; the result is the float model"
+        )
     subgraphs = [node.op_type for node in prepared.graph if any(True for _ in _subgraphs(node))]
     if subgraphs:
         run.warn(f"the bodies of {len(subgraphs)} {'/'.join(sorted(set(subgraphs)))} operators stay float")
@@ -234,9 +242,7 @@ def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def _observe(
-    run: _Run, prepared: ir.Model, plan: QuantPlan, spool: evaluation.OutputSpool
-) -> _Statistics:
+def _observe(run: _Run, prepared: ir.Model, plan: QuantPlan, spool: evaluation.OutputSpool) -> _Statistics:
     """One pass of the infer function over the float model; fills an observer per planned value."""
     outputs = [output.name or "" for output in prepared.graph.outputs]
     inputs = {value.name or "" for value in prepared.graph.inputs}
@@ -269,7 +275,9 @@ def _observe(
 class _Snapshots(Listener):
     """Copies the observers after the numbers of forward calls that were asked for."""
 
-    def __init__(self, listener: Listener, iterations: Sequence[int], observers: Mapping[str, Observer]) -> None:
+    def __init__(
+        self, listener: Listener, iterations: Sequence[int], observers: Mapping[str, Observer]
+    ) -> None:
         self._listener = listener
         self._iterations = set(iterations) - {max(iterations)}  # the last one needs no copy
         self._observers = observers
@@ -285,7 +293,9 @@ def _update(observer: Observer, name: str, array: np.ndarray) -> None:
     try:
         observer.update(array)
     except DataError as error:
-        raise DataError(f"value {name!r} {error} in the float model; check the sample and the model") from None
+        raise DataError(
+            f"value {name!r} {error} in the float model; check the sample and the model"
+        ) from None
 
 
 def _quantize_one(
@@ -317,14 +327,14 @@ def _quantize_one(
         }
     report = {
         **_headline(statistics.metric, metric, agreement, found),
-        **_details(one, method, iteration, statistics, plan, params, requantized, quantized, agreement, found),
+        **_details(
+            one, method, iteration, statistics, plan, params, requantized, quantized, agreement, found
+        ),
     }
     return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report)
 
 
-def _evaluate(
-    run: _Run, quantized: ir.Model, statistics: _Statistics
-) -> tuple[evaluation.Agreement, object]:
+def _evaluate(run: _Run, quantized: ir.Model, statistics: _Statistics) -> tuple[evaluation.Agreement, object]:
     """Runs the quantized model through the infer function, beside the float model's stored outputs."""
     session = Session(quantized, threads=run.threads)
     names = [output.name for output in session.outputs]
@@ -415,12 +425,17 @@ def _details(
             }
             for name in agreement.names
         ],
-        "values": {name: _value_report(name, plan, params, statistics.histograms[iteration]) for name in plan.activations},
+        "values": {
+            name: _value_report(name, plan, params, statistics.histograms[iteration])
+            for name in plan.activations
+        },
         "weights": {
-            name: {"bits": q.spec.bits, "axis": q.spec.axis, "scale": _plain(q.scale)} for name, q in params.weights.items()
+            name: {"bits": q.spec.bits, "axis": q.spec.axis, "scale": _plain(q.scale)}
+            for name, q in params.weights.items()
         },
         "requantization": {
-            node: {"multiplier": _plain(r.multiplier), "shift": _plain(r.shift)} for node, r in requantized.items()
+            node: {"multiplier": _plain(r.multiplier), "shift": _plain(r.shift)}
+            for node, r in requantized.items()
         },
         "kept_in_float": dict(plan.float_nodes),
         "conversions_left": found.conversions,

@@ -2,8 +2,8 @@
 
 The target names three kinds of integer operators. An *anchor* is worth running as integers by itself. A
 *follower* runs as integers only between integer neighbours: where all its inputs arrive as integers anyway
-and an anchor needs its result. A *keep-scale* operator moves or selects values: its output has the scale of its
-input. Relu and Clip fold into their producer's range. From these, the values that get Q/DQ follow:
+and an anchor needs its result. A *keep-scale* operator moves or selects values: its output has the scale of
+its input. Relu and Clip fold into their producer's range. From these, the values that get Q/DQ follow:
 
 - what an integer operator reads is quantized, at the place where the value is made;
 - what an integer operator makes is quantized, except where it can hand a float result to float readers;
@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
-from knight import operators
+from knight import model as models, operators
 from knight.config import QuantConfig
 from knight.errors import ModelError
 from knight.targets import Target
@@ -26,7 +26,10 @@ from knight.types import Accumulator, QuantPlan, QuantSpec
 
 
 def make_plan(model: ir.Model, target: Target, config: QuantConfig) -> QuantPlan:
-    """The plan for a prepared model. Under `config.strict`, operators that the target lacks are a ModelError."""
+    """The plan for a prepared model.
+
+    Under `config.strict`, operators that the target lacks are a ModelError.
+    """
     planner = _Planner(model.graph, target, config)
     planner.choose_integer_nodes()
     planner.choose_values()
@@ -46,7 +49,10 @@ _SOFTWARE = "a software layer of the chip"
 _NOT_WORTH = "no integer neighbours that make it pay"
 _NO_CONSTANT_WEIGHT = "its weights or bias are computed in the graph"
 _SUBGRAPH = "the bodies of If, Loop and Scan stay float"
-_NOT_FLOAT32 = "works on no float32 tensor of known type"
+_NOT_FLOAT32 = "its data is no float32 tensor of known type"
+_LEAVES_RANGE = "makes values outside of its input's range"
+_NOT_FINITE = "one of its constants is not finite"
+_ODD_BIAS = "its bias is not one number per channel"
 
 
 class _Planner:
@@ -69,7 +75,7 @@ class _Planner:
             reason = self._why_float(node)
             if reason is None:
                 self.integer.add(node)
-            else:
+            elif self._touches_floats(node):  # arithmetic on shapes is neither
                 self.reasons[node.name or ""] = reason
         self._find_folded()
         dropped = True
@@ -80,6 +86,11 @@ class _Planner:
             self._find_folded()
             dropped = bool(lonely)
 
+    def _touches_floats(self, node: ir.Node) -> bool:
+        values = [value for value in (*node.inputs, *node.outputs) if value is not None]
+        shapes_only = all(value.dtype is not None and not value.dtype.is_floating_point() for value in values)
+        return operators.has_subgraph(node) or (not shapes_only and node.op_type not in ("Shape", "Size"))
+
     def _why_float(self, node: ir.Node) -> str | None:
         if operators.has_subgraph(node):
             return _SUBGRAPH
@@ -88,22 +99,32 @@ class _Planner:
         known = node.op_type in self.target.integer_operators or node.op_type in operators.BOUNDED
         if node.domain or not known:
             return _NOT_SUPPORTED
-        if not any(True for _ in operators.data_inputs(node)) or not operators.is_float(node.outputs[0]):
+        if not any(True for _ in operators.data_inputs(node)):
             return _NOT_FLOAT32
-        if not self._has_constant_weights(node):
-            return _NO_CONSTANT_WEIGHT
-        return None
+        if node.op_type in self.target.keep_scale and not operators.keeps_range(node):
+            return _LEAVES_RANGE
+        return self._why_constants_forbid(node)
 
-    def _has_constant_weights(self, node: ir.Node) -> bool:
-        bias = operators.bias(node)
-        if bias is not None and not models.is_constant(bias):
-            return False
+    def _why_constants_forbid(self, node: ir.Node) -> str | None:
+        bias, weights = operators.bias(node), operators.roles(node).weights
+        if bias is not None:
+            array = models.constant(bias)
+            if array is None:
+                return _NO_CONSTANT_WEIGHT
+            if array.size != operators.output_channels(node):
+                return _ODD_BIAS
         if node.op_type == "MatMul":  # between two activations only where the target says that it pays
             constant = any(models.is_constant(value) for value in node.inputs)
-            return constant or not self.target.constant_matmul_only
-        if node.op_type not in operators.NEEDS_CONSTANT_WEIGHT:
-            return True
-        return all(models.is_constant(node.inputs[index]) for index in operators.roles(node).weights)
+            return None if constant or not self.target.constant_matmul_only else _NOT_WORTH
+        if node.op_type in operators.NEEDS_CONSTANT_WEIGHT:
+            return (
+                None
+                if all(models.is_constant(node.inputs[index]) for index in weights)
+                else _NO_CONSTANT_WEIGHT
+            )
+        operands = (models.constant(value) for _, value, _ in operators.constant_operands(node))
+        finite = all(np.isfinite(array).all() for array in operands if array is not None)
+        return None if finite else _NOT_FINITE
 
     def _find_folded(self) -> None:
         """Relu and Clip whose producer is an integer operator of its own scale and has no other reader."""
@@ -111,10 +132,15 @@ class _Planner:
         for node in self.graph:
             if node.op_type in operators.BOUNDED and node in self.integer:
                 value = node.inputs[0]
-                producer = value.producer() if value is not None else None
-                if producer in self.integer and producer not in self.folded and self._only_reader(value, node):
-                    if producer.op_type not in self.target.keep_scale | operators.BOUNDED:
-                        self.folded.add(node)
+                if value is not None and self._folds_into_producer(node, value):
+                    self.folded.add(node)
+
+    def _folds_into_producer(self, node: ir.Node, value: ir.Value) -> bool:
+        producer = value.producer()
+        if producer is None or producer not in self.integer or producer in self.folded:
+            return False
+        own_scale = producer.op_type not in self.target.keep_scale | operators.BOUNDED
+        return own_scale and self._only_reader(value, node)
 
     def _only_reader(self, value: ir.Value, node: ir.Node) -> bool:
         return value.name not in self.outputs and list(value.consumers()) == [node]
@@ -189,7 +215,9 @@ class _Planner:
         return any(node in self.folded for node in value.consumers())
 
     def _settle_moving_nodes(self) -> None:
-        """Keep-scale operators run as integers where their input comes as integers or their result is needed."""
+        """Keep-scale operators run as integers where their input comes as integers or their result is
+        needed.
+        """
         moving = [node for node in self.graph if node in self.integer and self._moves(node)]
         for node in reversed(moving):  # a needed result makes the input needed, back to where it is made
             if any(value in self.quantized for value in node.outputs):
@@ -216,7 +244,9 @@ class _Planner:
         fixed_point = [
             value.name or ""
             for value in self.graph.outputs
-            if self.target.fixed_point_outputs and value in self.quantized and value.producer() in self.integer
+            if self.target.fixed_point_outputs
+            and value in self.quantized
+            and value.producer() in self.integer
         ]
         return QuantPlan(
             activations={value.name or "": self.activation for value in order},
@@ -261,10 +291,12 @@ class _Planner:
         return shares, {name: tuple(members) for name, members in sources.items()}
 
     def _observed_as(self, value: ir.Value, derived: set[str]) -> list[str]:
-        """The values whose statistics are those of `value`: a Concat has the numbers of its inputs and no others."""
+        """The values whose statistics are those of `value`: a Concat has the numbers of its inputs and no
+        others.
+        """
         node = value.producer()
         if node is not None and node.op_type == "Concat":
-            parts = list(node.inputs)
+            parts = [part for part in node.inputs if part is not None]
             if all(part in self.quantized and part.name not in derived for part in parts):
                 return [name for part in parts for name in self._observed_as(part, derived)]
         return [value.name or ""]

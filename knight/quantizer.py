@@ -37,7 +37,7 @@ def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QPara
     degenerate = ~(scale > 0)
     scale = np.where(degenerate, 1.0, np.maximum(scale, SMALLEST_SCALE))
     zero_point = np.clip(np.where(degenerate, 0, zero_point), spec.qmin, spec.qmax)
-    return QParams(spec, scale.astype(np.float32), zero_point.astype(spec.dtype))
+    return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero_point, spec.dtype))
 
 
 def _along(values: NDArray, axis: int | None, ndim: int) -> NDArray:

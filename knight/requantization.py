@@ -1,8 +1,9 @@
 """The integer form of the rescaling after an accumulator: ``y = (acc * multiplier) >> shift``.
 
-A Conv's accumulator counts in units of ``s_x * s_w[c]``, its result in ``s_y``; the ratio of the two must be written
-as ``multiplier * 2**-shift`` with a multiplier of a few bits and a shift that the chip has. This is where a chip's
-tool stops with "must range in [0, 31]"; here the nearest pair is taken, and what it costs is said.
+A Conv's accumulator counts in units of ``s_x * s_w[c]``, its result in ``s_y``; the ratio of the two must
+be written as ``multiplier * 2**-shift`` with a multiplier of a few bits and a shift that the chip has. This
+is where a chip's tool stops with "must range in [0, 31]"; here the nearest pair is taken, and what it costs
+is said.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _TOLERANCE = 2.0**-7  # half a step at the end of an 8-bit range
 
 @dataclass(frozen=True)
 class Requantization:
-    """multiplier, shift: one integer per channel. error: largest relative error of ``multiplier * 2**-shift``."""
+    """multiplier, shift: one integer per channel.
+
+    error: largest relative error of ``multiplier * 2**-shift``.
+    """
 
     multiplier: IntArray
     shift: IntArray
@@ -44,7 +48,8 @@ def requantize(ratio: FloatArray, bits: int, shift_range: tuple[int, int]) -> Re
 def requantizations(
     plan: QuantPlan, params: Parameters, target: Target
 ) -> tuple[dict[str, Requantization], tuple[str, ...]]:
-    """Multiplier and shift of every accumulator with a quantized result, by node name, and warnings about lossy ones.
+    """Multiplier and shift of every accumulator with a quantized result, by node name, and warnings about
+    lossy ones.
 
     Empty for a target that rescales in float.
     """

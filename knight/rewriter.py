@@ -1,8 +1,8 @@
 """From the float model and the numbers to the QDQ model.
 
-Every quantized value v is followed by ``QuantizeLinear`` and ``DequantizeLinear``; its readers read the second. The
-names of the float model's values stay, so that the two models can be compared value by value. Weights and biases
-become integer initializers behind a ``DequantizeLinear``. Standard ONNX operators only.
+Every quantized value v is followed by ``QuantizeLinear`` and ``DequantizeLinear``; its readers read the
+second. The names of the float model's values stay, so that the two models can be compared value by value.
+Weights and biases become integer initializers behind a ``DequantizeLinear``. Standard ONNX operators only.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import json
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
-from knight import operators
+from knight import model as models, operators
 from knight.quantizer import quantize
 from knight.solver import Parameters
 from knight.types import QParams, QuantPlan
 
 OUTPUT_SCALES = "knight.output_scales"
-"""Metadata key: JSON object, graph output name -> {"scale", "zero_point"} of outputs that are fixed-point numbers."""
+"""Metadata key: JSON object, graph output name -> {"scale", "zero_point"} of outputs that are fixed-point
+numbers.
+"""
 
 _WIDE_OPSET = 21  # the first whose QuantizeLinear takes 16-bit integers
 
@@ -27,8 +28,8 @@ _WIDE_OPSET = 21  # the first whose QuantizeLinear takes 16-bit integers
 def rewrite(model: ir.Model, plan: QuantPlan, params: Parameters, *, fixed_point: bool = True) -> ir.Model:
     """The quantized twin of a prepared model.
 
-    fixed_point: outputs that the plan names leave as integers held in float, their scales in the metadata; else every
-    output is dequantized.
+    fixed_point: outputs that the plan names leave as integers held in float, their scales in the metadata;
+    else every output is dequantized.
     """
     quantized = model.clone()
     if any(spec.bits > 8 for spec in plan.activations.values()):
@@ -68,16 +69,22 @@ class _Rewriter:
         params = self.params.activations[self.plan.root(name)]
         scale, zero_point = self._numbers(self.plan.root(name), params)
         readers = [
-            (node, index) for node, index in value.uses() if (node.name or "", index) not in self.plan.float_reads
+            (node, index)
+            for node, index in value.uses()
+            if (node.name or "", index) not in self.plan.float_reads
         ]
         producer = value.producer()
         made_by_integers = producer is not None and producer.name in self.integer_nodes
-        integers = self._node("QuantizeLinear", [value, scale, zero_point], name, ir.DataType(zero_point.dtype), value)
+        integers = self._node(
+            "QuantizeLinear", [value, scale, zero_point], name, ir.DataType(zero_point.dtype), value
+        )
         added = [integers]
         is_output = made_by_integers and any(output is value for output in self.graph.outputs)
         as_integers = is_output and name in self.fixed_point
         if readers or (is_output and not as_integers):
-            real = self._node("DequantizeLinear", [integers.outputs[0], scale, zero_point], name, value.dtype, value)
+            real = self._node(
+                "DequantizeLinear", [integers.outputs[0], scale, zero_point], name, value.dtype, value
+            )
             added.append(real)
             for node, index in readers:
                 node.replace_input_with(index, real.outputs[0])
@@ -113,15 +120,16 @@ class _Rewriter:
     # Constants ------------------------------------------------------------------------------------
 
     def _quantize_constants(self, node: ir.Node) -> None:
-        bias = operators.bias(node)
-        index = operators.roles(node).bias
-        if bias is not None and index is not None and node.name in self.params.biases:
-            real = self._dequantized(node, bias, self.params.biases[node.name], f"{node.name}_bias", flat=True)
+        name = node.name or ""
+        bias, index = operators.bias(node), operators.roles(node).bias
+        if bias is not None and index is not None and name in self.params.biases:
+            real = self._dequantized(node, bias, self.params.biases[name], f"{name}_bias", flat=True)
             node.replace_input_with(index, real)
-        for index, value, _ in list(operators.constant_operands(node)):
-            if value.name in self.plan.weights:
-                params = self.params.weights[value.name]
-                node.replace_input_with(index, self._dequantized(node, value, params, value.name))
+        for position, value, _ in list(operators.constant_operands(node)):
+            name = value.name or ""
+            if name in self.plan.weights:
+                real = self._dequantized(node, value, self.params.weights[name], name)
+                node.replace_input_with(position, real)
 
     def _dequantized(
         self, node: ir.Node, value: ir.Value, params: QParams, name: str, *, flat: bool = False
@@ -180,6 +188,8 @@ class _Rewriter:
 
 
 def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
-    """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other models."""
+    """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
+    models.
+    """
     stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
     return stored

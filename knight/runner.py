@@ -32,7 +32,11 @@ _DTYPES = {
     "tensor(double)": np.dtype("float64"),
     "tensor(bool)": np.dtype("bool"),
     "tensor(string)": np.dtype("object"),
-    **{f"tensor({kind}{bits})": np.dtype(f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    **{
+        f"tensor({kind}{bits})": np.dtype(f"{kind}{bits}")
+        for kind in ("int", "uint")
+        for bits in (8, 16, 32, 64)
+    },
 }
 
 
@@ -53,14 +57,19 @@ class TensorInfo:
 
 def available_threads(wanted: int) -> int:
     """`wanted`, but not more than the CPUs this process may use."""
-    return max(1, min(wanted, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    return max(
+        1,
+        min(
+            wanted, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ),
+    )
 
 
 class Session:
     """A model ready to run on the CPU.
 
-    taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that receives the
-    graph as ONNX Runtime really runs it.
+    taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that
+    receives the graph as ONNX Runtime really runs it.
     """
 
     def __init__(
@@ -81,7 +90,9 @@ class Session:
             options.optimized_model_filepath = str(optimized)
         self._keep: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self._session = ort.InferenceSession(self._source(model, taps), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                self._source(model, taps), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # ONNX Runtime's exception classes share no public root
             raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
         self.inputs = tuple(map(_info, self._session.get_inputs()))
@@ -112,12 +123,11 @@ class Session:
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         return results
 
-
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One forward pass of all outputs into buffers that the next call overwrites.
 
-        Many large taps would otherwise cost more time in fresh memory than in arithmetic. Outputs whose size does
-        not follow from the inputs' dimensions are new arrays, as from `run`.
+        Many large taps would otherwise cost more time in fresh memory than in arithmetic. Outputs whose
+        size does not follow from the inputs' dimensions are new arrays, as from `run`.
         """
         if any(info.dtype is None or info.dtype == object for info in (*self.inputs, *self.outputs)):
             return self.run(feeds)
@@ -132,17 +142,25 @@ class Session:
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
 
-    def _output_shapes(self, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[TensorInfo, tuple[int, ...] | None]]:
-        """Each output with the shape it will have for `feeds`, None where that depends on more than their shapes."""
+    def _output_shapes(
+        self, feeds: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[TensorInfo, tuple[int, ...] | None]]:
+        """Each output with the shape it will have for `feeds`, None where that depends on more than their
+        shapes.
+        """
         sizes: dict[object, int] = {}
         for argument in self._session.get_inputs():
             sizes.update(zip(argument.shape, feeds[argument.name].shape, strict=False))
         for info, argument in zip(self.outputs, self._session.get_outputs(), strict=True):
-            dims = [dim if isinstance(dim, int) else sizes.get(dim) if dim else None for dim in argument.shape]
+            dims = [
+                dim if isinstance(dim, int) else sizes.get(dim) if dim else None for dim in argument.shape
+            ]
             known = tuple(dim for dim in dims if dim is not None)
             yield info, known if len(known) == len(dims) else None
 
-    def _bind(self, binding: ort.IOBinding, info: TensorInfo, shape: tuple[int, ...] | None) -> np.ndarray | None:
+    def _bind(
+        self, binding: ort.IOBinding, info: TensorInfo, shape: tuple[int, ...] | None
+    ) -> np.ndarray | None:
         if shape is None:
             binding.bind_output(info.name)
             return None

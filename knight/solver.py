@@ -1,8 +1,9 @@
 """From statistics to numbers: scale and zero point of every value, weight and bias in the plan.
 
-Activations: the calibration method turns the merged histogram of a group into a clipping range. Weights: their own
-extremes, per output channel. Biases: int32 with ``scale(input) * scale(weight)``, the unit of the accumulator; where
-that cannot hold the bias, the weight's scale is raised, because the accumulator's unit is not free.
+Activations: the calibration method turns the merged histogram of a group into a clipping range. Weights:
+their own extremes, per output channel. Biases: int32 with ``scale(input) * scale(weight)``, the unit of the
+accumulator; where that cannot hold the bias, the weight's scale is raised, because the accumulator's unit
+is not free.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _BIAS_LIMIT = 2.0**30  # leaves the other half of int32 to the products that are
 
 @dataclass(frozen=True)
 class Parameters:
-    """The numbers of a plan. activations: by root value name. weights: by constant name. biases: by node name."""
+    """The numbers of a plan.
+
+    activations: by root value name. weights: by constant name. biases: by node name.
+    """
 
     activations: Mapping[str, QParams]
     weights: Mapping[str, QParams]
@@ -59,7 +63,10 @@ def solve(
     percent: float,
     threads: int,
 ) -> Parameters:
-    """The parameters of `plan` by one calibration method. Raises ModelError for weights that are not finite."""
+    """The parameters of `plan` by one calibration method.
+
+    Raises ModelError for weights that are not finite.
+    """
     clipping_range = calibrations.get(method)
 
     def one(root: str) -> QParams:
@@ -70,7 +77,9 @@ def solve(
     with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter lock in the long loops
         activations = dict(zip(plan.sources, pool.map(one, plan.sources), strict=True))
     constants = model.graph.initializers
-    weights = {name: weight_params(name, _numbers(constants[name]), spec) for name, spec in plan.weights.items()}
+    weights = {
+        name: weight_params(name, _numbers(constants[name]), spec) for name, spec in plan.weights.items()
+    }
     warnings = []
     for node, accumulator in plan.accumulators.items():
         if accumulator.bias is None:
@@ -79,7 +88,9 @@ def solve(
         raised = _fit_bias(_numbers(constants[accumulator.bias]), unit, weights[accumulator.weight])
         if raised is not None:
             weights[accumulator.weight] = raised
-            warnings.append(f"{node}: its bias needs a coarser unit; the scale of {accumulator.weight} was raised")
+            warnings.append(
+                f"{node}: its bias needs a coarser unit; the scale of {accumulator.weight} was raised"
+            )
     parameters = Parameters(activations, weights, {}, tuple(warnings))
     biases = {
         node: _bias_params(_numbers(constants[accumulator.bias]), parameters.unit(plan, accumulator))

@@ -3,10 +3,11 @@
     python scripts/bench/accuracy.py --chip onnxruntime
     python scripts/bench/accuracy.py --chip TX5368AV200
 
-100 calibration pictures of images/, 700 of evaluation/. SQNR: 10 log10 (energy of the float outputs / energy of the
-difference), all outputs together. agree: same first class as the float model. float compute: Conv, Gemm and MatMul
-with constant weights left in float after ONNX Runtime's own optimisation; Q/DQ: conversions left there. speed-up: float
-latency / quantized latency, one thread, one sample, median of interleaved runs.
+100 calibration pictures of images/, 700 of evaluation/. SQNR: 10 log10 (energy of the float outputs /
+energy of the difference), all outputs together. agree: same first class as the float model. float compute:
+Conv, Gemm and MatMul with constant weights left in float after ONNX Runtime's own optimisation; Q/DQ:
+conversions left there. speed-up: float latency / quantized latency, one thread, one sample, median of
+interleaved runs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ PEERS = {
 }
 
 
-def knight_models(path: Path, samples: Sequence[np.ndarray], target: Target) -> Iterator[tuple[str, ir.Model]]:
+def knight_models(
+    path: Path, samples: Sequence[np.ndarray], target: Target
+) -> Iterator[tuple[str, ir.Model]]:
     """(method, quantized model) of the five methods, from one pass over the samples."""
 
     def feed(executor: Executor) -> None:
@@ -119,7 +122,9 @@ def latencies(candidates: Sequence[ir.Model], sample: np.ndarray, runs: int) -> 
 
 def main() -> None:
     """Prints one table per classifier."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chip", default="onnxruntime")
     parser.add_argument("--kit", type=Path, default=development.DEFAULT)
     parser.add_argument("--net", action="append", help="only this classifier (may be repeated)")
@@ -141,7 +146,9 @@ def main() -> None:
             found = [*knight_models(path, samples, target)]
             symmetric = target.activation_symmetric
             found += peer_models(path, samples, symmetric=symmetric, folder=Path(folder))
-            taken = latencies([models.load(path), *(model for _, model in found)], pictures[0], arguments.runs)
+            taken = latencies(
+                [models.load(path), *(model for _, model in found)], pictures[0], arguments.runs
+            )
         top = f"{np.mean(reference.argmax(1) == labels):.3f}"
         print(f"| {net.name} | float | | | {top} | | | 1.00 |")
         for (label, model), seconds in zip(found, taken[1:], strict=True):
@@ -157,7 +164,9 @@ def main() -> None:
 
 
 def constant_weight(names: Sequence[str], model: ir.Model) -> int:
-    """How many of the float Conv, Gemm and MatMul have weights: products of two activations are not counted."""
+    """How many of the float Conv, Gemm and MatMul have weights: products of two activations are not
+    counted.
+    """
     products = {
         node.name
         for node in model.graph

@@ -1,4 +1,5 @@
-"""The development kit's classifiers and detectors with the preprocessing of their MANIFEST, for measuring scripts.
+"""The development kit's classifiers and detectors with the preprocessing of their MANIFEST, for measuring
+scripts.
 
 The kit is not part of the project; `--kit` of each script says where it lies (default: ../shared/kit).
 """
@@ -17,7 +18,7 @@ DEFAULT = Path(__file__).resolve().parents[2].parent / "shared" / "kit"
 
 @dataclass(frozen=True)
 class Classifier:
-    """file: below onnx/. pictures: folder below images/ and evaluation/. size: picture size after the crop."""
+    """file: below onnx/. pictures: folder below images/ and evaluation/. size: side after the crop."""
 
     name: str
     file: str
@@ -49,12 +50,14 @@ def preprocess(path: Path, net: Classifier) -> np.ndarray:
         left, top = (picture.width - net.size) // 2, (picture.height - net.size) // 2
         picture = picture.crop((left, top, left + net.size, top + net.size))
     array = np.asarray(picture, np.float32)[:, :, :: -1 if net.bgr else 1] / np.float32(net.scale)
-    array = (array - np.float32(net.mean)) / np.float32(net.std)
+    array = (array - np.array(net.mean, np.float32)) / np.array(net.std, np.float32)
     return np.ascontiguousarray(array.transpose(2, 0, 1)[None], np.float32)
 
 
 def samples(kit: Path, net: Classifier, split: str, count: int) -> Iterator[tuple[np.ndarray, int]]:
-    """(picture, label) of the first `count` labelled pictures of "images" or "evaluation", a spread over the classes."""
+    """(picture, label) of the first `count` labelled pictures of "images" or "evaluation", a spread over
+    the classes.
+    """
     lines = (kit / split / f"{net.pictures}_labels.txt").read_text().split("\n")
     labelled = [line.split()[:2] for line in lines if line.strip()]
     step = max(1, len(labelled) // count)
