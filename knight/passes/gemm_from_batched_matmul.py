@@ -1,8 +1,9 @@
 """MatMul of a batched activation by a constant matrix, plus bias, becomes Reshape, Gemm, Reshape.
 
-``[..., K] x [K, N] + [N]`` is one Gemm over all leading dimensions together. ONNX Runtime makes the same change by
-itself, but only before it looks for quantized operators, which it then no longer recognises; done here, the Gemm has
-an int32 bias and one integer kernel. Only for targets that recognise "Gemm", and only where the result's shape can be
+``[..., K] x [K, N] + [N]`` is one Gemm over all leading dimensions together. ONNX Runtime makes the same
+change by itself, but only before it looks for quantized operators, which it then no longer recognises; done
+here, the Gemm has an int32 bias and one integer kernel. Only for targets that recognise "Gemm", and only
+where the result's shape can be
 restored: at most one leading dimension unknown.
 """
 
@@ -13,7 +14,16 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.passes import PassOptions
-from knight.passes._rewrite import copy_type, is_op, live_nodes, new_node, rank, replace_value, sole_consumer, static_shape
+from knight.passes._rewrite import (
+    copy_type,
+    is_op,
+    live_nodes,
+    new_node,
+    rank,
+    replace_value,
+    sole_consumer,
+    static_shape,
+)
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
@@ -36,12 +46,20 @@ def _replace(graph: ir.Graph, matmul: ir.Node) -> bool:
     if not models.is_constant(bias):
         return False
     flat = new_node(
-        add, "Reshape", [data, _ints(graph, (-1, shape[0]))], name=f"{matmul.name}_flatten", output=f"{data.name}_flat"
+        add,
+        "Reshape",
+        [data, _ints(graph, (-1, shape[0]))],
+        name=f"{matmul.name}_flatten",
+        output=f"{data.name}_flat",
     )
     flat.outputs[0].type, flat.outputs[0].shape = data.type, ir.Shape([None, shape[0]])
-    gemm = new_node(add, "Gemm", [flat.outputs[0], weight, bias], name=matmul.name, output=matmul.outputs[0].name)
+    gemm = new_node(
+        add, "Gemm", [flat.outputs[0], weight, bias], name=matmul.name, output=matmul.outputs[0].name
+    )
     gemm.outputs[0].type, gemm.outputs[0].shape = data.type, ir.Shape([None, shape[1]])
-    restore = new_node(add, "Reshape", [gemm.outputs[0], _ints(graph, (*leading, shape[1]))], name=f"{add.name}_restore")
+    restore = new_node(
+        add, "Reshape", [gemm.outputs[0], _ints(graph, (*leading, shape[1]))], name=f"{add.name}_restore"
+    )
     name = add.outputs[0].name
     copy_type(add.outputs[0], restore.outputs[0])
     replace_value(add.outputs[0], restore.outputs[0])
