@@ -1,0 +1,68 @@
+"""Scales of weights and biases against plain statements of the rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from knight.config import QuantConfig
+from knight.errors import ModelError
+from knight.observer import Histogram, Observer
+from knight.planner import make_plan
+from knight.quantizer import dequantize, quantize
+from knight.solver import merged_histograms, solve, weight_params
+from knight.targets import load_target
+from knight.types import QuantPlan, QuantSpec
+from tests.passes.equivalence import build, random
+
+PER_CHANNEL = QuantSpec(bits=8, signed=True, symmetric=True, axis=0)
+
+
+def observed(array: np.ndarray) -> Histogram:
+    observer = Observer()
+    observer.update(array)
+    return observer.histogram()
+
+
+def test_each_channel_has_the_scale_of_its_extreme() -> None:
+    weight = random(6, 3, 3, 3)
+    params = weight_params("w", weight, PER_CHANNEL)
+    np.testing.assert_allclose(params.scale, np.abs(weight).reshape(6, -1).max(axis=1) / 127, rtol=1e-6)
+
+
+def test_a_channel_of_zeros_borrows_the_smallest_scale() -> None:
+    weight = random(4, 3)
+    weight[2] = 0
+    scale = weight_params("w", weight, PER_CHANNEL).scale
+    assert scale[2] == np.delete(scale, 2).min()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_not_finite_is_named(bad: float) -> None:
+    with pytest.raises(ModelError, match="weight 'w' holds NaN or Inf"):
+        weight_params("w", np.array([[1.0, bad]], np.float32), PER_CHANNEL)
+
+
+@given(st.floats(1e-12, 1e6), st.floats(1e-6, 1e3))
+def test_the_bias_always_fits_and_keeps_its_precision(magnitude: float, spread: float) -> None:
+    weight = np.array([[spread, -spread], [1e-9, 0.0]], np.float32).reshape(2, 2, 1, 1)
+    bias = np.array([magnitude, -magnitude], np.float32)
+    model = build("y = Conv(x, w, b)", {"w": weight, "b": bias}, inputs={"x": (1, 2, 4, 4)})
+    plan = make_plan(model, load_target("onnxruntime"), QuantConfig())
+    histograms = {"x": observed(random(1, 2, 4, 4)), "y": observed(random(1, 2, 4, 4))}
+    params = solve(model, plan, histograms, method="min_max", percent=1.0, threads=1)
+    unit = params.unit(plan, plan.accumulators["node0"])
+    stored = quantize(bias, params.biases["node0"])
+    np.testing.assert_array_equal(params.biases["node0"].scale, unit)  # the accumulator's own unit
+    assert np.abs(stored.astype(np.int64)).max() <= 2**30 + 1
+    np.testing.assert_allclose(dequantize(stored, params.biases["node0"]), bias, rtol=1e-6, atol=unit.max())
+
+
+def test_a_group_is_solved_from_the_merged_statistics() -> None:
+    first, second = Observer(), Observer()
+    first.update(np.array([-1.0, 0.5], np.float32))
+    second.update(np.array([3.0], np.float32))
+    plan = QuantPlan(sources={"a": ("a", "b")})
+    merged = merged_histograms(plan, {"a": first, "b": second})["a"]
+    assert (merged.minimum, merged.maximum, merged.total) == (-1.0, 3.0, 3)
