@@ -17,7 +17,7 @@ from knight.passes._rewrite import live_nodes
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of inputs, functions, constants, dimensions and operator sets changed."""
-    changes = _drop_default_inputs(model.graph)
+    changes = _allow_plain_weights(model) + _drop_default_inputs(model.graph)
     changes += _inline_functions(model)
     changes += sum(lift_constant(node) for node in live_nodes(model.graph))
     changes += sum(_free_negative_dims(value) for value in (*model.graph.inputs, *model.graph.outputs))
@@ -26,8 +26,16 @@ def run(model: ir.Model, options: PassOptions) -> int:
     return changes + imports - len(model.graph.opset_imports)
 
 
+def _allow_plain_weights(model: ir.Model) -> int:
+    """Below IR version 4 every initializer has to be a graph input as well."""
+    old = model.ir_version is None or model.ir_version < 4
+    if old:
+        model.ir_version = 4
+    return int(old)
+
+
 def _drop_default_inputs(graph: ir.Graph) -> int:
-    """Inputs with a default value are weights: IR versions below 4 had to list them as inputs."""
+    """Inputs with a default value are weights."""
     kept = [value for value in graph.inputs if not value.is_initializer()]
     dropped = len(graph.inputs) - len(kept)
     if dropped:

@@ -62,7 +62,7 @@ def _merge_nodes(graph: ir.Graph) -> int:
 def _key(node: ir.Node) -> tuple[object, ...]:
     """Equal for nodes that compute the same, the same optional outputs included."""
     attributes = sorted(
-        (name, ir.to_proto(attribute).SerializeToString(deterministic=True))
+        (name, ir.serde.serialize_attribute(attribute).SerializeToString(deterministic=True))
         for name, attribute in node.attributes.items()
     )
     asked = tuple(bool(output.name) for output in node.outputs)

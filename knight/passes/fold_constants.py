@@ -125,8 +125,8 @@ def _level(model: ir.Model, nodes: list[ir.Node], *, with_small: bool = False) -
         kind = onnx.helper.make_tensor_type_proto(int(tensor.dtype), tensor.shape.numpy())
         graph.input.append(onnx.ValueInfoProto(name=value.name, type=kind))
         if with_small and tensor.nbytes <= SMALL:
-            graph.initializer.append(ir.to_proto(ir.tensor(tensor.numpy(), name=value.name)))
-    graph.node.extend(ir.to_proto(node) for node in nodes)
+            graph.initializer.append(ir.serde.serialize_tensor(ir.tensor(tensor.numpy(), name=value.name)))
+    graph.node.extend(ir.serde.serialize_node(node) for node in nodes)
     graph.output.extend(onnx.ValueInfoProto(name=o.name) for node in nodes for o in _used(node))
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version)
