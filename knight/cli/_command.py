@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from knight.cli._flags import GROUPS, Flag
+from knight.cli._flags import AVAILABLE, GROUPS, Flag
 from knight.errors import ConfigError, did_you_mean
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME"}
@@ -36,9 +36,10 @@ class FlagOption(click.Option):
         settings: dict[str, Any] = {"is_flag": True} if flag.kind is bool else {"type": flag.kind}
         if flag.several:
             settings["multiple"] = True
+        if flag.default is not None:  # to click None is a default too, and nothing is asked for then
+            settings["default"] = flag.default
         super().__init__(
             [*flag.names, flag.key],
-            default=flag.default,
             required=flag.required,
             show_default=flag.default not in (None, False),
             metavar=flag.metavar or _METAVARS[flag.kind] + "..." * flag.several,
@@ -86,12 +87,17 @@ class FlagCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for group in GROUPS:
             self._write(
-                ctx, formatter, group, [flag for flag in self.flags if flag.group == group and _shown(flag)]
+                ctx,
+                formatter,
+                group,
+                [flag for flag in self.flags if flag.group == group and flag in AVAILABLE],
             )
         with formatter.section("Chip and help"):
             plain = [option for option in self.get_params(ctx) if not isinstance(option, FlagOption)]
             formatter.write_dl(_records(ctx, plain))
-        self._write(ctx, formatter, "Not available yet", [flag for flag in self.flags if not _shown(flag)])
+        self._write(
+            ctx, formatter, "Not available yet", [flag for flag in self.flags if flag not in AVAILABLE]
+        )
 
     def _write(
         self, ctx: click.Context, formatter: click.HelpFormatter, title: str, flags: Sequence[Flag]
@@ -102,11 +108,6 @@ class FlagCommand(click.Command):
         if options:
             with formatter.section(title):
                 formatter.write_dl(_records(ctx, options))
-
-
-def _shown(flag: Flag) -> bool:
-    """The flag has a choice to offer today."""
-    return flag.works is None or len(flag.works) > 1 or flag.names[0] in ("-f", "-b")
 
 
 def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tuple[str, str]]:

@@ -56,16 +56,11 @@ class Flag:
         """How messages name the flag."""
         return "/".join(self.names)
 
-    @property
-    def available(self) -> bool:
-        """Some value of it does something today."""
-        return self.works is None or bool(self.works)
-
 
 LATER: tuple[Any, ...] = ()
 """`Flag.works` of a flag whose work is still to come."""
 
-_AVAILABLE = (
+AVAILABLE = (
     Flag(("-m", "--model"), MODEL, "the float model (.onnx)", required=True, metavar="FILE"),
     Flag(
         ("-f", "--framework"),
@@ -217,7 +212,7 @@ _LATER = (
     Flag(("-rc", "--run-config"), RUN, "take the arguments from a file", works=LATER),
 )
 
-QUANT = _AVAILABLE + _LATER
+QUANT = AVAILABLE + _LATER
 INFER_KEYS = (
     "model",
     "framework",
@@ -230,4 +225,4 @@ INFER_KEYS = (
     "cpu_num",
     "log_level",
 )
-INFER = tuple(flag for flag in QUANT if flag.key in INFER_KEYS)
+INFER = tuple(flag for flag in AVAILABLE if flag.key in INFER_KEYS)

@@ -36,9 +36,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
     from knight.script import find_infer_function
 
     console.say("Infer Start")
-    for line in _summary.arguments(
-        {flag.names[-1]: values[flag.key] for flag in INFER if flag.works is None}
-    ):
+    for line in _summary.arguments({flag.names[-1]: values[flag.key] for flag in INFER}):
         console.say(line)
     infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
     model = models.load(values["model"])

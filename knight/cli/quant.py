@@ -10,7 +10,7 @@ import click
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, given
 from knight.cli._console import Console
-from knight.cli._flags import INFER_KEYS, QUANT
+from knight.cli._flags import AVAILABLE, INFER_KEYS, QUANT
 from knight.config import METHODS, QuantConfig
 from knight.errors import ConfigError, KnightError, did_you_mean
 
@@ -83,7 +83,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
-    shown = {flag.names[-1]: values[flag.key] for flag in QUANT if flag.works is None}
+    shown = {flag.names[-1]: values[flag.key] for flag in AVAILABLE}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
 
@@ -124,6 +124,7 @@ def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> 
     path = store.publish(outcome, name)
     for line in _summary.result_lines(outcome.report):
         console.say(line)
+    console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
     console.say(f"Quantized Model : {path}")
 
 

@@ -1,0 +1,76 @@
+"""What is printed while Knight works."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from knight.cli._console import Console
+
+
+def test_plain_lines_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(1)
+    console.stage(1, "Do Graph Optimize.")
+    for number in range(100):
+        console.forward(number + 1, 100)
+    console.detail("small")
+    console.warn("careful")
+    console.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "Stage1: Do Graph Optimize.",
+        "  info: small",
+        "  warning: careful",
+    ]
+
+
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console()
+    console.forward(3, 8)
+    console.stage(3, "Run Model Quantization.")
+    text = screen.getvalue()
+    assert "3/8" in text and text.endswith("Stage3: Run Model Quantization.\n")
+
+
+@pytest.mark.parametrize(("level", "details"), [(0, 1), (1, 1), (2, 0), (3, 0)])
+def test_details_are_for_the_lower_levels(
+    capsys: pytest.CaptureFixture[str], level: int, details: int
+) -> None:
+    console = Console(level)
+    console.detail("small")
+    assert capsys.readouterr().out.count("small") == details
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0, 20), (2, 20), (3, 5)])
+def test_warnings_are_always_told_but_not_always_one_by_one(
+    capsys: pytest.CaptureFixture[str], level: int, shown: int
+) -> None:
+    console = Console(level)
+    for number in range(20):
+        console.warn(f"number {number}")
+    console.close()
+    output = capsys.readouterr().out
+    assert output.count("warning: number") == shown
+    assert ("15 more" in output) is (level == 3)
+
+
+def test_combinations_are_named_from_their_third_stage_on(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(labels=("kl_it_1", "mse_it_1"))
+    for number in (1, 2, 3, 4, 3, 5):
+        console.stage(number, "x")
+    assert capsys.readouterr().out.splitlines() == [
+        "Stage1: x",
+        "Stage2: x",
+        "[kl_it_1] Stage3: x",
+        "[kl_it_1] Stage4: x",
+        "[mse_it_1] Stage3: x",
+        "[mse_it_1] Stage5: x",
+    ]

@@ -1,0 +1,144 @@
+"""The folder of results; what a killed process leaves behind is tested through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from knight import model as models
+from knight.errors import OutputError
+from knight.store import LOCK, Store
+from tests import small_models
+
+
+@dataclass
+class Result:
+    model: ir.Model | None
+    steps: Mapping[str, ir.Model] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Result:
+    model = models.load(small_models.conv_net(tmp_path))
+    return Result(model, {"stage1": model, "stage2": model}, {"text": "größer", "number": 1.5})
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_written_where(tmp_path: Path, result: Result) -> None:
+    with Store(tmp_path / "deep" / "out") as store:
+        path = store.publish(result, "net")
+        below = store.publish(result, "net", "kl_it_5")
+    out = tmp_path / "deep" / "out"
+    files = {"net_quantize.onnx", "net_report.json", "steps/stage1.onnx", "steps/stage2.onnx"}
+    assert names(out) == files | {f"kl_it_5/{name}" for name in files} | {LOCK}
+    assert path == out / "net_quantize.onnx" and below == out / "kl_it_5" / "net_quantize.onnx"
+    onnx.checker.check_model(path)
+    assert json.loads((out / "net_report.json").read_text("utf-8")) == result.report
+
+
+def test_publishing_again_replaces(tmp_path: Path, result: Result) -> None:
+    for number in (1, 2):
+        result.report = {"number": number}
+        with Store(tmp_path / "out") as store:
+            store.publish(result, "net")
+    assert json.loads((tmp_path / "out" / "net_report.json").read_text()) == {"number": 2}
+
+
+def test_weight_files_follow_their_model(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "PROTOBUF_LIMIT", 0)  # as if the weights were above 2 GB
+    out = tmp_path / "out"
+    bystander = out / "net_quantize-notes.data"
+    with Store(out) as store:
+        bystander.touch()
+        store.publish(result, "net")
+        (first,) = (
+            name for name in names(out) if name.startswith("net_quantize-") and name != bystander.name
+        )
+        assert result.model is not None
+        weight = result.model.graph.initializers["w"]
+        assert weight.const_value is not None
+        weight.const_value = ir.tensor(weight.const_value.numpy() + 1, name="w")
+        store.publish(result, "net")
+    (second,) = (name for name in names(out) if name.startswith("net_quantize-") and name != bystander.name)
+    assert first != second and bystander.exists()
+    onnx.checker.check_model(out / "net_quantize.onnx", full_check=True)
+    assert onnx.load(out / "net_quantize.onnx").graph.initializer[0].raw_data
+
+
+@pytest.mark.parametrize("report", [{"bad": float("nan")}, {"bad": object()}])
+def test_a_report_that_is_no_json_stops_before_anything_is_replaced(
+    tmp_path: Path, result: Result, report: dict[str, Any]
+) -> None:
+    with Store(tmp_path / "out") as store:
+        path = store.publish(result, "net")
+        before = path.stat().st_mtime_ns
+        result.report = report
+        with pytest.raises((ValueError, TypeError)):
+            store.publish(result, "net")
+    assert path.stat().st_mtime_ns == before
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".knight-")]
+
+
+def test_a_refusal_of_the_system_leaves_the_earlier_result(
+    tmp_path: Path, result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **settings: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Store(tmp_path / "out") as store:
+        path = store.publish(result, "net")
+        before = path.stat().st_mtime_ns
+        monkeypatch.setattr(models, "save", full)
+        with pytest.raises(OutputError, match=r"No space left on device; free some space .* --save-dir"):
+            store.publish(result, "net")
+    assert path.stat().st_mtime_ns == before
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".knight-")]
+
+
+def test_one_holder_at_a_time(tmp_path: Path) -> None:
+    with Store(tmp_path / "out"):
+        with pytest.raises(OutputError, match=r"out is in use by another run .* --save-dir"):
+            Store(tmp_path / "out")
+        with Store(tmp_path / "other"):
+            pass
+    with Store(tmp_path / "out"):
+        pass
+
+
+def test_a_folder_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    with Store(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_others_put_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with Store(tmp_path / "mine"), Store(tmp_path / "new"):
+        (tmp_path / "new" / "notes.txt").touch()
+    assert (tmp_path / "mine").is_dir() and names(tmp_path / "new") == {"notes.txt"}
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_no_folder(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"cannot write to .*file.*: Not a directory; .* --save-dir"):
+        Store(tmp_path / place)
+
+
+def test_a_result_without_a_model(tmp_path: Path) -> None:
+    with Store(tmp_path / "out") as store, pytest.raises(ValueError, match="without a model"):
+        store.publish(Result(None), "net")
