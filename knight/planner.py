@@ -257,6 +257,9 @@ class _Planner:
             integer_nodes=tuple(name for name, node in self.nodes.items() if node in self.integer),
             float_nodes={name: self.reasons[name] for name in self.nodes if name in self.reasons},
             float_reads=frozenset(self._float_reads()),
+            on_integers=frozenset(
+                node.name or "" for node in self.integer if node.op_type in self.target.on_integers
+            ),
             fixed_point_outputs=tuple(fixed_point),
         )
 

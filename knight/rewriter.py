@@ -75,21 +75,26 @@ class _Rewriter:
         ]
         producer = value.producer()
         made_by_integers = producer is not None and producer.name in self.integer_nodes
-        integers = self._node(
-            "QuantizeLinear", [value, scale, zero_point], name, ir.DataType(zero_point.dtype), value
-        )
-        added = [integers]
+        added: list[ir.Node] = []
+        if producer is not None and producer.name in self.plan.on_integers:
+            self._stand_on_integers(producer, zero_point)
+            integers = value
+        else:
+            added.append(
+                self._node("QuantizeLinear", [value, scale, zero_point], name, zero_point.dtype, value)
+            )
+            integers = added[0].outputs[0]
         is_output = made_by_integers and any(output is value for output in self.graph.outputs)
         as_integers = is_output and name in self.fixed_point
         if readers or (is_output and not as_integers):
             real = self._node(
-                "DequantizeLinear", [integers.outputs[0], scale, zero_point], name, value.dtype, value
+                "DequantizeLinear", [integers, scale, zero_point], name, ir.DataType.FLOAT, value
             )
             added.append(real)
             for node, index in readers:
                 node.replace_input_with(index, real.outputs[0])
         if as_integers:
-            cast = self._node("Cast", [integers.outputs[0]], name, ir.DataType.FLOAT, value)
+            cast = self._node("Cast", [integers], name, ir.DataType.FLOAT, value)
             cast.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT)))
             added.append(cast)
             self.output_scales[name] = {"scale": float(params.scale), "zero_point": int(params.zero_point)}
@@ -100,6 +105,22 @@ class _Rewriter:
             self.graph.insert_after(producer, added)
         if is_output:
             self._take_over_output(value, added[-1].outputs[0])
+        elif integers is value:
+            value.name = self._fresh(f"{name}_integers")
+            added[-1].outputs[0].name = name  # the real numbers have the float model's name
+
+    def _stand_on_integers(self, node: ir.Node, zero_point: ir.Value) -> None:
+        """`node` reads the integers of its first input; what it fills in (a Pad's value) is the zero point."""
+        real = node.inputs[0]
+        dequantize = real.producer() if real is not None else None
+        assert dequantize is not None and dequantize.op_type == "DequantizeLinear"
+        node.replace_input_with(0, dequantize.inputs[0])
+        if node.op_type == "Pad":
+            node.resize_inputs(max(3, len(node.inputs)))
+            node.replace_input_with(2, zero_point)
+        node.outputs[0].type = zero_point.type  # a new type: the float model's value shares the old one
+        if not dequantize.outputs[0].uses() and not dequantize.outputs[0].is_graph_output():
+            self.graph.remove(dequantize, safe=True)
 
     def _take_over_output(self, value: ir.Value, replacement: ir.Value) -> None:
         """`replacement` becomes the graph output, under the name that users know."""

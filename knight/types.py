@@ -97,6 +97,7 @@ class QuantPlan:
     integer_nodes: nodes that run as integers. float_nodes: node name -> why it stays float.
     float_reads: (node name, input index) edges that read the unquantized value although the value
         is quantized for others.
+    on_integers: nodes that read and make the integers themselves instead of dequantized numbers.
     fixed_point_outputs: graph outputs that leave the model as integers held in float.
     """
 
@@ -108,6 +109,7 @@ class QuantPlan:
     integer_nodes: tuple[str, ...] = ()
     float_nodes: Mapping[str, str] = field(default_factory=dict)
     float_reads: frozenset[tuple[str, int]] = frozenset()
+    on_integers: frozenset[str] = frozenset()
     fixed_point_outputs: tuple[str, ...] = ()
 
     def root(self, value: str) -> str:

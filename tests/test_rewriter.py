@@ -11,6 +11,7 @@ import pytest
 
 from knight import model as models
 from knight.config import QuantConfig
+from knight.coverage import optimised_coverage
 from knight.observer import Observer
 from knight.planner import make_plan
 from knight.rewriter import output_scales, rewrite
@@ -143,3 +144,18 @@ def test_a_subgraph_that_reads_a_quantized_value_still_sees_it() -> None:
     assert "c" in plan.activations
     error = np.abs(run(twin)[0] - run(model)[0]).max()
     assert 0 < error < 3 * float(params.activations["c"].scale)
+
+
+def test_a_pad_stands_on_the_integers_themselves() -> None:
+    """ONNX Runtime drops no pairs around a Pad; between them it would run on floats."""
+    nodes = "c = Conv(x, w, b) p = Pad(c, pads) y = Conv(p, w)"
+    model = build(nodes, {**CONV, "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, opset=20)
+    twin, plan, params = quantized(model, ORT)
+    pad = next(node for node in twin.graph if node.op_type == "Pad")
+    assert plan.on_integers == {"node1"} and pad.outputs[0].dtype == ir.DataType.UINT8
+    assert next(value for value in models.values(twin.graph) if value.name == "p").dtype == ir.DataType.FLOAT
+    conv = Session(model, taps=["p"]).run({"x": X})[1]
+    np.testing.assert_array_equal(Session(twin, taps=["p"]).run({"x": X})[1] == 0, conv == 0)
+    assert optimised_coverage(twin).float_operators == ()
+    (expected,) = onnx.reference.ReferenceEvaluator(ir.to_proto(twin)).run(None, {"x": X})
+    np.testing.assert_allclose(run(twin)[0], expected, atol=float(params.activations["y"].scale) * 1.01)

@@ -42,6 +42,8 @@ class Target:
     followers: operators that run as integers where their inputs are integers anyway and an
         anchor needs their result; elsewhere they stay float.
     keep_scale: operators that only move or select values: output and input share one scale.
+    on_integers: keep-scale operators that run as integers only when they stand on the integers themselves,
+        between QuantizeLinear and DequantizeLinear, because the runtime drops no pairs around them.
     float_result: integer operators that can hand a float result to a float reader.
     software: operators that the vendor runs on the CPU: supported, in float.
     recognise: composite operators worth recognising from their decomposed form.
@@ -72,6 +74,7 @@ class Target:
     anchors: frozenset[str] = frozenset()
     followers: frozenset[str] = frozenset()
     keep_scale: frozenset[str] = frozenset()
+    on_integers: frozenset[str] = frozenset()
     float_result: frozenset[str] = frozenset()
     software: frozenset[str] = frozenset()
     recognise: frozenset[str] = frozenset()

@@ -105,6 +105,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "operators.anchors": ("anchors", _operators),
     "operators.followers": ("followers", _operators),
     "operators.keep_scale": ("keep_scale", _operators),
+    "operators.on_integers": ("on_integers", _operators),
     "operators.float_result": ("float_result", _operators),
     "operators.software": ("software", _operators),
     "operators.recognise": ("recognise", _operators),
