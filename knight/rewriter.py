@@ -110,7 +110,7 @@ class _Rewriter:
             added[-1].outputs[0].name = name  # the real numbers have the float model's name
 
     def _stand_on_integers(self, node: ir.Node, zero_point: ir.Value) -> None:
-        """`node` reads the integers of its first input; what it fills in (a Pad's value) is the zero point."""
+        """`node` reads the integers of its input; what it fills in (a Pad) is the zero point."""
         real = node.inputs[0]
         dequantize = real.producer() if real is not None else None
         assert dequantize is not None and dequantize.op_type == "DequantizeLinear"

@@ -38,7 +38,8 @@ def test_a_relu_beside_another_reader_does_not_fold() -> None:
 
 
 def test_moving_operators_share_the_scale_of_their_input() -> None:
-    nodes = f"c = Conv<{PADS}>(x, w, b) m = MaxPool<kernel_shape = [3, 3]>(c) y = Transpose<perm = [0, 2, 3, 1]>(m)"
+    moves = "m = MaxPool<kernel_shape = [3, 3]>(c) y = Transpose<perm = [0, 2, 3, 1]>(m)"
+    nodes = f"c = Conv<{PADS}>(x, w, b) {moves}"
     found = plan(build(nodes, CONV))
     assert found.shares == {"m": "c", "y": "c"}
     assert found.sources["c"] == ("c",)
