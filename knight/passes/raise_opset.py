@@ -5,13 +5,14 @@ The opset is never lowered. The converter sees the graph without its large weigh
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from knight import model as models
 from knight.errors import ConfigError, ModelError
 from knight.passes import PassOptions
-from knight.passes._rewrite import all_graphs, is_op
+from knight.passes._rewrite import all_graphs, is_op, live_nodes, new_node, replace_value
 from knight.passes._skeleton import skeleton, with_weights
 
 OLDEST_IR_VERSION = 8
@@ -43,12 +44,40 @@ def _set_ir_version(model: ir.Model) -> bool:
 
 def _prepare_nodes(graph: ir.Graph, own: int, wanted: int) -> None:
     """Writes down what older operator versions took for granted and the converter leaves out."""
+    for body in tuple(all_graphs(graph)):
+        for node in live_nodes(body):
+            if own < 16 <= wanted and is_op(node, "RoiAlign"):
+                _set(node, "coordinate_transformation_mode", "output_half_pixel")
+            if own < 13 <= wanted and is_op(node, "Hardmax"):
+                _flatten_hardmax(node)
+
+
+def _set(node: ir.Node, name: str, text: str) -> None:
+    node.attributes[name] = ir.AttrString(name, text)
+
+
+def _flatten_hardmax(node: ir.Node) -> None:
+    """Until opset 13 Hardmax saw its input as a matrix, with all dimensions from `axis` on as one row."""
+    axis = models.attribute(node, "axis", 1)
+    shape = new_node(node, "Shape", [node.inputs[0]])
+    flat = new_node(node, "Flatten", [node.inputs[0]], {"axis": axis})
+    maxima = new_node(node, "Hardmax", [flat.outputs[0]], {"axis": -1})
+    whole = new_node(node, "Reshape", [maxima.outputs[0], shape.outputs[0]], like=node.outputs[0])
+    replace_value(node.outputs[0], whole.outputs[0])
+
+
+def _fix_resizes(graph: ir.Graph) -> None:
+    """Until opset 11 Upsample and Resize had no modes: pixel i of the result was pixel i / scale of the source.
+
+    To the nearest, ONNX Runtime has always rounded towards the pixel that it enlarges, and up where it shrinks.
+    """
     for body in all_graphs(graph):
         for node in body:
-            if own < 16 <= wanted and is_op(node, "RoiAlign"):
-                node.attributes["coordinate_transformation_mode"] = ir.AttrString(
-                    "coordinate_transformation_mode", "output_half_pixel"
-                )
+            if is_op(node, "Resize"):
+                scales = models.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+                shrinks = scales is not None and bool(np.any(scales < 1))
+                _set(node, "coordinate_transformation_mode", "asymmetric")
+                _set(node, "nearest_mode", "ceil" if shrinks else "floor")
 
 
 def _convert(model: ir.Model, own: int, wanted: int) -> None:
@@ -63,6 +92,8 @@ def _convert(model: ir.Model, own: int, wanted: int) -> None:
     for body in all_graphs(converted.graph):
         for node in body:
             node.name = node.name or next((names[o.name] for o in node.outputs if o.name in names), None)
+    if own < 11 <= wanted:
+        _fix_resizes(converted.graph)
     model.graph = converted.graph
 
 

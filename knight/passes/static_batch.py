@@ -62,7 +62,7 @@ def _check_batch(inputs: list[ir.Value], size: int) -> None:
     if not inputs or inputs[0].shape is None:
         raise ConfigError(f"-ib {size}: the model has no input with a batch dimension; leave -ib out")
     own = inputs[0].shape[0]
-    if own != size:
+    if all(value.shape is None or value.shape[0] != size for value in inputs):
         raise ConfigError(
             f"-ib {size}: the model's batch is already fixed at {own}; leave -ib out, or export the model "
             f"with a dynamic batch"

