@@ -27,6 +27,9 @@ def fingerprint(feeds: Mapping[str, np.ndarray]) -> int:
     """A cheap number that tells samples apart; equal arrays have equal fingerprints."""
     code = 0
     for array in feeds.values():
+        if not isinstance(array, np.ndarray):  # a sequence or a map
+            code = zlib.crc32(repr(array).encode(), code)
+            continue
         flat = array.reshape(-1)
         code = zlib.crc32(repr((array.shape, array.dtype.str)).encode(), code)
         if flat.dtype == object:

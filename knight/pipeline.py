@@ -202,8 +202,8 @@ def prepare_model(
 ) -> ir.Model:
     """The canonical float model that is planned, observed and rewritten."""
     batch = config.ir_batch
-    if batch is None and target.static_shapes:
-        batch = config.batch_size
+    if batch is None and target.static_shapes and _has_open_batch(model):
+        batch = 1
     options = PassOptions(
         batch_size=batch,
         static_shapes=target.static_shapes,
@@ -220,6 +220,11 @@ def prepare_model(
             listener.detail(f"{name}: {changes} changes")
 
     return prepare(model, options, on_pass)
+
+
+def _has_open_batch(model: ir.Model) -> bool:
+    shapes = (value.shape for value in model.graph.inputs)
+    return any(shape is not None and len(shape) and not isinstance(shape[0], int) for shape in shapes)
 
 
 def _tell_plan(run: _Run, prepared: ir.Model, plan: QuantPlan) -> None:

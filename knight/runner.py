@@ -81,6 +81,7 @@ class Session:
         level: Level = "all",
         optimized: Path | None = None,
     ) -> None:
+        ort.disable_telemetry_events()  # nothing about the user's models leaves the machine
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[level]
         options.intra_op_num_threads = available_threads(threads)
