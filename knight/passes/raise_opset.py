@@ -67,9 +67,9 @@ def _flatten_hardmax(node: ir.Node) -> None:
 
 
 def _fix_resizes(graph: ir.Graph) -> None:
-    """Until opset 11 Upsample and Resize had no modes: pixel i of the result was pixel i / scale of the source.
+    """Until opset 11 pixel i of what Upsample and Resize made was pixel i / scale of their input.
 
-    To the nearest, ONNX Runtime has always rounded towards the pixel that it enlarges, and up where it shrinks.
+    To the nearest, ONNX Runtime has always rounded down where it enlarges, and up where it shrinks.
     """
     for body in all_graphs(graph):
         for node in body:

@@ -1,7 +1,7 @@
 """What every graph pass owes its callers, over a zoo of awkward models.
 
-The model stays valid, computes the same, keeps the names and order of its inputs and outputs; a second run finds
-nothing more to do; the same model always gives the same bytes; the source of a copy is left alone.
+The model stays valid, computes the same, keeps the names and order of its inputs and outputs; a second run
+finds nothing more to do; the same model always gives the same bytes; the source of a copy is left alone.
 """
 
 from __future__ import annotations

@@ -15,7 +15,11 @@ from tests.passes.zoo import ZOO, ints, numbers
 
 
 def test_a_chain_of_many_levels() -> None:
-    model = build("a = Add(w, w) b = Transpose(a) c = Exp(b) d = Mul(c, v) y = MatMul(x, d)", {"w": numbers(3, 4), "v": numbers(4, 3)}, inputs={"x": (2, 4)})  # fmt: skip
+    model = build(
+        "a = Add(w, w) b = Transpose(a) c = Exp(b) d = Mul(c, v) y = MatMul(x, d)",
+        {"w": numbers(3, 4), "v": numbers(4, 3)},
+        inputs={"x": (2, 4)},
+    )
     fused = model.clone()
     assert run(fused, PassOptions()) == 4
     assert operators(fused) == {"MatMul": 1}
@@ -27,7 +31,11 @@ def test_a_chain_of_many_levels() -> None:
 
 
 def test_several_outputs_only_the_used_ones() -> None:
-    model = build("a, b = Split<axis=0>(w, parts) y = Add(x, b)", {"w": numbers(5), "parts": ints(2, 3)}, inputs={"x": (3,)})  # fmt: skip
+    model = build(
+        "a, b = Split<axis=0>(w, parts) y = Add(x, b)",
+        {"w": numbers(5), "parts": ints(2, 3)},
+        inputs={"x": (3,)},
+    )
     assert run(model, PassOptions()) == 1
     assert operators(model) == {"Add": 1}
     assert "a" not in model.graph.initializers
@@ -69,13 +77,19 @@ def test_large_results_stay(nodes: str) -> None:
 
 
 def test_a_large_result_that_replaces_a_larger_weight_is_folded() -> None:
-    model = build("h = Slice(w, begin, end) y = MatMul(x, h)", {"w": numbers(1000, 500), "begin": ints(0), "end": ints(900)}, inputs={"x": (2, 900)})  # fmt: skip
+    model = build(
+        "h = Slice(w, begin, end) y = MatMul(x, h)",
+        {"w": numbers(1000, 500), "begin": ints(0), "end": ints(900)},
+        inputs={"x": (2, 900)},
+    )
     assert run(model, PassOptions()) == 1
     assert operators(model) == {"MatMul": 1}
 
 
 def test_random_and_quantized_constants_stay() -> None:
-    check_untouched(build("r = RandomNormalLike<seed=1.0>(w) y = Add(x, r)", {"w": numbers(3)}, inputs={"x": (3,)}), run)  # fmt: skip
+    check_untouched(
+        build("r = RandomNormalLike<seed=1.0>(w) y = Add(x, r)", {"w": numbers(3)}, inputs={"x": (3,)}), run
+    )
     model = ir.from_proto(ZOO["already quantized"].proto())
     assert run(model, PassOptions()) == 0
 

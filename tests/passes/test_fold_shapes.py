@@ -1,4 +1,4 @@
-"""Shape arithmetic disappears where the result is known, and a Reshape target keeps its meaning for every input."""
+"""Shape arithmetic disappears where its result is known; a Reshape keeps its meaning for every input."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def target(model: ir.Model) -> list[int]:
 
 def test_a_static_chain_becomes_a_constant() -> None:
     model = build(
-        "s = Shape(x) a = Gather(s, i) b = Gather(s, j) c = Mul(a, b) d = Unsqueeze(c, i1) e = Concat<axis=0>(first, d) "
-        "f = Cast<to=6>(e) g = Cast<to=7>(f) y = Reshape(x, g)",
+        "s = Shape(x) a = Gather(s, i) b = Gather(s, j) c = Mul(a, b) d = Unsqueeze(c, i1) "
+        "e = Concat<axis=0>(first, d) f = Cast<to=6>(e) g = Cast<to=7>(f) y = Reshape(x, g)",
         {"i": np.array(1), "j": np.array(-1), "i1": ints(0), "first": ints(-1)},
         inputs={"x": (2, 3, 4)},
         infer=False,
@@ -147,7 +147,11 @@ def test_unknown_shapes_are_left() -> None:
     )
 
 
-PARTS = st.lists(st.sampled_from(["d0", "d1", "d2", "d0*d1", "d1*d2", "d0*d2", "1", "-1", "0", "4", "12"]), min_size=1, max_size=4)  # fmt: skip
+PARTS = st.lists(
+    st.sampled_from(["d0", "d1", "d2", "d0*d1", "d1*d2", "d0*d2", "1", "-1", "0", "4", "12"]),
+    min_size=1,
+    max_size=4,
+)
 DIMS = st.lists(st.sampled_from(["N", "M", "L", 3, 4]), min_size=3, max_size=3).map(tuple)
 SIZES = st.fixed_dictionaries({"N": st.integers(0, 3), "M": st.integers(0, 4), "L": st.integers(0, 4)})
 

@@ -1,5 +1,7 @@
 """Small models of every awkward kind that a pass may meet, with samples to run them on."""
 
+# ruff: noqa: E501  (graphs as text)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
