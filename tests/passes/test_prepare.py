@@ -83,9 +83,8 @@ def sample(session: Session, batch: int, seed: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", REAL)
 def test_real_models(kit: Path, name: str) -> None:
     source = models.load(kit / "onnx" / f"{name}.onnx")
-    fixed = [value.shape[0] for value in source.graph.inputs if value.shape is not None and len(value.shape)][
-        0
-    ]
+    shapes = (value.shape for value in source.graph.inputs)
+    fixed = next(shape[0] for shape in shapes if shape)
     static = PassOptions(batch_size=1, static_shapes=name != "silero_vad_16k_op15")
     before = Session(source)
     for options in (PassOptions(), static):
