@@ -10,63 +10,75 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
-_SAMPLED = 4096  # elements of an input that enter its fingerprint, beside the sum of all
+_SAMPLED = 1024  # elements of an input that enter its fingerprint
 
 SETTLED_CALLS = 8
 SETTLED_DB = 0.05
 """The running figures have settled when the last `SETTLED_CALLS` moved the SQNR by less than `SETTLED_DB`."""
 
-_NOT_COMPARED = np.empty(0, np.bool_)  # stands for an output that is no float tensor
-
 
 def fingerprint(feeds: Mapping[str, np.ndarray]) -> int:
-    """A cheap number that tells samples apart; equal arrays have equal fingerprints."""
+    """A cheap number that tells most samples apart; equal samples have equal fingerprints."""
     code = 0
     for array in feeds.values():
-        if not isinstance(array, np.ndarray):  # a sequence or a map
+        if not isinstance(array, np.ndarray) or array.dtype == object:  # a sequence, a map, strings
             code = zlib.crc32(repr(array).encode(), code)
             continue
         flat = array.reshape(-1)
         code = zlib.crc32(repr((array.shape, array.dtype.str)).encode(), code)
-        if flat.dtype == object:
-            code = zlib.crc32(repr(flat.tolist()).encode(), code)
-            continue
         code = zlib.crc32(np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLED)]).tobytes(), code)
-        if flat.dtype.kind == "f":
-            code = zlib.crc32(flat.sum().tobytes(), code)
     return code
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where one array lies in the spool."""
+
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
 
 class OutputSpool:
     """The float model's outputs, kept in a file so that memory does not grow with the number of samples.
 
     Outputs are found again by the sample that made them, so the fixed-point pass may see the samples in any
-    order, or only some of them.
+    order, or only some of them. Of samples with equal fingerprints, the one of the same turn counts.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._places: dict[int, int] = {}
+        self._turns: list[list[_Place]] = []
+        self._turns_of: dict[int, list[int]] = {}
 
     def put(self, sample: int, outputs: Sequence[np.ndarray]) -> None:
-        """Stores the outputs of the sample with fingerprint `sample`; a repeated sample is stored once."""
-        if sample in self._places:
-            return
-        self._places[sample] = self._file.seek(0, 2)
-        for array in outputs:
-            comparable = isinstance(array, np.ndarray) and array.dtype.kind == "f"
-            np.save(self._file, array if comparable else _NOT_COMPARED, allow_pickle=False)
+        """Stores the outputs of one forward call on the sample with fingerprint `sample`."""
+        self._turns_of.setdefault(sample, []).append(len(self._turns))
+        self._turns.append([self._store(array) for array in outputs])
 
-    def get(self, sample: int, count: int) -> list[np.ndarray] | None:
-        """The `count` outputs of a sample, None for one never stored."""
-        if sample not in self._places:
+    def _store(self, array: np.ndarray) -> _Place:
+        offset = self._file.seek(0, 2)
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            return _Place(offset, np.dtype(np.bool_), (0,))  # no float tensor: not compared
+        self._file.write(np.ascontiguousarray(array).data)
+        return _Place(offset, array.dtype, array.shape)
+
+    def get(self, sample: int, turn: int) -> list[np.ndarray] | None:
+        """The outputs for a sample that is fed in this turn (from 0); None for a sample never stored."""
+        turns = self._turns_of.get(sample)
+        if turns is None:
             return None
-        self._file.seek(self._places[sample])
-        return [np.load(self._file, allow_pickle=False) for _ in range(count)]
+        return [self._load(place) for place in self._turns[turn if turn in turns else turns[0]]]
+
+    def _load(self, place: _Place) -> np.ndarray:
+        self._file.seek(place.offset)
+        count = int(np.prod(place.shape))
+        return np.frombuffer(self._file.read(count * place.dtype.itemsize), place.dtype).reshape(place.shape)
 
 
 class Agreement:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import numpy as np
@@ -321,13 +321,16 @@ def _quantize_one(
         for text in (*params.warnings, *warnings):
             one.warn(text)
         quantized = rewrite(prepared, plan, params)
+        session = Session(quantized, threads=one.threads)
     with one.stage(4):
-        agreement, metric = _evaluate(one, quantized, statistics)
+        agreement, metric = _evaluate(one, quantized, session, statistics)
     with one.stage(5):
         found = coverage.measure(quantized, plan, one.target)
         steps = {
             "stage1_prepared": prepared,
-            "stage3_quantized": rewrite(prepared, plan, params, fixed_point=False),
+            "stage3_quantized": rewrite(prepared, plan, params, fixed_point=False)
+            if plan.fixed_point_outputs
+            else quantized,
             "output_all_layers_quantize": _with_all_outputs(quantized),
         }
     report = {
@@ -339,16 +342,18 @@ def _quantize_one(
     return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report)
 
 
-def _evaluate(run: _Run, quantized: ir.Model, statistics: _Statistics) -> tuple[evaluation.Agreement, object]:
+def _evaluate(
+    run: _Run, quantized: ir.Model, session: Session, statistics: _Statistics
+) -> tuple[evaluation.Agreement, object]:
     """Runs the quantized model through the infer function, beside the float model's stored outputs."""
-    session = Session(quantized, threads=run.threads)
     names = [output.name for output in session.outputs]
     scales = output_scales(quantized)
     agreement = evaluation.Agreement(names)
+    turns = count()
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         outputs = dequantized(names, session.run(feeds), scales)
-        reference = statistics.spool.get(evaluation.fingerprint(feeds), len(names))
+        reference = statistics.spool.get(evaluation.fingerprint(feeds), next(turns))
         if reference is not None:
             agreement.update(reference, outputs)
         if agreement.settled:
