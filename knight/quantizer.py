@@ -8,8 +8,10 @@ integer is done in float32 with a float32 scale, because that is what runtimes d
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from knight.types import FloatArray, IntArray, QParams, QuantSpec
 
@@ -40,8 +42,9 @@ def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QPara
     return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero_point, spec.dtype))
 
 
-def _along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
+def _along(values: NDArray[Any], axis: int | None, ndim: int, dtype: DTypeLike) -> NDArray[Any]:
     """`values` shaped to broadcast against a tensor of `ndim` dimensions along `axis`."""
+    values = values.astype(dtype)
     if axis is None or values.ndim == 0:
         return values
     shape = [1] * ndim
@@ -51,18 +54,21 @@ def _along(values: NDArray, axis: int | None, ndim: int) -> NDArray:
 
 def quantize(x: FloatArray, params: QParams) -> IntArray:
     """Integers of `x`, any shape, in the spec's dtype."""
-    working = np.float32 if params.spec.bits <= 16 else np.float64
-    scale = _along(params.scale, params.spec.axis, x.ndim).astype(working)
-    zero_point = _along(params.zero_point, params.spec.axis, x.ndim).astype(working)
+    spec = params.spec
+    working = np.float32 if spec.bits <= 16 else np.float64
+    scale = _along(params.scale, spec.axis, x.ndim, working)
+    zero_point = _along(params.zero_point, spec.axis, x.ndim, working)
     steps = np.rint(x.astype(working, copy=False) / scale)
-    return np.clip(steps + zero_point, params.spec.qmin, params.spec.qmax).astype(params.spec.dtype)
+    integers: IntArray = np.clip(steps + zero_point, spec.qmin, spec.qmax).astype(spec.dtype)
+    return integers
 
 
 def dequantize(q: IntArray, params: QParams) -> FloatArray:
     """Real numbers (float32) of the integers `q`."""
-    scale = _along(params.scale, params.spec.axis, q.ndim)
-    zero_point = _along(params.zero_point, params.spec.axis, q.ndim).astype(np.float32)
-    return (q.astype(np.float32) - zero_point) * scale
+    scale = _along(params.scale, params.spec.axis, q.ndim, np.float32)
+    zero_point = _along(params.zero_point, params.spec.axis, q.ndim, np.float32)
+    real: FloatArray = (q.astype(np.float32) - zero_point) * scale
+    return real
 
 
 def fake_quantize(x: FloatArray, params: QParams) -> FloatArray:

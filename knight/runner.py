@@ -26,7 +26,7 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
-_DTYPES = {
+_DTYPES: dict[str, np.dtype] = {
     "tensor(float16)": np.dtype("float16"),
     "tensor(float)": np.dtype("float32"),
     "tensor(double)": np.dtype("float64"),
