@@ -50,7 +50,6 @@ _SIMPLIFY = (
 """One round of tidying; what a round leaves behind may let the next one find more."""
 
 ORDER: tuple[str, ...] = (
-    "sort",
     "clean_interface",
     "name_nodes",
     "crop_outputs",
@@ -81,7 +80,11 @@ def prepare(
     options: PassOptions,
     on_pass: Callable[[str, int], None] | None = None,
 ) -> ir.Model:
-    """A canonical copy of `model`; the source is left alone. `on_pass` hears each pass's name and count."""
+    """A canonical copy of `model`. `on_pass` hears each pass's name and count.
+
+    The source is left alone, but for the order of its nodes if they were not sorted.
+    """
+    passes.get("sort")(model, options)  # what is not sorted cannot be copied
     prepared = model.clone()
     for name in ORDER:
         changes = passes.get(name)(prepared, options)

@@ -20,6 +20,17 @@ RANDOM = frozenset(
 """Operators that answer differently each time: never folded, never merged."""
 
 
+def remove_node(node: ir.Node) -> None:
+    """Takes `node`, which nothing reads, out of its graph; its bodies read nothing any more either."""
+    graph = node.graph
+    assert graph is not None
+    graph.remove(node, safe=True)
+    for body in subgraphs(node):
+        for inner in (inner for nested in all_graphs(body) for inner in nested):
+            for index in range(len(inner.inputs)):
+                inner.replace_input_with(index, None)
+
+
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """True when `node` is one of the standard operators `op_types` (of any, when none is named)."""
     return node is not None and node.domain in STANDARD and (not op_types or node.op_type in op_types)
@@ -246,7 +257,7 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     else:
         _replace_by_identity(graph, old, new)
     if node is not None and node.graph is not None and not any(map(_in_use, node.outputs)):
-        node.graph.remove(node, safe=True)
+        remove_node(node)
 
 
 def _replace_by_identity(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:

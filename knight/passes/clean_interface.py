@@ -17,13 +17,22 @@ from knight.passes._rewrite import live_nodes
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of inputs, functions, constants, dimensions and operator sets changed."""
-    changes = _allow_plain_weights(model) + _drop_default_inputs(model.graph)
+    changes = _name_standard_domain(model) + _allow_plain_weights(model) + _drop_default_inputs(model.graph)
     changes += _inline_functions(model)
     changes += sum(lift_constant(node) for node in live_nodes(model.graph))
     changes += sum(_free_negative_dims(value) for value in (*model.graph.inputs, *model.graph.outputs))
     imports = len(model.graph.opset_imports)
     common.RemoveUnusedOpsetsPass()(model)
     return changes + imports - len(model.graph.opset_imports)
+
+
+def _name_standard_domain(model: ir.Model) -> int:
+    """The standard operators may be imported as "ai.onnx", which is the same as nothing."""
+    version = model.opset_imports.pop("ai.onnx", None)
+    if version is None:
+        return 0
+    model.opset_imports.setdefault("", version)
+    return 1
 
 
 def _allow_plain_weights(model: ir.Model) -> int:

@@ -20,6 +20,7 @@ from knight.passes._rewrite import (
     is_tensor,
     live_nodes,
     rank,
+    remove_node,
     same_shape,
     sole_consumer,
 )
@@ -118,4 +119,4 @@ def _target(value: ir.Value) -> list[int] | None:
 
 def _remove_idle(node: ir.Node) -> None:
     if node.graph is not None and not any(value.uses() or value.is_graph_output() for value in node.outputs):
-        node.graph.remove(node, safe=True)
+        remove_node(node)

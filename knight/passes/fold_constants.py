@@ -23,6 +23,7 @@ from knight.passes._rewrite import (
     live_nodes,
     name_of,
     outer_values,
+    remove_node,
     replace_value,
     subgraphs,
 )
@@ -90,7 +91,7 @@ def _fold(model: ir.Model, nodes: list[ir.Node], refused: set[ir.Node]) -> int:
         for output, array in zip(_used(node), arrays, strict=True):
             become_constant(output, array)
         if node.graph is not None:  # nothing of it was in use
-            node.graph.remove(node, safe=True)
+            remove_node(node)
     return len(accepted)
 
 
@@ -173,7 +174,7 @@ def _inline_if(node: ir.Node) -> bool:
         if output.is_graph_output() or output.uses():
             replace_value(output, result)
     if node.graph is not None:
-        graph.remove(node, safe=True)
+        remove_node(node)
     for inner in live_nodes(graph):
         lift_constant(inner)
     return True

@@ -32,10 +32,11 @@ class _Unknown:
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of tensors that became constants and of Reshape targets made constant."""
     known: dict[ir.Value, Elements] = {}
+    targets: dict[tuple[int, ...], ir.Value] = {}
     changes = 0
     for node in live_nodes(model.graph):
         if is_op(node, "Reshape"):
-            changes += _fix_target(node, known)
+            changes += _fix_target(node, known, targets)
         elements = _evaluate(node, known)
         if elements is None:
             continue
@@ -236,8 +237,10 @@ _RULES: dict[str, Rule] = {
 }
 
 
-def _fix_target(node: ir.Node, known: dict[ir.Value, Elements]) -> bool:
-    """Makes the target of a Reshape constant where that is exact."""
+def _fix_target(
+    node: ir.Node, known: dict[ir.Value, Elements], targets: dict[tuple[int, ...], ir.Value]
+) -> bool:
+    """Makes the target of a Reshape constant where that is exact; `targets` are those that exist by now."""
     data, target = node.inputs[0], node.inputs[-1]
     if data is None or target is None or models.is_constant(target):
         return False
@@ -252,10 +255,13 @@ def _fix_target(node: ir.Node, known: dict[ir.Value, Elements]) -> bool:
         _never_empty(data, axis, n, copies_zero) for axis, n in enumerate(numbers)
     ):
         return False
-    final = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
-    graph = node.graph
-    assert graph is not None
-    node.replace_input_with(1, models.add_initializer(graph, f"{target.name}_fixed", final))
+    final = tuple(-1 if number is None else number for number in numbers)
+    if final not in targets:
+        graph = node.graph
+        assert graph is not None
+        array = np.array(final, dtype=np.int64)
+        targets[final] = models.add_initializer(graph, f"{target.name}_fixed", array)
+    node.replace_input_with(1, targets[final])
     return True
 
 

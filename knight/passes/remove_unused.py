@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.passes import PassOptions
-from knight.passes._rewrite import STANDARD, is_op
+from knight.passes._rewrite import STANDARD, is_op, remove_node
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
@@ -16,7 +16,7 @@ def run(model: ir.Model, options: PassOptions) -> int:
     changes = 0
     for node in reversed(tuple(graph)):
         if not any(map(_is_read, node.outputs)):
-            graph.remove(node, safe=True)
+            remove_node(node)
             changes += 1
         else:
             changes += _drop_optional_outputs(node, models.opset(model)) + _drop_trailing_inputs(node)

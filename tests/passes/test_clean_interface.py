@@ -97,3 +97,12 @@ def test_a_clean_model_is_left_alone() -> None:
         Case("g (float[3] x) => (float[3] y) { y = Add(x, w) }", (), {"w": numbers(3)}).proto()
     )
     assert run(model, OPTIONS) == 0
+
+
+def test_the_standard_domain_by_its_long_name() -> None:
+    proto = Case("g (float[3] x) => (float[3] y) { y = Relu(x) }", ()).proto()
+    proto.opset_import[0].domain = proto.graph.node[0].domain = "ai.onnx"
+    model = ir.from_proto(proto)
+    assert run(model, OPTIONS) == 1
+    assert dict(model.opset_imports) == {"": 17}
+    assert run(model, OPTIONS) == 0

@@ -111,6 +111,12 @@ def test_the_source_is_left_alone_and_passes_are_heard() -> None:
     assert ("eliminate_identity", 1) in heard
 
 
+def test_nodes_in_any_order() -> None:
+    proto = Case("g (float[2] x) => (float[2] y) { y = Exp(a) a = Relu(x) }", ()).proto()
+    prepared = prepare(ir.from_proto(proto), PassOptions())
+    assert [node.op_type for node in prepared.graph] == ["Relu", "Exp"]
+
+
 def test_cropping_is_by_the_names_of_the_source() -> None:
     text = "g (float[2] x) => (float[2] y) { a = Identity(x) b = Relu(a) c = Identity(b) y = Exp(c) }"
     prepared = prepare(ir.from_proto(Case(text, ()).proto()), PassOptions(output_names=("c",)))

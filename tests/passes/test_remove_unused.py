@@ -47,3 +47,11 @@ def test_what_only_a_body_reads_stays() -> None:
     model = ir.from_proto(ZOO["if reads outer values"].proto())
     assert run(model, PassOptions()) == 0
     assert operators(model) == {"Relu": 1, "Identity": 1, "If": 1, "Add": 1}
+
+
+def test_a_dead_body_frees_what_it_read() -> None:
+    model = ir.from_proto(ZOO["if reads outer values"].proto())
+    add = model.graph[3]
+    add.replace_input_with(0, model.graph.inputs[0])
+    assert run(model, PassOptions()) == 3
+    assert operators(model) == {"Add": 1}
