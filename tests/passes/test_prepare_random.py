@@ -1,5 +1,7 @@
 """Random graphs of what exporters write: prepared, they compute the same under the same names."""
 
+# ruff: noqa: E501  (graphs as text)
+
 from __future__ import annotations
 
 import numpy as np
