@@ -7,7 +7,7 @@ from knight.observer import Histogram
 
 def full_range(histogram: Histogram) -> tuple[float, float]:
     """The extremes of the data, widened to hold zero."""
-    return min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    return min(histogram.minimum, 0.0) + 0.0, max(histogram.maximum, 0.0) + 0.0  # + 0.0: no negative zero
 
 
 def clipped_at(histogram: Histogram, threshold: float) -> tuple[float, float]:

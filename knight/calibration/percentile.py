@@ -24,6 +24,6 @@ def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tup
     if keep >= total:
         return full_range(histogram)
     last = int(np.searchsorted(reached, keep))
-    # The values of a bin are taken as evenly spread: the j-th of n lies at most j/n into it.
-    inside = (keep - (reached[last] - counts[last])) / counts[last]
+    # The values of a bin are taken as evenly spread: the j-th of n lies about (j - 1/2) / n into it.
+    inside = (keep - 0.5 - (reached[last] - counts[last])) / counts[last]
     return clipped_at(histogram, (last + inside) * histogram.width)
