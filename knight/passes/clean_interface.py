@@ -1,7 +1,8 @@
 """Gives every model the same outer form, whatever exporter wrote it.
 
 Initializers stop being graph inputs, functions of the model are inlined, Constant nodes become initializers,
-dimensions of -1 become unknown ones, and operator sets that nothing uses are dropped.
+dimensions of -1 become unknown ones, operator sets that nothing uses are dropped, and weights in files beside
+the model join it where protobuf has room for them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from knight import model as models
 from knight.errors import ModelError
 from knight.passes import PassOptions
 from knight.passes._constants import lift_constant
@@ -21,6 +23,7 @@ def run(model: ir.Model, options: PassOptions) -> int:
     changes += _inline_functions(model)
     changes += sum(lift_constant(node) for node in live_nodes(model.graph))
     changes += sum(_free_negative_dims(value) for value in (*model.graph.inputs, *model.graph.outputs))
+    changes += _join_weights(model)
     imports = len(model.graph.opset_imports)
     common.RemoveUnusedOpsetsPass()(model)
     return changes + imports - len(model.graph.opset_imports)
@@ -65,6 +68,19 @@ def _inline_functions(model: ir.Model) -> int:
         ) from error
     model.functions.clear()  # what is left is called by nobody
     return functions
+
+
+def _join_weights(model: ir.Model) -> int:
+    """A model that refers to files works only beside them. The numbers stay on disk until they are read."""
+    if models.weight_bytes(model) > models.PROTOBUF_LIMIT:
+        return 0
+    changes = 0
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            tensor = value.const_value
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=value.name)
+            changes += 1
+    return changes
 
 
 def _free_negative_dims(value: ir.Value) -> int:

@@ -67,17 +67,26 @@ def _flatten_hardmax(node: ir.Node) -> None:
 
 
 def _fix_resizes(graph: ir.Graph) -> None:
-    """Until opset 11 pixel i of what Upsample and Resize made was pixel i / scale of their input.
-
-    To the nearest, ONNX Runtime has always rounded down where it enlarges, and up where it shrinks.
-    """
+    """Until opset 11 pixel i of what Upsample and Resize made was pixel i / scale of their input."""
     for body in all_graphs(graph):
         for node in body:
             if is_op(node, "Resize"):
-                scales = models.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-                shrinks = scales is not None and bool(np.any(scales < 1))
                 _set(node, "coordinate_transformation_mode", "asymmetric")
-                _set(node, "nearest_mode", "ceil" if shrinks else "floor")
+                if models.attribute(node, "mode", "nearest") == "nearest":
+                    _set(node, "nearest_mode", _old_rounding(node))
+
+
+def _old_rounding(node: ir.Node) -> str:
+    """ONNX Runtime has always rounded old nearest pixels down where it enlarges, and up where it shrinks."""
+    scales = models.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if scales is None or not np.any(scales < 1):
+        return "floor"
+    if np.any(scales > 1):
+        raise ModelError(
+            f"operator Resize of node {node.name!r} enlarges one axis and shrinks another, which newer "
+            f"opsets cannot express to the nearest pixel; export the model with opset 11 or later"
+        )
+    return "ceil"
 
 
 def _convert(model: ir.Model, own: int, wanted: int) -> None:

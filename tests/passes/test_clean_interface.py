@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
+from knight import model as models
 from knight.errors import ModelError
 from knight.passes import PassOptions
 from knight.passes.clean_interface import run
+from knight.runner import Session
 from tests.passes.zoo import ZOO, Case, numbers
 
 OPTIONS = PassOptions()
@@ -105,4 +109,17 @@ def test_the_standard_domain_by_its_long_name() -> None:
     model = ir.from_proto(proto)
     assert run(model, OPTIONS) == 1
     assert dict(model.opset_imports) == {"": 17}
+    assert run(model, OPTIONS) == 0
+
+
+def test_weights_in_files_join_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = Case("g (float[3] x) => (float[3] y) { y = Add(x, w) }", (), {"w": numbers(3)}).proto()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    source = models.load(tmp_path / "m.onnx")
+    model = source.clone()
+    assert run(model, OPTIONS) == 1
+    assert isinstance(source.graph.initializers["w"].const_value, ir.ExternalTensor)
+    np.testing.assert_allclose(Session(model).run({"x": numbers(3)})[0], numbers(3) * 2)
     assert run(model, OPTIONS) == 0

@@ -167,6 +167,13 @@ def test_an_operator_that_cannot_be_raised_is_named() -> None:
         run(ir.from_proto(proto), PassOptions())
 
 
+def test_a_resize_that_newer_opsets_cannot_express_is_refused() -> None:
+    model = old_model("y = Resize(x, s)", 10, {"s": np.array([1, 1, 2, 0.5], np.float32)})
+    model.graph[0].name = "both"
+    with pytest.raises(ModelError, match=r"Resize of node 'both' enlarges one axis and shrinks another"):
+        run(model, PassOptions())
+
+
 def test_an_opset_beyond_the_runtime_is_refused() -> None:
     model = ir.from_proto(Case("g (float[2] x) => (float[2] y) { y = Relu(x) }", ()).proto())
     with pytest.raises(ConfigError, match=r"opset 27.*up to 26"):
