@@ -42,6 +42,11 @@ def load(path: str | Path) -> ir.Model:
         raise ModelError(f"model {path}: holds no graph; not an ONNX file" + _looks_like(path))
     _check_versions(proto, path)
     _check_external_data(proto, path)
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise ModelError(f"model {path}: weight {name!r} is stored sparse; export the model with dense
+        weights")
+    proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
@@ -130,7 +135,21 @@ def save(model: ir.Model, path: Path, *, external: bool | None = None) -> tuple[
 
 def to_bytes(model: ir.Model) -> bytes:
     """The serialized model, weights inside; the same model always gives the same bytes."""
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    return to_proto(model).SerializeToString(deterministic=True)
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """`model` as protobuf, with the weights inside that lie in files of their own.
+
+    Only below `PROTOBUF_LIMIT`.
+    """
+    inside = model
+    if any(isinstance(v.const_value, ir.ExternalTensor) for v in model.graph.initializers.values()):
+        inside = model.clone()
+        for name, value in inside.graph.initializers.items():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = ir.tensor(value.const_value.numpy(), name=name)
+    return ir.to_proto(inside)
 
 
 def fingerprint(model: ir.Model) -> str:

@@ -252,6 +252,7 @@ class _Planner:
             activations={value.name or "": self.activation for value in order},
             shares=shares,
             sources=sources,
+            spans=self._spans(order, shares),
             weights=weights,
             accumulators=self._accumulators(weights),
             integer_nodes=tuple(name for name, node in self.nodes.items() if node in self.integer),
@@ -293,15 +294,31 @@ class _Planner:
         shares = {name: root(name) for name in names if root(name) != name}
         return shares, {name: tuple(members) for name, members in sources.items()}
 
+    def _spans(self, order: list[ir.Value], shares: dict[str, str]) -> dict[str, tuple[str, ...]]:
+        spans = {}
+        for value in order:
+            parts = self._parts(value)
+            if parts and value.name not in shares:
+                spans[value.name or ""] = tuple(
+                    shares.get(part.name or "", part.name or "") for part in parts
+                )
+        return {root: parts for root, parts in spans.items() if root not in parts}
+
+    def _parts(self, value: ir.Value) -> list[ir.Value]:
+        """The quantized values that a Concat makes `value` of; empty for other values."""
+        node = value.producer()
+        if node is None or node.op_type != "Concat" or node not in self.integer:
+            return []
+        parts = [part for part in node.inputs if part is not None]
+        return parts if all(part in self.quantized for part in parts) else []
+
     def _observed_as(self, value: ir.Value, derived: set[str]) -> list[str]:
         """The values whose statistics are those of `value`: a Concat has the numbers of its inputs and no
         others.
         """
-        node = value.producer()
-        if node is not None and node.op_type == "Concat":
-            parts = [part for part in node.inputs if part is not None]
-            if all(part in self.quantized and part.name not in derived for part in parts):
-                return [name for part in parts for name in self._observed_as(part, derived)]
+        parts = self._parts(value)
+        if parts and all(part.name not in derived for part in parts):
+            return [name for part in parts for name in self._observed_as(part, derived)]
         return [value.name or ""]
 
     def _joined_by(self, node: ir.Node) -> list[ir.Value]:

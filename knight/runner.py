@@ -104,7 +104,7 @@ class Session:
         if isinstance(model, Path):
             return str(model)
         if models.weight_bytes(model) <= models.PROTOBUF_LIMIT:
-            proto = ir.to_proto(model)
+            proto = models.to_proto(model)
             _tap(proto, taps)
             return proto.SerializeToString()
         self._keep = tempfile.TemporaryDirectory(prefix="knight-")

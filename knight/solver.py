@@ -8,7 +8,7 @@ is not free.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -74,8 +74,11 @@ def solve(
         low, high = clipping_range(histograms[root], spec, percent)
         return params_from_range(low, high, spec)
 
+    own = [root for root in plan.sources if root not in plan.spans]
     with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter lock in the long loops
-        activations = dict(zip(plan.sources, pool.map(one, plan.sources), strict=True))
+        activations = dict(zip(own, pool.map(one, own), strict=True))
+    for root, parts in plan.spans.items():  # in graph order, so that a Concat of Concats finds its parts
+        activations[root] = spanning([activations[part] for part in parts])
     constants = model.graph.initializers
     weights = {
         name: weight_params(name, _numbers(constants[name]), spec) for name, spec in plan.weights.items()
@@ -98,6 +101,17 @@ def solve(
         if accumulator.bias is not None
     }
     return replace(parameters, biases=biases)
+
+
+def spanning(parts: Sequence[QParams]) -> QParams:
+    """Parameters whose range holds those of all `parts`: the widest one itself where that does, so that a
+    runtime
+    copies its integers as they are."""
+    widest = max(parts, key=lambda part: float(part.high - part.low))
+    if all(part.low >= widest.low and part.high <= widest.high for part in parts):
+        return widest
+    low, high = min(float(part.low) for part in parts), max(float(part.high) for part in parts)
+    return params_from_range(low, high, widest.spec)
 
 
 def _numbers(value: ir.Value) -> FloatArray:

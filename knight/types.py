@@ -92,6 +92,8 @@ class QuantPlan:
     shares: value name -> name of the value whose scale it uses (a group has one root; the root is
         not a key).
     sources: root -> the values whose statistics, merged, decide its scale.
+    spans: root -> roots whose ranges it holds together, instead of a range of its own: what a Concat reads
+        is clipped already.
     weights: constant name -> spec, quantized from its own numbers.
     accumulators: node name -> its accumulator, for the operators that have one.
     integer_nodes: nodes that run as integers. float_nodes: node name -> why it stays float.
@@ -104,6 +106,7 @@ class QuantPlan:
     activations: Mapping[str, QuantSpec] = field(default_factory=dict)
     shares: Mapping[str, str] = field(default_factory=dict)
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spans: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     weights: Mapping[str, QuantSpec] = field(default_factory=dict)
     accumulators: Mapping[str, Accumulator] = field(default_factory=dict)
     integer_nodes: tuple[str, ...] = ()

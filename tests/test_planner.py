@@ -138,3 +138,10 @@ def test_arithmetic_on_shapes_is_neither_integer_nor_float() -> None:
 def test_a_power_keeps_its_exponent_exact() -> None:
     found = plan(build("y = Pow(x, e)", {"e": np.array(2.0, np.float32)}), TX)
     assert found.integer_nodes == ("node0",) and "e" not in found.weights
+
+
+def test_a_concat_spans_the_ranges_of_what_it_reads() -> None:
+    nodes = f"a = Conv<{PADS}>(x, w, b) m = MaxPool<kernel_shape = [1, 1]>(a) t = Tanh(x) "
+    nodes += "y = Concat<axis = 1>(m, t)"
+    assert plan(build(nodes, CONV), TX).spans == {"y": ("a", "t")}
+    assert plan(build(nodes, CONV), replace(TX, unify_concat=True)).spans == {}

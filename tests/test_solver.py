@@ -10,8 +10,8 @@ from knight.config import QuantConfig
 from knight.errors import ModelError
 from knight.observer import Histogram, Observer
 from knight.planner import make_plan
-from knight.quantizer import dequantize, quantize
-from knight.solver import merged_histograms, solve, weight_params
+from knight.quantizer import dequantize, params_from_range, quantize
+from knight.solver import merged_histograms, solve, spanning, weight_params
 from knight.targets import load_target
 from knight.types import QuantPlan, QuantSpec
 from tests.passes.equivalence import build, random
@@ -66,3 +66,14 @@ def test_a_group_is_solved_from_the_merged_statistics() -> None:
     plan = QuantPlan(sources={"a": ("a", "b")})
     merged = merged_histograms(plan, {"a": first, "b": second})["a"]
     assert (merged.minimum, merged.maximum, merged.total) == (-1.0, 3.0, 3)
+
+
+def test_what_holds_all_parts_is_the_widest_part_itself_if_it_can_be() -> None:
+    spec = QuantSpec(bits=8, signed=False, symmetric=False)
+    narrow, wide = params_from_range(-1.0, 2.0, spec), params_from_range(-1.5, 6.0, spec)
+    assert spanning([narrow, wide]) is wide
+    low, high = params_from_range(-4.0, 1.0, spec), params_from_range(-1.0, 3.0, spec)
+    both = spanning([low, high])
+    assert both.low <= low.low + both.scale and both.high >= high.high - both.scale
+    symmetric = [params_from_range(-bound, bound, QuantSpec()) for bound in (1.0, 3.0, 2.0)]
+    assert spanning(symmetric) is symmetric[1]
