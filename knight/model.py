@@ -44,8 +44,7 @@ def load(path: str | Path) -> ir.Model:
     _check_external_data(proto, path)
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
-        raise ModelError(f"model {path}: weight {name!r} is stored sparse; export the model with dense
-        weights")
+        raise ModelError(f"model {path}: weight {name!r} is stored sparse; export it with dense weights")
     proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
     try:
         onnx.checker.check_model(str(path))
