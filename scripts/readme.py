@@ -1,0 +1,61 @@
+"""Fills the generated parts of README.md: the command help and the table of chips, straight from the program.
+
+python scripts/readme.py           rewrites them
+python scripts/readme.py --check   exits with 1 where they have drifted
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from knight.cli import main
+from knight.targets import families, load_target
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def helped(*arguments: str) -> str:
+    """What the command line answers, in a code block."""
+    result = CliRunner().invoke(main, list(arguments), prog_name="knight", terminal_width=100)
+    return f"```\n{result.output.rstrip()}\n```"
+
+
+def chips() -> str:
+    """One row per family, from the target files."""
+    rows = ["| family | bits | activations | shapes | outputs | chips |", "|---|---|---|---|---|---|"]
+    for target in map(load_target, families()):
+        numbers = "int" if target.activation_signed else "uint"
+        kind = f"{numbers}8 {'symmetric' if target.activation_symmetric else 'with zero point'}"
+        outputs = "fixed-point" if target.fixed_point_outputs else "float"
+        bits, shapes = "/".join(map(str, target.bits)), "static" if target.static_shapes else "dynamic"
+        rows.append(f"| {target.name} | {bits} | {kind} | {shapes} | {outputs} | {' '.join(target.chips)} |")
+    return "\n".join(rows)
+
+
+BLOCKS = {
+    "knight quant --help": lambda: helped("quant", "--help"),
+    "knight infer --help": lambda: helped("infer", "--help"),
+    "chips": chips,
+}
+
+
+def filled(text: str) -> str:
+    """`text` with each block between ``<!-- NAME -->`` and ``<!-- end -->`` made anew."""
+    for name, make in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, count = pattern.subn(lambda found, make=make: f"{found[1]}{make()}\n{found[2]}", text)
+        if count != 1:
+            raise SystemExit(f"README.md: {count} blocks called {name!r}, wanted one")
+    return text
+
+
+if __name__ == "__main__":
+    before = README.read_text("utf-8")
+    after = filled(before)
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if before == after else "README.md has drifted: run python scripts/readme.py")
+    README.write_text(after, "utf-8")
