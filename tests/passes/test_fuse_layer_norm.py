@@ -42,8 +42,8 @@ def test_all_forms_become_one_operator(square: str, root: str, affine: str) -> N
 
 
 def test_axes_as_an_input() -> None:
-    nodes = """m = ReduceMean(x, axes) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, eps) s = Sqrt(e)
-        n = Div(d, s) a = Mul(n, g) y = Add(a, b)"""
+    nodes = """m = ReduceMean(x, axes) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, axes)
+        e = Add(v, eps) s = Sqrt(e) n = Div(d, s) a = Mul(n, g) y = Add(a, b)"""
     check_fused(build(nodes, constants_of(nodes), inputs=X, opset=18), run, "LayerNormalization")
 
 

@@ -50,8 +50,7 @@ def test_a_channel_of_a_picture() -> None:
 
 
 def test_a_token_by_its_root_mean_square() -> None:
-    nodes = "q = Mul(x, x) v = ReduceMean<axes = [-1]>(q) e = Add(v, eps) s = Sqrt(e) n = Div(x, s) y = Mul(n, gl)"
-    nodes = nodes.replace("ReduceMean<axes = [-1]>(q)", "ReduceMean(q, axes)")
+    nodes = "q = Mul(x, x) v = ReduceMean(q, axes) e = Add(v, eps) s = Sqrt(e) n = Div(x, s) y = Mul(n, gl)"
     model = build(
         nodes,
         {"eps": CONSTANTS["eps"], "gl": CONSTANTS["gl"], "axes": np.array([-1])},
