@@ -157,7 +157,8 @@ class Session:
                 dim if isinstance(dim, int) else sizes.get(dim) if dim else None for dim in argument.shape
             ]
             known = tuple(dim for dim in dims if dim is not None)
-            yield info, known if len(known) == len(dims) else None
+            # An empty shape may be a scalar's, or that of a tensor of unknown rank.
+            yield info, known if known and len(known) == len(dims) else None
 
     def _bind(
         self, binding: ort.IOBinding, info: TensorInfo, shape: tuple[int, ...] | None
