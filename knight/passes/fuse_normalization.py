@@ -3,7 +3,8 @@
 LpNormalization ``x / ||x||`` along one axis; InstanceNormalization (Ulyanov et al., 2016), the normalization
 of every channel of every picture; RMSNormalization ``gamma * x / sqrt(mean(x^2) + epsilon)`` (Zhang and
 Sennrich, 2019).
-A norm that is kept above some epsilon is no LpNormalization and stays as it is.
+A norm that is kept above some epsilon is no LpNormalization and stays as it is. (A vector of zeros, which the
+division makes NaN, is the one place where LpNormalization answers otherwise: zeros.)
 """
 
 from __future__ import annotations

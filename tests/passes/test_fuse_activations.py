@@ -77,3 +77,49 @@ def test_a_chain_that_is_read_in_the_middle_is_not_merged() -> None:
 def test_only_what_the_target_has_is_recognised() -> None:
     nodes = "a = Add(x, three) c = Clip(a, zero, six) m = Mul(x, c) y = Div(m, six)"
     check_untouched(graph(nodes), run, options=PassOptions())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ("a = Add(three, x) c = Clip(a, zero, six) d = Div(x, six) y = Mul(d, c)", "HardSwish"),
+        ("a = Add(x, three) r = Relu(a) c = Min(r, six) d = Mul(x, c) y = Mul(d, sixth)", "HardSwish"),
+        ("a = Add(x, three) r = Max(a, zero) c = Min(r, six) d = Mul(x, c) y = Div(d, six)", "HardSwish"),
+        ("a = Div(x, six) r = Add(half, a) h = Clip(r, zero, one) y = Mul(h, x)", "HardSwish"),
+        ("a = Mul(x, sixth) r = Add(a, half) y = Clip(r, zero, one)", "HardSigmoid"),
+        ("a = Min(x, six) b = Max(a, zero) c = Relu(b) y = Clip(c, minus, three)", "Clip"),
+        ("a = Clip(x, , six) y = Relu(a)", "Clip"),
+        ("y = Min(x, six)", "Clip"),
+        ("a = Clip(x, minus, one) b = Clip(a, three, six) y = Neg(b)", "Clip Neg"),  # ranges that do not meet
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float", "float16", "double"])
+def test_chains_and_orders_in_every_type(nodes: str, expected: str, dtype: str) -> None:
+    words = nodes.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    kind = {"float": np.float32, "float16": np.float16, "double": np.float64}[dtype]
+    constants = {name: np.array(number, kind) for name, number in NUMBERS.items() if name in words}
+    model = build(nodes, constants, opset=18, dtype=dtype)
+    check_fused(
+        model, run, expected, rtol=1e-2 if dtype == "float16" else 1e-4, atol=1e-2 if "16" in dtype else 1e-5
+    )
+
+
+def test_limits_of_several_elements_stay() -> None:
+    check_untouched(build("y = Max(x, low)", {"low": np.zeros(9, np.float32)}), run)
+
+
+def test_a_limit_that_adds_an_axis_stays() -> None:
+    limit = {"limit": np.ones(1, np.float32)}
+    check_untouched(build("r = ReduceMax<keepdims = 0>(x) y = Min(r, limit)", limit), run)
+    check_fused(build("r = Neg(x) y = Min(r, limit)", limit), run, "Neg Clip")
+
+
+def test_two_readers_of_a_relu_keep_it() -> None:
+    check_untouched(
+        graph("r = Relu(x) z = Clip(r, zero, six) y = Clip(r, zero, three)", outputs=("y", "z")), run
+    )
+
+
+def test_a_hard_swish_that_is_read_inside_stays() -> None:
+    nodes = "a = Add(x, three) c = Clip(a, zero, six) m = Mul(x, c) y = Div(m, six) z = Neg(c)"
+    check_untouched(graph(nodes, outputs=("y", "z")), run)

@@ -20,6 +20,7 @@ NUMBERS = {
     "three": 3.0,
     "c": 0.044715,
     "k": math.sqrt(2 / math.pi),
+    "kc": math.sqrt(2 / math.pi) * 0.044715,
 }
 X = {"x": (2, 5, 8)}
 ERFS = ("u = Div(x, r2) f = Erf(u)", "u = Mul(x, r05) f = Erf(u)", "u = Mul(r05, x) f = Erf(u)")
@@ -57,3 +58,28 @@ def test_what_is_no_gelu_stays() -> None:
     check_untouched(graph(form, outputs=("y", "f")), run)
     check_untouched(graph(form, opset=17), run)  # the operator is younger
     check_untouched(graph(form), run, options=PassOptions())
+
+
+TANHS = (
+    "q = Mul(x, x) w = Mul(q, x) t = Mul(c, w) a = Add(x, t) v = Mul(a, k)",
+    "q = Mul(x, x) t = Mul(q, c) p = Add(t, one) w = Mul(x, k) v = Mul(w, p)",
+    "q = Mul(x, c) t = Mul(x, q) p = Add(one, t) w = Mul(x, k) v = Mul(w, p)",
+    "q = Mul(x, x) t = Mul(q, c) p = Add(t, one) w = Mul(k, p) v = Mul(x, w)",
+    "q = Pow(x, two) t = Mul(q, kc) p = Add(t, k) v = Mul(x, p)",
+)
+
+
+@pytest.mark.parametrize("tanh", TANHS)
+@pytest.mark.parametrize("order", ["h = Mul(f, half) s = Add(h, half) y = Mul(s, x)", ORDERS[1]])
+def test_the_tanh_form_in_other_words(tanh: str, order: str) -> None:
+    nodes = f"{tanh} f = Tanh(v) {order}"
+    check_fused(graph(nodes), run, "Gelu")
+    check_untouched(graph(nodes.replace("Tanh", "Sigmoid")), run)
+
+
+def test_half_precision_constants_are_near_enough() -> None:
+    nodes = f"{TANH} {ORDERS[0]}"
+    words = nodes.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    halves = {name: np.array(number, np.float16) for name, number in NUMBERS.items() if name in words}
+    model = build(nodes, halves, inputs=X, opset=20, dtype="float16")
+    check_fused(model, run, "Gelu", rtol=2e-2, atol=1e-2)
