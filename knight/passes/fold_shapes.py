@@ -256,6 +256,8 @@ def _fix_target(
     ):
         return False
     final = tuple(-1 if number is None else number for number in numbers)
+    if not copies_zero and -1 in final and 0 in final:
+        return False  # what is left for -1 beside a true zero cannot be told
     if final not in targets:
         graph = node.graph
         assert graph is not None
