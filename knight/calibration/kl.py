@@ -15,7 +15,8 @@ A fine histogram shows structure inside a step that is no loss at all, and that 
 - Exact zeros are left out (the zero bin is cut to its neighbour, as NVIDIA's later implementations do), and
   so is all that happens inside the step around zero, where Gelu, Silu and Softmax pile up their values.
 - Bins that stick out of their surroundings are cut to the median there. They are single values that many
-  elements share (flat background, the bias of a dead channel).
+  elements share (flat background, the bias of a dead channel). Outliers added to one would cost next to
+  nothing, so the last step, too, is taken without it.
 - n counts drawn from one even density differ from their mean by chance; the (n - 1) / 2 nats (Wilks)
   which that adds on average are taken off. Without it, tensors with few elements are clipped too much.
 
@@ -105,8 +106,10 @@ def _divergences(counts: Array, ends: Index, steps: Array) -> Array:
     cells = _Cells.of(ends, steps)
     total = counts.sum()
     inside = _running(counts)[ends]
-    loss = _rounding_loss(_without_peaks(counts), cells)
-    loss += _clipping_loss(counts, ends, total - inside, cells)
+    calm = _without_peaks(counts)
+    loss = _rounding_loss(calm, cells)
+    # At least 1: the last bin is never empty, also where it stands alone.
+    loss += _clipping_loss(np.minimum(counts, np.maximum(calm, 1)), ends, total - inside, cells)
     return np.asarray(loss / total + np.log(inside / total))
 
 

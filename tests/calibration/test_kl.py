@@ -30,9 +30,11 @@ def published(counts, end, step):
     for left, right in pairwise(edges[1:]):
         used = [c for c in calm[left:right] if c > 0]
         nats += sum(c * np.log(c / np.mean(used)) for c in used) - max(len(used) - 1, 0) / 2
-    # The last bin: P has the outliers, Q has not.
-    last = counts[end - 1]
-    used = [c for c in counts[edges[-2] : edges[-1]] if c > 0]
+    # The last bin: P has the outliers, Q has not. A bin that stands alone counts 1.
+    used = [
+        min(c, max(m, 1)) for c, m in zip(counts[edges[-2] : end], calm[edges[-2] : end], strict=True) if c
+    ]
+    last = used[-1]
     q = np.mean(used)
     nats += (last + outliers) * np.log((last + outliers) / q) - last * np.log(last / q)
     return nats / total - np.log(total) + np.log(inside)
