@@ -12,7 +12,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from knight.cli import main
+from knight.cli import knight
 from knight.targets import families, load_target
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -20,7 +20,9 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 def helped(*arguments: str) -> str:
     """What the command line answers, in a code block."""
-    result = CliRunner().invoke(main, list(arguments), prog_name="knight", terminal_width=100)
+    result = CliRunner().invoke(knight, list(arguments), prog_name="knight", terminal_width=100)
+    if result.exit_code or not result.output.strip():
+        raise SystemExit(f"knight {' '.join(arguments)} answers nothing")
     return f"```\n{result.output.rstrip()}\n```"
 
 

@@ -1,0 +1,75 @@
+"""Converters: from the files of a framework to a float ONNX model, with the proof that both compute the same.
+
+A converter is one module (or package) with an object ``converter``. Importing it imports no framework: that
+happens in `Converter.convert`, which runs in a process of its own (frameworks crash each other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from knight.listener import Listener
+from knight.registry import Registry
+
+Feeds = Mapping[str, np.ndarray]
+"""Arrays by the name of the ONNX input, in the ONNX model's layout and type."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user names on the command line.
+
+    model: a path, or the name under which `script` registers a PyTorch model. weights: a second file.
+    input_shapes: one shape per input, for models that leave dimensions open. start_nodes, end_nodes: names at
+    which a graph is cut out. nchw: turn inputs from NHWC to NCHW. allow_pickle: weights may run code.
+    """
+
+    model: str
+    weights: str | None = None
+    script: str | None = None
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    start_nodes: tuple[str, ...] = ()
+    end_nodes: tuple[str, ...] = ()
+    nchw: bool = False
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model, and the source framework ready to run beside it.
+
+    reference: the source's outputs for given feeds, in the order and layout of the ONNX outputs; None where
+    nothing can run the source, and `unproven` says why. probe: the intermediate values that the source
+    knows, by ONNX value name, of those that are asked for; None where one cannot look inside. examples: feeds
+    that the user gave, which the proof uses beside random ones.
+    """
+
+    model: ir.Model
+    reference: Callable[[Feeds], Sequence[np.ndarray]] | None
+    unproven: str = ""
+    probe: Callable[[Feeds, Sequence[str]], Mapping[str, np.ndarray]] | None = None
+    examples: tuple[Feeds, ...] = ()
+
+
+@dataclass(frozen=True)
+class Converter:
+    """One framework.
+
+    title: its name as people write it. extra: of ``pip install knight-quant[EXTRA]``. modules: what has to be
+    importable. verb: the vendor's spelling in the line that tells success. flags: the options of
+    the command line that this framework reads, beside -m and -uds.
+    """
+
+    title: str
+    extra: str
+    modules: tuple[str, ...]
+    verb: str
+    flags: frozenset[str]
+    convert: Callable[[Source, Listener], Conversion]
+
+
+converters: Registry[Converter] = Registry("framework", "knight.converters", "knight.converters", "converter")
