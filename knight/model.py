@@ -16,6 +16,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from knight.errors import ModelError
+from knight.formats import hint
 
 NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
 NEWEST_IR_VERSION = 13
@@ -36,10 +37,10 @@ def load(path: str | Path) -> ir.Model:
         proto = onnx.load(path, load_external_data=False)
     except DecodeError:
         raise ModelError(
-            f"model {path}: not an ONNX file, or cut short; export or copy it again" + _looks_like(path)
+            f"model {path}: not an ONNX file, or cut short; export or copy it again" + hint(path, "onnx")
         ) from None
     if not proto.graph.node and not proto.graph.output:
-        raise ModelError(f"model {path}: holds no graph; not an ONNX file" + _looks_like(path))
+        raise ModelError(f"model {path}: holds no graph; not an ONNX file" + hint(path, "onnx"))
     _check_versions(proto, path)
     _check_external_data(proto, path)
     if proto.graph.sparse_initializer:
@@ -57,24 +58,6 @@ def load(path: str | Path) -> ir.Model:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _looks_like(path: Path) -> str:
-    """A hint for files of other frameworks, by suffix."""
-    frameworks = {
-        ".pt": "pytorch",
-        ".pth": "pytorch",
-        ".pt2": "pytorch",
-        ".prototxt": "caffe",
-        ".caffemodel": "caffe",
-        ".pdmodel": "paddle",
-        ".pb": "tensorflow",
-        ".keras": "tensorflow",
-        ".h5": "tensorflow",
-        ".tflite": "tensorflow",
-    }
-    framework = frameworks.get(path.suffix.lower())
-    return f" (it looks like {framework}: use -f {framework})" if framework else ""
 
 
 def _check_versions(proto: onnx.ModelProto, path: Path) -> None:

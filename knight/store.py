@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knight import model as models
@@ -76,33 +76,49 @@ class Store:
     def publish(self, result: Result, name: str, subdirectory: str | None = None) -> Path:
         """Writes ``NAME_quantize.onnx``, ``steps/*.onnx`` and ``NAME_report.json``; gives the model's path.
 
-        subdirectory: of the folder, None for the folder itself. Raises OutputError (disk full, for one);
-        the earlier result is then as it was.
+        subdirectory: of the folder, None for the folder itself. Raises as `write` does.
         """
         if result.model is None:
             raise ValueError("a result without a model cannot be published")
+        steps = {f"steps/{step}.onnx": model for step, model in result.steps.items()}
+        self.write(
+            {f"{name}_quantize.onnx": result.model, **steps},
+            {f"{name}_report.json": result.report},
+            subdirectory,
+        )
+        return self.folder / (subdirectory or ".") / f"{name}_quantize.onnx"
+
+    def write(
+        self,
+        graphs: Mapping[str, ir.Model],
+        documents: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        subdirectory: str | None = None,
+    ) -> None:
+        """Writes ONNX models and JSON documents, all or none, by their path inside `subdirectory`.
+
+        Raises OutputError (disk full, for one); the earlier files of these names are then as they were.
+        """
         place = self.folder / (subdirectory or ".")
         writing = self.folder / _WRITING
         try:
             with _output_errors(place):
                 fresh = writing / (subdirectory or ".")
-                (fresh / "steps").mkdir(parents=True)
-                written = list(models.save(result.model, fresh / f"{name}_quantize.onnx"))
-                for step, model in result.steps.items():
-                    written += models.save(model, fresh / "steps" / f"{step}.onnx")
-                report = fresh / f"{name}_report.json"
-                report.write_text(
-                    json.dumps(result.report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-                )
-                for path in (*written, report):
+                written: list[Path] = []
+                for file, model in graphs.items():
+                    (fresh / file).parent.mkdir(parents=True, exist_ok=True)
+                    written += models.save(model, fresh / file)
+                for file, document in documents.items():
+                    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+                    (fresh / file).write_text(text + "\n", "utf-8")
+                    written.append(fresh / file)
+                for path in written:
                     _flush(path)
                 writing.rename(self.folder / _COMMITTED)
                 self._published = True
                 self._complete()
-                self._remove_stale(place, written)
+                self._remove_stale(place, [path.relative_to(fresh) for path in written])
         finally:
             shutil.rmtree(writing, ignore_errors=True)
-        return place / f"{name}_quantize.onnx"
 
     def close(self) -> None:
         """Lets the folder go; a folder that was made for nothing is removed again."""
@@ -170,11 +186,11 @@ class Store:
     @staticmethod
     def _remove_stale(place: Path, written: Sequence[Path]) -> None:
         """Deletes weight files of the models that were just replaced."""
-        kept = {path.name for path in written}
-        stems = "|".join(re.escape(path.stem) for path in written if path.suffix == ".onnx")
-        for path in (*place.iterdir(), *(place / "steps").iterdir()):
-            if path.name not in kept and re.fullmatch(rf"({stems})-[0-9a-f]{{12}}\.data", path.name):
-                path.unlink()
+        for model in (path for path in written if path.suffix == ".onnx"):
+            weights = re.compile(rf"{re.escape(model.stem)}-[0-9a-f]{{12}}\.data")
+            for path in (place / model.parent).iterdir():
+                if weights.fullmatch(path.name) and path.relative_to(place) not in written:
+                    path.unlink()
 
 
 def _flush(path: Path) -> None:
