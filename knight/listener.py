@@ -12,6 +12,9 @@ class Listener:
     def stage(self, number: int, title: str) -> None:
         """A stage (1 to 5) begins."""
 
+    def work(self, text: str) -> None:
+        """A step begins whose length is not known."""
+
     def detail(self, text: str) -> None:
         """A fact worth a line at INFO level."""
 

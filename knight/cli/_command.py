@@ -28,12 +28,29 @@ CHIP = click.Option(
 )
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """Whole numbers that belong together, as `spread` joins them."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(map(int, re.split(r"[,x\s]+", value.strip())))
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers such as 1 3 224 224", param, ctx)
+
+
 class FlagOption(click.Option):
     """The click option of one flag."""
 
     def __init__(self, flag: Flag) -> None:
         self.flag = flag
-        settings: dict[str, Any] = {"is_flag": True} if flag.kind is bool else {"type": flag.kind}
+        kind: Any = Numbers() if flag.grouped else flag.kind
+        settings: dict[str, Any] = {"is_flag": True} if flag.kind is bool else {"type": kind}
         if flag.several:
             settings["multiple"] = True
         if flag.default is not None:  # to click None is a default too, and nothing is asked for then
@@ -129,7 +146,7 @@ def _refuse(flag: Flag, value: Any) -> None:
 
 
 def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
-    """`args` with one flag per value: ``-i 5 10`` becomes ``-i 5 -i 10``.
+    """`args` with one flag per value: ``-i 5 10`` becomes ``-i 5 -i 10``; grouped values become one word.
 
     So does ``-i 5,10``; names of graph values are not split at commas, which they may contain.
     """
@@ -147,6 +164,9 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         values = [value] if equals else []
         while words and not _is_flag(words[0]):
             values.append(words.pop(0))
+        if several[name].grouped:
+            done += [name, " ".join(values)]
+            continue
         splits = several[name].kind is not str or several[name].key == "quant_mode"
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]

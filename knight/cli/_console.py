@@ -46,6 +46,13 @@ class Console(Listener):
             self._label = f"[{self._labels.pop(0)}] "
         self.say(f"{self._label}Stage{number}: {title}")
 
+    def work(self, text: str) -> None:
+        if sys.stdout.isatty():
+            self._stop_bar()
+            self._start_spinner(text)
+        else:
+            self.detail(text)
+
     def detail(self, text: str) -> None:
         if self._level <= INFO:
             self.say(f"  info: {text}")
@@ -58,7 +65,8 @@ class Console(Listener):
     def forward(self, done: int, total: int | None) -> None:
         if not sys.stdout.isatty():
             return
-        if self._progress is None:
+        if self._task is None:
+            self._stop_bar()
             self._start_bar(total)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done)
@@ -78,7 +86,16 @@ class Console(Listener):
         self._task = self._progress.add_task("", total=total)
         self._progress.start()
 
+    def _start_spinner(self, text: str) -> None:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
+        )
+        self._progress.add_task(text, total=None)
+        self._progress.start()
+
     def _stop_bar(self) -> None:
         if self._progress is not None:
             self._progress.stop()
-            self._progress = None
+            self._progress = self._task = None

@@ -31,8 +31,9 @@ class Flag:
     """One flag.
 
     names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
-    separated by spaces. choices: the values there are. works: the values that do something today; None
-    for all, empty for a flag that is refused whenever it is given.
+    separated by spaces. grouped: these belong together, and the flag may be repeated. choices: the values
+    there are. works: the values that do something today; None for all, empty where the flag is refused
+    whenever it is given.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Flag:
     kind: type = str
     default: Any = None
     several: bool = False
+    grouped: bool = False
     required: bool = False
     choices: tuple[Any, ...] = ()
     works: tuple[Any, ...] | None = None
@@ -61,14 +63,49 @@ LATER: tuple[Any, ...] = ()
 """`Flag.works` of a flag whose work is still to come."""
 
 AVAILABLE = (
-    Flag(("-m", "--model"), MODEL, "the float model (.onnx)", required=True, metavar="FILE"),
+    Flag(
+        ("-m", "--model"),
+        MODEL,
+        "the float model: a file, or the name of a PyTorch model that the script registers",
+        required=True,
+        metavar="FILE|NAME",
+    ),
     Flag(
         ("-f", "--framework"),
         MODEL,
-        "framework that the model comes from",
+        f"framework that the model comes from: {' '.join(FRAMEWORKS)}",
         default="onnx",
         choices=FRAMEWORKS,
-        works=("onnx",),
+    ),
+    Flag(
+        ("-w", "--weight"), MODEL, "its weights (.pth, .caffemodel, .pdiparams), where apart", metavar="FILE"
+    ),
+    Flag(("-snn", "--start-node-names"), MODEL, "TensorFlow: names of the inputs", several=True),
+    Flag(("-enn", "--end-node-names"), MODEL, "TensorFlow: names of the outputs", several=True),
+    Flag(("-c2chw", "--convert2chw"), MODEL, "TensorFlow: turn NHWC inputs to NCHW", bool, False),
+    Flag(
+        ("-is", "--input-shapes"),
+        MODEL,
+        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input",
+        int,
+        (),
+        several=True,
+        grouped=True,
+        metavar="N...",
+    ),
+    Flag(
+        ("--allow-pickle",),
+        MODEL,
+        "PyTorch: let a weight file run code while it is loaded; only for files that you trust",
+        bool,
+        False,
+    ),
+    Flag(
+        ("--tolerance",),
+        MODEL,
+        "largest error of a converted model, as a fraction of its outputs' range",
+        float,
+        1e-3,
     ),
     Flag(("-on", "--output-name"), MODEL, "crop the graph at these outputs", several=True, metavar="NAME..."),
     Flag(("--mean",), MODEL, "normalize the first input: means, one or one per channel", float, several=True),
@@ -125,7 +162,7 @@ AVAILABLE = (
         "the subcommand of that name",
         default="quant",
         choices=RUN_MODES,
-        works=("quant", "infer"),
+        works=("quant", "infer", "convert"),
     ),
     Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
     Flag(
@@ -139,20 +176,6 @@ AVAILABLE = (
 )
 
 _LATER = (
-    Flag(("-w", "--weight"), MODEL, "weights of the model, for other frameworks", works=LATER),
-    Flag(("-snn", "--start-node-names"), MODEL, "TensorFlow: names of the inputs", several=True, works=LATER),
-    Flag(("-enn", "--end-node-names"), MODEL, "TensorFlow: names of the outputs", several=True, works=LATER),
-    Flag(
-        ("-c2chw", "--convert2chw"), MODEL, "TensorFlow: from NHWC to NCHW", bool, default=False, works=LATER
-    ),
-    Flag(
-        ("-is", "--input-shapes"),
-        MODEL,
-        "Paddle: shape of an input, repeatable",
-        int,
-        several=True,
-        works=LATER,
-    ),
     Flag(("-ov", "--opset-version"), MODEL, "convert the model to this opset first", int, works=LATER),
     Flag(("-do", "--disable-onnxsim"), MODEL, "no graph simplification", bool, default=False, works=LATER),
     Flag(("-cd", "--cache-distribution"), METHOD, "file that keeps the statistics", works=LATER),
@@ -226,3 +249,23 @@ INFER_KEYS = (
     "log_level",
 )
 INFER = tuple(flag for flag in AVAILABLE if flag.key in INFER_KEYS)
+CONVERT_KEYS = (
+    "model",
+    "framework",
+    "weight",
+    "start_node_names",
+    "end_node_names",
+    "convert2chw",
+    "input_shapes",
+    "allow_pickle",
+    "tolerance",
+    "user_defined_script",
+    "infer_func",
+    "data",
+    "iteration",
+    "batch_size",
+    "save_dir",
+    "cpu_num",
+    "log_level",
+)
+CONVERT = tuple(flag for flag in AVAILABLE if flag.key in CONVERT_KEYS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from knight.conversion import Converted
     from knight.pipeline import Outcome
 
 _NAMED = 10
@@ -19,6 +20,21 @@ def arguments(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
         yield f"  {name:<{width}}  {'-' if shown in (None, '') else shown}"
+
+
+def conversion(converted: Converted, verb: str) -> Iterator[str]:
+    """The vendor's line of success, and the proof behind it."""
+    yield f"{verb} Convert To ONNX Succeed."
+    if converted.error is None:
+        yield f"Largest error    : not known: {converted.unproven}"
+    else:
+        tried = "1 sample" if converted.samples == 1 else f"{converted.samples} samples"
+        batches = (
+            f", batch sizes {' '.join(map(str, converted.batches))}" if len(converted.batches) > 1 else ""
+        )
+        where = f"the range of output {converted.output}" if converted.error else "the range"
+        yield f"Largest error    : {converted.error:.1e} of {where} ({tried}{batches})"
+    yield f"Operators        : {len(converted.model.graph)}, opset {converted.model.opset_imports['']}"
 
 
 def result_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,11 @@ def run(**values: Any) -> None:
     """Run a float or quantized model through your infer function; print its metric and the speed."""
     if len(values["iteration"]) > 1:
         raise ConfigError("-i/--iteration: infer takes one number")
+    if values["framework"] != "onnx":
+        raise ConfigError(
+            f"-f/--framework {values['framework']}: infer runs ONNX models; make one with "
+            f"knight convert -f {values['framework']}, and give that with -m"
+        )
     console = Console(values["log_level"])
     try:
         _infer(click.get_current_context(), values, console)

@@ -10,11 +10,13 @@ import click
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, given
 from knight.cli._console import Console
-from knight.cli._flags import AVAILABLE, INFER_KEYS, QUANT
+from knight.cli._flags import AVAILABLE, QUANT
 from knight.config import METHODS, QuantConfig
 from knight.errors import ConfigError, KnightError, did_you_mean
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from knight.executor import RunSettings
     from knight.pipeline import Outcome
     from knight.store import Store
@@ -34,8 +36,8 @@ def run(**values: Any) -> None:
     Quantization Loss.
     """
     context = click.get_current_context()
-    if values["run_mode"] == "infer":
-        _as_infer(context, values)
+    if values["run_mode"] != "quant":
+        _as_subcommand(context, values)
         return
     config = make_config(values)
     labels = [f"{method}_it_{iteration}" for method in config.methods for iteration in config.iterations]
@@ -87,16 +89,15 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
 
-    from knight import model as models, pipeline
+    from knight import pipeline
     from knight.script import find_infer_function
     from knight.store import Store
 
     script = values["user_defined_script"]
     infer = find_infer_function(values["infer_func"], script, listener=console)
-    model = models.load(values["model"])
-    name = Path(values["model"]).stem
     settings = run_settings(values, max(config.iterations))
     with Store(values["save_dir"]) as store:
+        model, name = _float_model(context, values, store, console)
         outcomes = pipeline.quantize(model, infer, target, config, settings, name=name, listener=console)
         console.close()
         if len(outcomes) == 1:
@@ -104,6 +105,21 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
         else:
             _report_several(outcomes, name, store, console)
     console.say("Quant complete")
+
+
+def _float_model(
+    context: click.Context, values: dict[str, Any], store: Store, console: Console
+) -> tuple[ir.Model, str]:
+    """The model to quantize and its name; one of another framework is converted and stored first."""
+    from knight.cli.convert import convert_to_store, source_of
+
+    if values["framework"] != "onnx":
+        converted, name = convert_to_store(context, values, store, console)
+        return converted.model, name
+    from knight import model as models
+
+    source_of(context, values, console)  # names the options that ONNX has no use for
+    return models.load(values["model"]), Path(values["model"]).stem
 
 
 def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
@@ -144,15 +160,20 @@ def _report_several(outcomes: tuple[Outcome, ...], name: str, store: Store, cons
     console.say(f"Quantized Model : {folders[best.label] / f'{name}_quantize.onnx'}")
 
 
-def _as_infer(context: click.Context, values: dict[str, Any]) -> None:
+def _as_subcommand(context: click.Context, values: dict[str, Any]) -> None:
     """``knight quant -r infer`` is ``knight infer``; flags that only quantization reads are named."""
-    from knight.cli.infer import run as run_infer
+    from knight.cli import commands
 
-    needed = {*INFER_KEYS, "run_mode"}
-    idle = [flag.label for flag in QUANT if flag.key not in needed and given(context, flag.key)]
+    mode = values["run_mode"]
+    command = commands.get(mode)
+    assert isinstance(command, FlagCommand)
+    needed = [flag.key for flag in command.flags]
+    idle = [
+        flag.label for flag in QUANT if flag.key not in (*needed, "run_mode") and given(context, flag.key)
+    ]
     if idle:
-        click.echo(f"  warning: no effect with -r infer: {', '.join(idle)}")
-    context.invoke(run_infer, **{key: values[key] for key in (*INFER_KEYS, "chip")})
+        click.echo(f"  warning: no effect with -r {mode}: {', '.join(idle)}")
+    context.invoke(command, **{key: values[key] for key in (*needed, "chip")})
 
 
 command = FlagCommand("quant", QUANT, run, help=run.__doc__, short_help="Quantize a model.", epilog=EXAMPLE)

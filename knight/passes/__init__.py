@@ -78,6 +78,25 @@ ORDER: tuple[str, ...] = (
     "name_nodes",
 )
 
+TIDY: tuple[str, ...] = (
+    "clean_interface",
+    "name_nodes",
+    "infer_shapes",
+    "fold_shapes",
+    "infer_shapes",
+    "raise_opset",
+    "clean_interface",
+    "name_nodes",
+    "infer_shapes",
+    *_SIMPLIFY,
+    *_SIMPLIFY,
+    "fold_batch_norm",
+    *_SIMPLIFY,
+    "sort",
+    "name_nodes",
+)
+"""What a freshly converted model goes through: nothing that depends on where it will be deployed."""
+
 
 def prepare(
     model: ir.Model,
@@ -95,3 +114,12 @@ def prepare(
         if on_pass is not None:
             on_pass(name, changes)
     return prepared
+
+
+def tidy(model: ir.Model, options: PassOptions) -> ir.Model:
+    """A copy of `model` as its author would have written it: constants and BatchNormalization folded."""
+    passes.get("sort")(model, options)
+    tidied = model.clone()
+    for name in TIDY:
+        passes.get(name)(tidied, options)
+    return tidied

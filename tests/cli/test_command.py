@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, strategies as st
@@ -93,6 +94,15 @@ def test_any_list_of_numbers_arrives(numbers: list[float]) -> None:
     assert words == [word for number in numbers for word in ("--mean", repr(number))] + ["-l", "1"]
 
 
+def test_grouped_values_stay_together() -> None:
+    words = ["-is", "1", "3", "8", "8", "-is", "1,4", "-m", "x", "-is=2x5"]
+    assert spread(words, QUANT) == ["-is", "1 3 8 8", "-is", "1,4", "-m", "x", "-is", "2x5"]
+    assert parse("-is", 1, 3, 8, 8, "-is", 1)["input_shapes"] == ((1, 3, 8, 8), (1,))
+    assert parse("-is", "2x5", "--input-shapes", "1,4")["input_shapes"] == ((2, 5), (1, 4))
+    with pytest.raises(click.BadParameter, match="no list of whole numbers"):
+        parse("-is", 1, "b")
+
+
 def test_a_flag_without_values_is_left_to_click() -> None:
     assert spread(["-i", "-qm", "kl"], QUANT) == ["-i", "-qm", "kl"]
     assert spread(["-m", "x", "--", "-i", "1", "2"], QUANT) == ["-m", "x", "--", "-i", "1", "2"]
@@ -111,18 +121,11 @@ def test_a_flag_without_values_is_left_to_click() -> None:
         (("-lt", -3), "-lt/--layer-threshold"),
         (("-qid", "int8", "None"), "-qid/--quantize-input-dtype int8"),
         (("-od",), "-od/--output-dequant"),
-        (("-w", "x"), "-w/--weight"),
-        (("-snn", "a", "b"), "-snn/--start-node-names"),
-        (("-enn", "a"), "-enn/--end-node-names"),
-        (("-c2chw",), "-c2chw/--convert2chw"),
-        (("-is", 1, 3, 8, 8, "-is", 1), "-is/--input-shapes"),
         (("-cd", "x"), "-cd/--cache-distribution"),
         (("-uis",), "-uis/--unify-input-scale"),
         (("-amr", 0.3), "-amr/--auto-mix-ratio 0.3"),
         (("-ams", "HAWQ"), "-ams/--auto-mix-strategy HAWQ"),
         (("-rc", "x"), "-rc/--run-config"),
-        (("-f", "pytorch"), "-f/--framework pytorch"),
-        (("-r", "convert"), "-r/--run-mode convert"),
         (("-r", "compare"), "-r/--run-mode compare"),
     ],
 )

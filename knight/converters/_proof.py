@@ -1,0 +1,199 @@
+"""Proves a conversion: the source framework and ONNX Runtime run side by side, and every output is compared.
+
+The error of an output is its largest absolute difference over the range (max - min) of the reference, the
+error of an integer or boolean output the fraction of its elements that differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from knight.converters import Conversion, Feeds
+from knight.errors import KnightError, ModelError
+from knight.runner import Session, TensorInfo
+
+GOOD = 1e-4
+"""Up to this error a conversion is beyond doubt: float32 arithmetic in another order stays below it."""
+
+_SAMPLES = 3
+_BATCHES = (1, 2, 5)
+_LENGTHS = {2: 16, 3: 16, 4: 64, 5: 16}
+"""What an open dimension that is not the batch is tried with, by rank."""
+
+
+@dataclass
+class Proof:
+    """What the comparison found: the largest error and the output it is in, over how many samples."""
+
+    error: float = 0.0
+    output: str = ""
+    samples: int = 0
+    batches: list[int] = field(default_factory=list)
+
+
+class Comparison:
+    """The source framework and the converted model, run side by side.
+
+    Raises ModelError at the first sample whose error is above `tolerance`; it names where that begins.
+    """
+
+    def __init__(self, conversion: Conversion, tolerance: float, threads: int = 1) -> None:
+        if conversion.reference is None:
+            raise ValueError("a conversion without a reference cannot be compared")
+        self._reference = conversion.reference
+        self._conversion = conversion
+        self._tolerance = tolerance
+        self._threads = threads
+        self.session = Session(conversion.model, threads=threads)
+        self.proof = Proof()
+
+    def run(self, feeds: Feeds) -> list[np.ndarray]:
+        """The source framework's outputs, after comparing them with those of ONNX Runtime."""
+        wanted = [np.asarray(array) for array in self._reference(feeds)]
+        found = self.session.run(feeds)
+        if len(wanted) != len(found):
+            raise ModelError(f"the source gives {len(wanted)} outputs, its conversion {len(found)}")
+        for info, want, have in zip(self.session.outputs, wanted, found, strict=True):
+            error = difference(want, have)
+            if not error <= self._tolerance:
+                raise ModelError(self._explain(feeds, info.name, want, have, error))
+            if error >= self.proof.error:
+                self.proof.error, self.proof.output = error, info.name
+        self.proof.samples += 1
+        return wanted
+
+    def _explain(self, feeds: Feeds, name: str, want: np.ndarray, have: np.ndarray, error: float) -> str:
+        if want.shape != have.shape:
+            what = f"has shape {list(have.shape)} instead of {list(want.shape)}"
+        else:
+            what = f"differs by {error:.1e} of its range (up to {self._tolerance:.0e} is allowed)"
+        where = self._first_difference(feeds)
+        return f"the converted model is wrong: output {name!r} {what}; {where}"
+
+    def _first_difference(self, feeds: Feeds) -> str:
+        """The first layer, in the order of the graph, whose result differs, in words."""
+        if self._conversion.probe is None:
+            return "the source framework gives no values of layers, so the first wrong one is not known"
+        model = self._conversion.model
+        producers = {value.name: node for node in model.graph for value in node.outputs if value.name}
+        known = self._conversion.probe(feeds, list(producers))
+        names = [name for name in producers if name in known]
+        session = Session(model, taps=names, threads=self._threads, level="none")
+        found = dict(zip((info.name for info in session.outputs), session.run(feeds), strict=True))
+        for name in names:
+            error = difference(known[name], found[name])
+            if not error <= self._tolerance:
+                node = producers[name]
+                return f"the first layer that differs is {node.name!r} ({node.op_type}), by {error:.1e}"
+        return f"none of the {len(names)} layers that can be compared differs"
+
+
+def difference(want: np.ndarray, have: np.ndarray) -> float:
+    """The error of `have` against `want`; infinite for another shape, and where only one has NaN."""
+    want, have = np.asarray(want), np.asarray(have)
+    if want.shape != have.shape:
+        return float("inf")
+    if not want.size:
+        return 0.0
+    if want.dtype.kind not in "fc":
+        return float(np.mean(want != have))
+    same = (want == have) | (np.isnan(want) & np.isnan(have))  # infinities too
+    if np.all(same):
+        return 0.0
+    want, have = want.astype(np.float64), have.astype(np.float64)
+    finite = np.isfinite(want)
+    if not np.all(np.isfinite(have[~same])) or not np.all(finite[~same]):
+        return float("inf")
+    span = float(np.ptp(want[finite])) or float(np.max(np.abs(want[finite])))
+    return float(np.max(np.abs(want - have), where=~same, initial=0.0)) / (span or 1.0)
+
+
+def prove(
+    conversion: Conversion, tolerance: float, shapes: Sequence[Sequence[int]] = (), threads: int = 1
+) -> Comparison:
+    """Compares on the conversion's own examples and on random inputs, over several sizes of an open batch.
+
+    shapes: one per input, for dimensions that are open beside the batch. Raises ModelError.
+    """
+    comparison = Comparison(conversion, tolerance, threads)
+    for feeds in (*conversion.examples, *_random_feeds(conversion, comparison.session.inputs, shapes)):
+        try:
+            comparison.run(feeds)
+        except KnightError as error:
+            sizes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+            raise type(error)(f"{error} (inputs of the proof: {sizes})") from error
+        batch = next((array.shape[0] for array in feeds.values() if array.ndim), 1)
+        if batch not in comparison.proof.batches:
+            comparison.proof.batches.append(batch)
+    return comparison
+
+
+def _random_feeds(
+    conversion: Conversion, inputs: Sequence[TensorInfo], shapes: Sequence[Sequence[int]]
+) -> Iterator[dict[str, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    names = {value.name: value for value in conversion.model.graph.inputs}
+    sizes = _known_sizes(conversion, names, inputs, shapes)
+    open_batch = any(info.shape and info.shape[0] is None for info in inputs)
+    for batch in _BATCHES if open_batch else (None,) * _SAMPLES:
+        feeds = {}
+        for info in inputs:
+            shape = _shape(info, names[info.name], sizes, batch)
+            example = conversion.examples[0].get(info.name) if conversion.examples else None
+            feeds[info.name] = _draw(generator, info, shape, example)
+        yield feeds
+
+
+def _known_sizes(
+    conversion: Conversion,
+    names: dict[str | None, ir.Value],
+    inputs: Sequence[TensorInfo],
+    shapes: Sequence[Sequence[int]],
+) -> dict[object, int]:
+    """Sizes of open dimensions, by the dimension's name where it has one, else by input and position."""
+    sizes: dict[object, int] = {}
+    given = {info.name: tuple(shape) for info, shape in zip(inputs, shapes, strict=False)}
+    for example in conversion.examples:
+        given = {**{name: array.shape for name, array in example.items()}, **given}
+    for info in inputs:
+        for axis, size in enumerate(given.get(info.name, ())):
+            sizes.setdefault(_dimension(names[info.name], axis), size)
+    return sizes
+
+
+def _dimension(value: ir.Value, axis: int) -> object:
+    dim = value.shape[axis] if value.shape is not None and axis < len(value.shape) else None
+    name = dim.value if isinstance(dim, ir.SymbolicDim) else None
+    return name or (value.name, axis)
+
+
+def _shape(info: TensorInfo, value: ir.Value, sizes: dict[object, int], batch: int | None) -> tuple[int, ...]:
+    lengths = _LENGTHS.get(len(info.shape), 8)
+    first = _dimension(value, 0)
+    shape = []
+    for axis, dim in enumerate(info.shape):
+        if dim is not None:
+            shape.append(dim)
+        elif batch is not None and _dimension(value, axis) == first:
+            shape.append(batch)
+        else:
+            shape.append(sizes.get(_dimension(value, axis), lengths))
+    return tuple(shape)
+
+
+def _draw(
+    generator: np.random.Generator, info: TensorInfo, shape: tuple[int, ...], example: np.ndarray | None
+) -> np.ndarray:
+    """Random numbers of the input's type; integers stay within those of the example (else below 5)."""
+    if info.dtype is None or info.dtype.kind == "O":
+        raise ModelError(f"input {info.name!r} is a {info.kind}; Knight takes tensors of numbers")
+    if info.dtype.kind == "f":
+        return generator.standard_normal(shape).astype(info.dtype)
+    if info.dtype.kind == "b":
+        return generator.random(shape) < 0.5
+    low, high = (0, 4) if example is None or not example.size else (int(example.min()), int(example.max()))
+    return generator.integers(low, high, shape, endpoint=True).astype(info.dtype)

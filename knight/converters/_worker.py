@@ -1,0 +1,175 @@
+"""The process in which one conversion runs: ``python -m knight.converters._worker REQUEST.json``.
+
+A framework may bring the process down, write to its terminal or refuse to share it with another framework;
+here it can do all that. What happens goes back as lines of JSON through a pipe of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from knight import model as models
+from knight.converters import Conversion, Converter, Source, converters
+from knight.converters._proof import Comparison, prove
+from knight.errors import ConfigError, KnightError
+from knight.executor import Executor, RunSettings, call_infer, described
+from knight.listener import Listener
+from knight.passes import PassOptions, tidy
+from knight.runner import available_threads
+from knight.script import find_infer_function
+
+_USER_CALLS = 3
+"""Forward calls of the user's infer function that the proof makes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One conversion to make. result: the ONNX file to write. infer: the user's infer function, if any."""
+
+    framework: str
+    source: Source
+    settings: RunSettings
+    infer: str | None
+    tolerance: float
+    threads: int
+    result: str
+
+    def to_json(self) -> str:
+        """As a file can hold it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        source, settings = data.pop("source"), data.pop("settings")
+        return cls(source=Source(**_tuples(source)), settings=RunSettings(**_tuples(settings)), **data)
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    def hashable(value: Any) -> Any:
+        return tuple(map(hashable, value)) if isinstance(value, list) else value
+
+    return {key: hashable(value) for key, value in data.items()}
+
+
+class Events(Listener):
+    """Sends what a listener hears, one line of JSON each."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        self._pipe = pipe
+
+    def send(self, kind: str, *arguments: Any) -> None:
+        """One event; kinds are the listener's methods, ``done`` and ``error``."""
+        self._pipe.write(json.dumps([kind, *arguments]) + "\n")
+        self._pipe.flush()
+
+    def work(self, text: str) -> None:
+        self.send("work", text)
+
+    def detail(self, text: str) -> None:
+        self.send("detail", text)
+
+    def warn(self, text: str) -> None:
+        self.send("warn", text)
+
+    def forward(self, done: int, total: int | None) -> None:
+        self.send("forward", done, total)
+
+
+def run(request: Request, listener: Listener) -> dict[str, Any]:
+    """Converts, tidies, proves and writes; gives what there is to tell of it. Raises KnightError."""
+    converter = converters.get(request.framework)
+    require(converter)
+    listener.work(f"Reading the {converter.title} model")
+    conversion = converter.convert(request.source, listener)
+    conversion = replace(conversion, model=tidy(conversion.model, PassOptions(threads=request.threads)))
+    listener.work(f"Comparing with {converter.title}")
+    proof = _prove(request, converter, conversion, listener)
+    models.save(conversion.model, Path(request.result))
+    return {
+        "proof": proof,
+        "unproven": conversion.unproven if conversion.reference is None else "",
+        "operators": len(conversion.model.graph),
+        "opset": models.opset(conversion.model),
+    }
+
+
+def require(converter: Converter) -> None:
+    """Raises ConfigError where a package that `converter` needs is not installed."""
+    missing = [module for module in converter.modules if not _installed(module)]
+    if missing:
+        raise ConfigError(
+            f"-f {converter.extra} needs {' and '.join(missing)}, not installed here; "
+            f"run: pip install 'knight-quant[{converter.extra}]'"
+        )
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
+
+
+def _prove(
+    request: Request, converter: Converter, conversion: Conversion, listener: Listener
+) -> dict[str, Any] | None:
+    if conversion.reference is None:
+        listener.warn(f"the conversion is not proven: {conversion.unproven}")
+        return None
+    threads = available_threads(request.threads)
+    comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
+    if request.infer is not None:
+        _compare_on_user_data(request, conversion, comparison, listener)
+    return asdict(comparison.proof)
+
+
+def _compare_on_user_data(
+    request: Request, conversion: Conversion, comparison: Comparison, listener: Listener
+) -> None:
+    infer = find_infer_function(request.infer or "", request.source.script, listener=listener)
+    settings = replace(request.settings, iteration=min(_USER_CALLS, request.settings.iteration))
+
+    def forward(feeds: dict[str, Any]) -> list[Any]:
+        outputs = comparison.run(feeds)
+        executor.early_stop_flag = executor.calls + 1 >= settings.iteration
+        return outputs
+
+    names = [info.name for info in comparison.session.outputs]
+    executor = Executor(
+        forward, comparison.session.inputs, names, settings, model=conversion.model, listener=listener
+    )
+    call_infer(infer, executor)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reads the request, does it, reports on the pipe whose number is the second argument."""
+    file, descriptor = arguments
+    with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
+        events = Events(pipe)
+        try:
+            request = Request.from_json(Path(file).read_text("utf-8"))
+            events.send("done", run(request, events))
+        except KnightError as error:
+            events.send("error", type(error).__name__, str(error), traceback.format_exc())
+            return 1
+        except Exception as error:  # a defect of Knight or of the framework: told like everything else
+            text = f"unexpected {described(error)}; run again with -l 0 for details"
+            events.send("error", "KnightError", text, traceback.format_exc())
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # what frameworks do at exit (threads, destructors) may still crash a finished run
