@@ -1,0 +1,119 @@
+"""The proof of a conversion: small errors pass, others are named with the layer where they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as hnp
+
+from knight import model as models
+from knight.converters import Conversion, Feeds
+from knight.converters._proof import difference, prove
+from knight.errors import ModelError
+from knight.runner import Session
+from tests.small_models import conv_net
+
+
+def itself(model: ir.Model, change: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> Conversion:
+    """A conversion whose reference is the model, with its outputs changed."""
+    session = Session(model, level="none")
+
+    def probe(feeds: Feeds, names: Sequence[str]) -> dict[str, np.ndarray]:
+        tapped = Session(model, taps=names, level="none")
+        return dict(zip((info.name for info in tapped.outputs), tapped.run(feeds), strict=True))
+
+    return Conversion(model, lambda feeds: [change(array) for array in session.run(feeds)], probe=probe)
+
+
+def test_open_batches_are_tried_at_several_sizes(tmp_path: Path) -> None:
+    proof = prove(itself(models.load(conv_net(tmp_path, batch="N"))), 1e-6).proof
+    assert proof.batches == [1, 2, 5]
+    assert proof.samples == 3
+    assert proof.error < 1e-6
+
+
+def test_fixed_batches_are_tried_with_several_samples(tmp_path: Path) -> None:
+    proof = prove(itself(models.load(conv_net(tmp_path, batch=2))), 1e-6).proof
+    assert proof.batches == [2]
+    assert proof.samples == 3
+
+
+def test_the_users_examples_count(tmp_path: Path) -> None:
+    seen = []
+    model = models.load(conv_net(tmp_path, batch="N"))
+    example = np.full((7, 3, 8, 8), 3.0, np.float32)
+    conversion = itself(model)
+    reference = conversion.reference
+    assert reference is not None
+
+    def listening(feeds: Feeds) -> Sequence[np.ndarray]:
+        seen.append(feeds["x"].shape[0])
+        return reference(feeds)
+
+    proof = prove(replace(conversion, reference=listening, examples=({"x": example},)), 1e-6).proof
+    assert seen == [7, 1, 2, 5]
+    assert proof.samples == 4
+
+
+def test_the_error_is_a_fraction_of_the_range(tmp_path: Path) -> None:
+    def shift(array: np.ndarray) -> np.ndarray:
+        moved = array.copy()
+        moved[0, 0] += 1e-4 * np.ptp(array)
+        return moved
+
+    proof = prove(itself(models.load(conv_net(tmp_path)), shift), 1e-2).proof
+    assert proof.output == "scores"
+    assert proof.error == pytest.approx(1e-4, rel=0.05)
+
+
+def test_the_first_layer_that_differs_is_named(tmp_path: Path) -> None:
+    source = models.load(conv_net(tmp_path))
+    wrong = source.clone()
+    weight = wrong.graph.initializers["b"]
+    weight.const_value = ir.tensor(np.asarray(weight.const_value.numpy()) + 1, name="b")
+    conversion = replace(itself(source), model=wrong)
+    with pytest.raises(
+        ModelError, match=r"output 'scores' differs by .* first layer that differs is 'conv' "
+    ):
+        prove(conversion, 1e-3)
+    with pytest.raises(ModelError, match="the first wrong one is not known"):
+        prove(replace(conversion, probe=None), 1e-3)
+
+
+def test_another_shape_and_another_number_of_outputs(tmp_path: Path) -> None:
+    model = models.load(conv_net(tmp_path))
+    with pytest.raises(ModelError, match=r"has shape \[1, 4\] instead of \[4\]"):
+        prove(itself(model, lambda array: array[0]), 1e-3)
+    conversion = replace(itself(model), reference=lambda feeds: [])
+    with pytest.raises(ModelError, match="the source gives 0 outputs, its conversion 1"):
+        prove(conversion, 1e-3)
+
+
+def test_difference_of_what_is_not_finite() -> None:
+    values = np.array([1.0, np.nan, np.inf, -np.inf])
+    assert difference(values, values) == 0.0
+    assert difference(values, np.array([1.0, 0.0, np.inf, -np.inf])) == np.inf
+    assert difference(np.array([1.0, 2.0]), np.array([1.0, np.nan])) == np.inf
+    assert difference(np.array([1.0, np.inf]), np.array([1.0, -np.inf])) == np.inf
+    assert difference(np.array([1.0, 3.0, np.inf]), np.array([1.2, 3.0, np.inf])) == pytest.approx(0.1)
+
+
+def test_difference_of_integers_is_the_fraction_that_differs() -> None:
+    assert difference(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])) == 0.25
+    assert difference(np.array([True, False]), np.array([True, False])) == 0.0
+    assert difference(np.zeros((0, 3)), np.zeros((0, 3))) == 0.0
+    assert difference(np.zeros(3), np.zeros(4)) == np.inf
+
+
+@given(hnp.arrays(np.float64, 5, elements=st.floats(-1e3, 1e3)), st.integers(0, 4), st.floats(-5, 5))
+def test_difference_as_stated(values: np.ndarray, index: int, error: float) -> None:
+    other = values.copy()
+    other[index] += error
+    span = values.max() - values.min() or abs(values).max() or 1.0
+    assert difference(values, other) == pytest.approx(abs(other[index] - values[index]) / span)
