@@ -10,7 +10,7 @@ make_environment() {
     if [ "$(cat "$folder/installed-from" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
-    echo "Setting up $folder (once; takes about a minute)"
+    echo "Setting up $folder (once; takes a few minutes with all frameworks)"
     if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
         echo "Knight needs Python 3.10 or newer; python3 is $(python3 --version)" >&2
         return 1
