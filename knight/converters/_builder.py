@@ -28,7 +28,8 @@ class Builder:
     def __init__(self, name: str) -> None:
         self._graph = ir.Graph((), (), nodes=(), opset_imports={"": OPSET}, name=name)
         self._layer = ""
-        self._names: set[str] = set()
+        self._values: set[str] = set()  # nodes and values may share a name: a layer and its result often do
+        self._nodes: set[str] = set()
 
     @contextmanager
     def layer(self, name: str) -> Iterator[None]:
@@ -41,7 +42,7 @@ class Builder:
 
     def input(self, name: str, dtype: np.dtype | type, shape: Sequence[int | str | None]) -> ir.Value:
         """A graph input; a string or None is an open dimension."""
-        value = ir.Value(name=self._unique(name), shape=ir.Shape(shape))
+        value = ir.Value(name=_unique(name, self._values), shape=ir.Shape(shape))
         value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
         self._graph.inputs.append(value)
         return value
@@ -51,13 +52,13 @@ class Builder:
         if value.is_graph_input() or value.is_initializer() or value in self._graph.outputs:
             value = self.op("Identity", value)
         if value.name != name:
-            value.name = self._unique(name)
+            value.name = _unique(name, self._values)
         self._graph.outputs.append(value)
 
     def constant(self, array: Any, name: str = "", dtype: np.dtype | type | None = None) -> ir.Value:
         """An initializer; `name` defaults to one after the layer."""
         array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
-        name = self._unique(name or (f"{self._layer}.constant" if self._layer else "constant"))
+        name = _unique(name or (f"{self._layer}.constant" if self._layer else "constant"), self._values)
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
         self._graph.register_initializer(value)
@@ -70,7 +71,10 @@ class Builder:
 
     def ops(self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: Any) -> list[ir.Value]:
         """A node with several outputs."""
-        name = self._unique(self._layer or op_type, separator=f"/{op_type}" if self._layer else "")
+        name = self._layer or op_type
+        if self._layer and name in self._nodes:
+            name = f"{name}/{op_type}"
+        name = _unique(name, self._nodes)
         given = [
             ir.convenience.convert_attribute(key, value)
             for key, value in attributes.items()
@@ -78,30 +82,30 @@ class Builder:
         ]
         node = ir.Node("", op_type, inputs, given, num_outputs=outputs, name=name, version=OPSET)
         for index, value in enumerate(node.outputs):
-            value.name = self._unique(f"{name}:{index}" if index else f"{name}:out")
+            value.name = _unique(f"{name}:{index}" if index else f"{name}:out", self._values)
         self._graph.append(node)
         _infer(node)
         return list(node.outputs)
 
     def rename(self, value: ir.Value, name: str) -> ir.Value:
         """Calls the result of a layer `name`, unless it is an input or a constant, or the name is taken."""
-        if value.producer() is not None and value not in self._graph.outputs and name not in self._names:
-            value.name = self._unique(name)
+        if value.producer() is not None and value not in self._graph.outputs and name not in self._values:
+            value.name = _unique(name, self._values)
         return value
 
     def model(self) -> ir.Model:
         """The finished model."""
         return ir.Model(self._graph, ir_version=IR_VERSION, producer_name="knight")
 
-    def _unique(self, name: str, separator: str = "") -> str:
-        chosen, number = name, 0
-        if separator and chosen in self._names:
-            name = chosen = f"{name}{separator}"
-        while chosen in self._names:
-            number += 1
-            chosen = f"{name}_{number}"
-        self._names.add(chosen)
-        return chosen
+
+def _unique(name: str, taken: set[str]) -> str:
+    """`name`, with a number where it is among `taken`, to which it is added."""
+    chosen, number = name, 0
+    while chosen in taken:
+        number += 1
+        chosen = f"{name}_{number}"
+    taken.add(chosen)
+    return chosen
 
 
 def shape_of(value: ir.Value) -> tuple[int | str | None, ...] | None:
