@@ -1,10 +1,11 @@
 """The fields of Caffe's messages: data for `_schema`.
 
-A message starts at the margin. Below it, one field per line: name, number, type (with a star where repeated), default;
-and the enumerations that its fields use, before these.
+A message starts at the margin. Below it, one field per line: name, number, type (with a star where
+repeated), default; and the enumerations that its fields use, before these.
 
-StoredNet and what it holds are the caffemodel: the same bytes as NetParameter, but the parameters of the layers are
-left out (forks use the same numbers for different ones), and numbers are read as one run of bytes, not one by one.
+StoredNet and what it holds are the caffemodel: the same bytes as NetParameter, but the parameters of the
+layers are left out (forks use the same numbers for different ones), and numbers are read as one run of bytes,
+not one by one.
 """
 
 MESSAGES = """
@@ -56,13 +57,13 @@ LayerParameter
     argmax_param 103 ArgMaxParameter
     concat_param 104 ConcatParameter
     convolution_param 106 ConvolutionParameter
-    data_param 107 DataParameter
     dropout_param 108 DropoutParameter
     dummy_data_param 109 DummyDataParameter
     eltwise_param 110 EltwiseParameter
     exp_param 111 ExpParameter
     inner_product_param 117 InnerProductParameter
     lrn_param 118 LRNParameter
+    memory_data_param 119 MemoryDataParameter
     mvn_param 120 MVNParameter
     pooling_param 121 PoolingParameter
     power_param 122 PowerParameter
@@ -100,8 +101,8 @@ LayerParameter
     roi_pooling_param 8266711 ROIPoolingParameter
 
 V1LayerParameter
-    enum LayerType NONE=0 ACCURACY=1 BNLL=2 CONCAT=3 CONVOLUTION=4 DATA=5 DROPOUT=6 EUCLIDEAN_LOSS=7 FLATTEN=8 \
-HDF5_DATA=9 HDF5_OUTPUT=10 IM2COL=11 IMAGE_DATA=12 INFOGAIN_LOSS=13 INNER_PRODUCT=14 LRN=15 \
+    enum LayerType NONE=0 ACCURACY=1 BNLL=2 CONCAT=3 CONVOLUTION=4 DATA=5 DROPOUT=6 EUCLIDEAN_LOSS=7 \
+FLATTEN=8 HDF5_DATA=9 HDF5_OUTPUT=10 IM2COL=11 IMAGE_DATA=12 INFOGAIN_LOSS=13 INNER_PRODUCT=14 LRN=15 \
 MULTINOMIAL_LOGISTIC_LOSS=16 POOLING=17 RELU=18 SIGMOID=19 SOFTMAX=20 SOFTMAX_LOSS=21 SPLIT=22 TANH=23 \
 WINDOW_DATA=24 ELTWISE=25 POWER=26 SIGMOID_CROSS_ENTROPY_LOSS=27 HINGE_LOSS=28 MEMORY_DATA=29 ARGMAX=30 \
 THRESHOLD=31 DUMMY_DATA=32 SLICE=33 MVN=34 ABSVAL=35 SILENCE=36 CONTRASTIVE_LOSS=37 EXP=38 DECONVOLUTION=39 \
@@ -114,12 +115,12 @@ PRELU=40
     blobs 6 BlobProto*
     concat_param 9 ConcatParameter
     convolution_param 10 ConvolutionParameter
-    data_param 11 DataParameter
     dropout_param 12 DropoutParameter
     inner_product_param 17 InnerProductParameter
     lrn_param 18 LRNParameter
     pooling_param 19 PoolingParameter
     power_param 21 PowerParameter
+    memory_data_param 22 MemoryDataParameter
     argmax_param 23 ArgMaxParameter
     eltwise_param 24 EltwiseParameter
     threshold_param 25 ThresholdParameter
@@ -181,9 +182,6 @@ ConvolutionParameter
 CropParameter
     axis 1 int32 2
     offset 2 uint32*
-
-DataParameter
-    batch_size 4 uint32
 
 DetectionOutputParameter
     enum CodeType CORNER=1 CENTER_SIZE=2 CORNER_SIZE=3
@@ -265,6 +263,12 @@ MVNParameter
     normalize_variance 1 bool true
     across_channels 2 bool false
     eps 3 float 1e-9
+
+MemoryDataParameter
+    batch_size 1 uint32
+    channels 2 uint32
+    height 3 uint32
+    width 4 uint32
 
 NonMaximumSuppressionParameter
     nms_threshold 1 float 0.3

@@ -33,7 +33,7 @@ class Layer:
         return getattr(self.message, PARAMETERS[self.type])
 
     def check_blob(self, index: int, shape: Sequence[int]) -> np.ndarray:
-        """Weight number `index`, which has to be of `shape`. Raises ModelError where it is not, or missing."""
+        """Weight number `index`, of `shape`. Raises ModelError where it is of another, or missing."""
         if not self.blobs:
             raise self.error("has no weights in the caffemodel; is this the caffemodel of this net?")
         if index >= len(self.blobs):

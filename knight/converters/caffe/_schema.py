@@ -1,8 +1,8 @@
 """Caffe's messages, as far as inference needs them, as data; and their classes.
 
 The numbers, types and defaults are facts of ``caffe.proto`` (BVLC) and of the usual forks: SSD (PriorBox,
-DetectionOutput, Permute, Normalize), Fast R-CNN (ROIPooling), PSPNet (Interp), and others. The classes live in a
-descriptor pool of their own, so that they never clash with another package's ``caffe_pb2``.
+DetectionOutput, Permute, Normalize), Fast R-CNN (ROIPooling), PSPNet (Interp), and others. The classes live
+in a descriptor pool of their own, so that they never clash with another package's ``caffe_pb2``.
 
 What only training needs (fillers, learning rates, engines) is left out: `QUIET`.
 """
@@ -16,13 +16,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from knight.converters.caffe._fields import MESSAGES
 
-QUIET = frozenset(
-    """accuracy_param ap_version bias_filler blob_share_mode blobs_lr data_filler debug_info decay_mult engine
-    eval_type filler force_backward force_nd_im2col image_data_param infogain_loss_param lr_mult loss_param
-    loss_weight memory_data_param param prefetch propagate_down save_output_param scale_filler share_mode
-    softmax_loss_param solver_mode transform_param use_global_stats_lr visualize visualize_threshold
-    weight_decay weight_filler""".split()
-)
+_TRAINING = """
+    accuracy_param annotated_data_param ap_version bias_filler blob_share_mode blobs_lr data_filler
+    data_param debug_info decay_mult detection_evaluate_param engine eval_type filler force_backward
+    force_nd_im2col hdf5_data_param hdf5_output_param image_data_param infogain_loss_param loss_param
+    loss_weight lr_mult multibox_loss_param param prefetch propagate_down save_file save_output_param
+    scale_filler share_mode solver_mode transform_param visualize visualize_threshold weight_decay
+    weight_filler window_data_param
+"""
+QUIET = frozenset(_TRAINING.split())
 """Names of fields that change nothing at inference: they are ignored without a word."""
 
 PARAMETERS = {

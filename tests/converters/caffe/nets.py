@@ -37,6 +37,7 @@ def write_net(prototxt: str, blobs: Blobs, folder: Path) -> Source:
     model, weights = folder / "net.prototxt", folder / "net.caffemodel"
     model.write_text(prototxt)
     net = message_class("NetParameter")(name="net")
+    net.layer.add(name="the input", type="Input")
     for name, arrays in blobs.items():
         layer = net.layer.add(name=name)
         for array in arrays:
@@ -72,9 +73,7 @@ def layer(kind: str, text: str = "", bottom: str = "data", top: str = "out", nam
 def run(conversion: Conversion, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ONNX Runtime computes, by output name."""
     session = Session(conversion.model, level="basic")
-    return {
-        info.name: array for info, array in zip(session.outputs, session.run(dict(feeds)), strict=True)
-    }
+    return {info.name: array for info, array in zip(session.outputs, session.run(dict(feeds)), strict=True)}
 
 
 def assert_matches_opencv(
