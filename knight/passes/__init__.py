@@ -49,6 +49,9 @@ _SIMPLIFY = (
 )
 """One round of tidying; what a round leaves behind may let the next one find more."""
 
+_SPELLINGS = ("pad_without_unsqueeze", "pad_from_concat", "merge_slices", "flatten_from_reshape")
+"""What each framework's exporter writes in its own way gets one form."""
+
 ORDER: tuple[str, ...] = (
     "clean_interface",
     "name_nodes",
@@ -62,9 +65,11 @@ ORDER: tuple[str, ...] = (
     "static_batch",
     "infer_shapes",
     *_SIMPLIFY,
+    *_SPELLINGS,
     *_SIMPLIFY,
     "fuse_layer_norm",
     "fuse_normalization",
+    "global_pool_from_reduce",  # after the norms, which are written with means
     "fuse_gelu",
     "fuse_activations",
     "fold_batch_norm",
@@ -89,6 +94,7 @@ TIDY: tuple[str, ...] = (
     "name_nodes",
     "infer_shapes",
     *_SIMPLIFY,
+    *_SPELLINGS,
     *_SIMPLIFY,
     "fold_batch_norm",
     *_SIMPLIFY,

@@ -65,6 +65,13 @@ def hand_over(old: ir.Value, new: ir.Value) -> None:
     new.name = name
 
 
+def take_place(old: ir.Node, new: ir.Node) -> None:
+    """`new` stands where `old` stood: its node name, the name and the readers of its first output."""
+    name = old.name
+    hand_over(old.outputs[0], new.outputs[0])
+    new.name = name
+
+
 def remove(node: ir.Node) -> None:
     """Takes `node`, whose outputs nobody reads, out of the graph, and the constants that only it read."""
     graph, inputs = node.graph, node.inputs

@@ -60,7 +60,7 @@ def _is_ready(node: ir.Node) -> bool:
         return False
     if is_op(node, "Identity") and node.outputs[0].is_graph_output():
         return False  # this is how a constant leaves the model
-    if any(is_random(inner) for inner in _with_bodies(node)):
+    if not _used(node) or any(is_random(inner) for inner in _with_bodies(node)):
         return False
     sources = _sources(node)
     return bool(sources) and all(_is_foldable_constant(value) for value in sources)
@@ -90,8 +90,6 @@ def _fold(model: ir.Model, nodes: list[ir.Node], refused: set[ir.Node]) -> int:
     for node, arrays in zip(accepted, _evaluate_all(model, accepted), strict=True):
         for output, array in zip(_used(node), arrays, strict=True):
             become_constant(output, array)
-        if node.graph is not None:  # nothing of it was in use
-            remove_node(node)
     return len(accepted)
 
 

@@ -23,7 +23,7 @@ GB = 1 << 30
 REAL: dict[str, tuple[str, dict[str, int]]] = {
     "resnet20_cifar10": (
         "=",
-        {"Conv": 19, "Relu": 19, "Add": 9, "Slice": 4, "Pad": 2, "AveragePool": 1, "Flatten": 1, "Gemm": 1},
+        {"Conv": 19, "Relu": 19, "Add": 9, "Slice": 2, "Pad": 2, "AveragePool": 1, "Flatten": 1, "Gemm": 1},
     ),
     "squeezenet_v1.1": (
         "=",
@@ -33,7 +33,7 @@ REAL: dict[str, tuple[str, dict[str, int]]] = {
         "=",
         {"Conv": 27, "Clip": 27, "GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1},
     ),
-    "mnist-8_onnxruntime_example": ("=", {"Conv": 2, "Relu": 2, "MaxPool": 2, "Reshape": 1, "Gemm": 1}),
+    "mnist-8_onnxruntime_example": ("=", {"Conv": 2, "Relu": 2, "MaxPool": 2, "Flatten": 1, "Gemm": 1}),
     "vit_cifar10": (
         "",
         {
