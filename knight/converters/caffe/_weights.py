@@ -57,6 +57,8 @@ def read_caffemodel(path: Path) -> Weights:
 def _array(blob: Any, layer: str, index: int, path: Path) -> np.ndarray:
     if blob.HasField("shape"):
         shape = tuple(blob.shape.dim)
+    elif not any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
+        shape = ()  # of a single number, Caffe stores no dimensions
     else:
         shape = (blob.num, blob.channels, blob.height, blob.width)
     data = _data(blob)

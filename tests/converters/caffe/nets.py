@@ -64,10 +64,10 @@ def image(*shape: int, name: str = "data") -> str:
 
 
 def layer(kind: str, text: str = "", bottom: str = "data", top: str = "out", name: str = "") -> str:
-    """A layer of type `kind`; several bottoms or tops are separated by blanks. Its name is by default `top`."""
+    """A layer of type `kind`. Blanks separate several bottoms or tops; its name is by default its first top."""
     bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
     tops = " ".join(f'top: "{blob}"' for blob in top.split())
-    return f'layer {{ name: "{name or top.split()[0]}" type: "{kind}" {bottoms} {tops} {text} }}\n'
+    return f'layer {{ name: "{name or top.partition(" ")[0]}" type: "{kind}" {bottoms} {tops} {text} }}\n'
 
 
 def run(conversion: Conversion, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -142,7 +142,7 @@ def test_embed(tmp_path: Path) -> None:
         ("num_output: 4 kernel_size: 3 group: 4", [(4, 6, 3, 3)], "6 to 4 channels in 4 groups"),
         (
             "num_output: 4 kernel_size: 3 pad: 1 pad: 1 pad: 1",
-            [(4, 6, 3, 3)],
+            [(4, 6, 3, 3), (4,)],
             "3 numbers for pad, and 2 axes",
         ),
         ("num_output: 4 kernel_size: 3 axis: 2", [(4, 6, 3, 3)], "channels on axis 2"),

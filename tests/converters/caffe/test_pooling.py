@@ -65,7 +65,7 @@ def test_every_window(method: str, size: int, tmp_path: Path) -> None:
 
 
 def test_a_plain_average_needs_no_pad_of_its_own(tmp_path: Path) -> None:
-    net = image(1, 2, 8, 8)
+    net = image(1, 2, 9, 9)
     for top, text in (("a", "kernel_size: 2 stride: 2"), ("b", "kernel_size: 3 stride: 2 pad: 1")):
         net += layer("Pooling", f"pooling_param {{ pool: AVE {text} }}", top=top)
     model = convert_net(net, {}, tmp_path).model
@@ -75,9 +75,9 @@ def test_a_plain_average_needs_no_pad_of_its_own(tmp_path: Path) -> None:
 def test_other_forms(tmp_path: Path) -> None:
     net = image(2, 3, 9, 12)
     for top, text in {
-        "all": "global_pooling: true",
+        "all": "pool: MAX global_pooling: true",
         "mean": "pool: AVE global_pooling: true",
-        "oblong": "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 0",
+        "oblong": "pool: MAX kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 0",
         "oblong_mean": "pool: AVE kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 1 pad_h: 1 pad_w: 0",
     }.items():
         net += layer("Pooling", f"pooling_param {{ {text} }}", top=top)

@@ -75,7 +75,7 @@ def _along_axis(b: Builder, layer: Layer, inputs: list[ir.Value], name: str) -> 
 def _weight_along_axis(b: Builder, layer: Layer, inputs: list[ir.Value], index: int, name: str) -> ir.Value:
     dims, behind = _covered(layer, inputs)
     blob = layer.check_blob(index, dims)
-    return b.constant(blob.reshape(*dims, *[1] * behind), f"{layer.name}.{name}")
+    return b.constant(blob.reshape((*dims, *[1] * behind)), f"{layer.name}.{name}")
 
 
 def _covered(layer: Layer, inputs: list[ir.Value]) -> tuple[tuple[int, ...], int]:
