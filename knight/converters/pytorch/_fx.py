@@ -1,0 +1,306 @@
+"""From a traced torch module to an ONNX graph, call by call."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import fx, nn
+
+from knight.converters import Feeds
+from knight.converters.pytorch._trace import NeedsFixedSizes, Trace, trace
+from knight.converters.pytorch._translator import Translator, numpy_type
+from knight.converters.pytorch.ops import table
+from knight.errors import ModelError
+from knight.listener import SILENT, Listener
+
+Probe = Callable[[Feeds, Sequence[str]], Mapping[str, np.ndarray]]
+Axes = Mapping[str, Mapping[int, str]]
+
+_STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
+
+
+class Untranslatable(ModelError):
+    """The model uses operators that have no translation, or in a way that has none."""
+
+
+def convert_module(
+    module: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    *,
+    concrete_args: Mapping[str, Any] | None = None,
+    input_names: Sequence[str] = (),
+    output_names: Sequence[str] = (),
+    dynamic_axes: Axes | None = None,
+    listener: Listener = SILENT,
+) -> tuple[ir.Model, Probe]:
+    """An ONNX model of `module`, and a probe for its intermediate values.
+
+    input_names, output_names: for the ONNX model; a missing one is taken from forward's parameters, or is
+    ``output``. dynamic_axes: names of open dimensions, by input and axis. Raises Untranslatable, which lists every
+    operator without translation with the user's line.
+    """
+    names = _input_names(module, len(inputs), input_names, concrete_args)
+    axes = dict(dynamic_axes or {})
+    try:
+        traced = trace(module, _examples(inputs, names, axes), concrete_args, listener)
+    except NeedsFixedSizes as reason:
+        listener.warn(f"the model is fixed to the sizes of the example inputs: {reason}")
+        axes = {}
+        traced = trace(module, [list(inputs)], concrete_args, listener)
+    return _Conversion(traced, names, output_names, axes).result()
+
+
+def _examples(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) -> list[list[torch.Tensor]]:
+    """The inputs as they are; where dimensions are open, two sets whose open sizes differ, none of them one."""
+    if not any(axes.get(name) for name in names):
+        return [list(inputs)]
+    sizes: dict[str, int] = {}
+    for name, value in zip(names, inputs, strict=True):
+        for axis, label in axes.get(name, {}).items():
+            sizes.setdefault(label, max(2, value.shape[axis]))
+    runs = []
+    for more in (0, 1):
+        run = []
+        for name, value in zip(names, inputs, strict=True):
+            for axis, label in axes.get(name, {}).items():
+                size = sizes[label] + more if axis == 0 else sizes[label] * (1 + more)
+                value = value.index_select(axis, torch.arange(size) % value.shape[axis])
+            run.append(value)
+        runs.append(run)
+    return runs
+
+
+def _input_names(
+    module: nn.Module, count: int, given: Sequence[str], concrete_args: Mapping[str, Any] | None
+) -> list[str]:
+    parameters = [
+        name for name in inspect.signature(module.forward).parameters if name not in (concrete_args or {})
+    ]
+    found = [*given, *parameters[len(given) :]]
+    return (found + [f"input_{i}" for i in range(len(found), count)])[:count]
+
+
+class _Conversion:
+    """One run over the graph of a trace."""
+
+    def __init__(self, traced: Trace, names: Sequence[str], output_names: Sequence[str], axes: Axes) -> None:
+        self._traced = traced
+        self._names = names
+        self._output_names = list(output_names)
+        self._axes = axes
+        self._t = Translator(type(traced.root).__name__)
+        self._env: dict[fx.Node, Any] = {}
+        self._constants: dict[str, ir.Value] = {}
+        self._problems: list[str] = []
+        self._order = {node: place for place, node in enumerate(traced.graph.nodes)}
+
+    def result(self) -> tuple[ir.Model, Probe]:
+        """The model and its probe. Raises Untranslatable."""
+        self._check_known()
+        for node in self._traced.graph.nodes:
+            self._translate(node)
+        named = {
+            str(value.name): node
+            for node, value in self._env.items()
+            if isinstance(value, ir.Value) and node.op.startswith("call") and value.producer() is not None
+        }
+        return self._t.model(), _probe(self._traced, self._names, named)
+
+    def _check_known(self) -> None:
+        known = table()
+        unknown: dict[str, list[str]] = {}
+        for node in self._traced.graph.nodes:
+            if node.op.startswith("call") and self._key(node) not in known:
+                where = f"{node.meta['layer'] or 'forward'} at {node.meta['place']}"
+                unknown.setdefault(self._label(node), []).append(where)
+        if unknown:
+            listed = "; ".join(
+                f"{label} ({', '.join(places[:3])})" for label, places in sorted(unknown.items())
+            )
+            raise Untranslatable(f"{len(unknown)} operators have no translation: {listed}")
+
+    def _key(self, node: fx.Node) -> object:
+        if node.op != "call_module":
+            return node.target
+        module = type(self._traced.root.get_submodule(str(node.target)))
+        return next((kind for kind in module.__mro__ if kind in table()), module)
+
+    def _label(self, node: fx.Node) -> str:
+        target: Any = self._key(node)
+        if node.op == "call_method":
+            return f"Tensor.{target}"
+        return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', target)}".removeprefix(".")
+
+    def _translate(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self._env[node] = self._input(node)
+        elif node.op == "get_attr":
+            self._env[node] = self._constant(str(node.target), node.meta["examples"][0])
+        elif node.op == "output":
+            self._outputs(node)
+        else:
+            self._env[node] = self._called(node)
+            if _is_in_place(node):
+                self._store(node)
+
+    def _input(self, node: fx.Node) -> Any:
+        place = sum(isinstance(value, ir.Value) for value in self._env.values())
+        if place >= len(self._names):
+            return node.meta["examples"][0]  # an argument that is no tensor
+        name, example = self._names[place], node.meta["examples"][0]
+        shape: list[int | str | None] = list(example.shape)
+        for axis, label in self._axes.get(name, {}).items():
+            shape[axis] = label
+        return self._t.input(name, numpy_type(example), shape)
+
+    def _constant(self, name: str, tensor: torch.Tensor) -> ir.Value:
+        if name not in self._constants:
+            array = tensor.detach().cpu().numpy()
+            self._constants[name] = self._t.constant(array, name)
+        return self._constants[name]
+
+    def _called(self, node: fx.Node) -> Any:
+        t = self._t
+        handler = table()[self._key(node)]
+        t.examples = node.meta["examples"]
+        t.inputs = [[_example_of(arg, run) for arg in node.args] for run in range(len(t.examples))]
+        args = fx.node.map_aggregate(node.args, self._argument)
+        kwargs = fx.node.map_aggregate(node.kwargs, self._argument)
+        extra = (self._traced.root.get_submodule(str(node.target)),) if node.op == "call_module" else ()
+        layer = self._layer(node)
+        try:
+            with t.layer(layer):
+                result = handler(t, *extra, *args, **dict(kwargs))
+        except ModelError as error:
+            raise Untranslatable(f"{node.meta['place']}: {self._label(node)}: {error}") from error
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise Untranslatable(f"{node.meta['place']}: {self._label(node)}: {error}") from error
+        if isinstance(result, ir.Value):
+            self._settle(result, node)
+            t.rename(result, layer)
+        return result
+
+    def _argument(self, arg: Any) -> Any:
+        if isinstance(arg, fx.Node):
+            return self._env[arg]
+        if isinstance(arg, torch.Tensor):
+            return self._t.constant(arg.detach().cpu().numpy())
+        return arg
+
+    def _settle(self, value: ir.Value, node: fx.Node) -> None:
+        """Tells the graph the sizes that the trace knows."""
+        examples = node.meta["examples"]
+        if not isinstance(examples[0], torch.Tensor) or value.producer() is None:
+            return
+        known = list(value.shape) if value.shape is not None else [None] * examples[0].ndim
+        sizes = list(zip(*(example.shape for example in examples), strict=True))
+        if len(known) == len(sizes):
+            value.shape = ir.Shape(
+                [found[0] if len(set(found)) == 1 else dim for found, dim in zip(sizes, known, strict=True)]
+            )
+
+    def _layer(self, node: fx.Node) -> str:
+        """The module's path for what torch's own modules do, with the function's name for the user's."""
+        path, module = node.meta["layer"], node.meta["module"]
+        if node.op == "call_module":
+            return str(node.target)
+        if path and module.__module__.startswith("torch.nn."):
+            return str(path)
+        return f"{path}.{_short(node)}".removeprefix(".")
+
+    def _store(self, node: fx.Node) -> None:
+        """After a change in place, everybody who holds the tensor sees the new values."""
+        changed = node.args[0] if node.args else node.kwargs.get("input")
+        target = node.kwargs.get("out", changed)
+        if not isinstance(target, fx.Node):
+            return
+        before = target.meta["examples"][0]
+        for other in list(self._env):
+            example = other.meta.get("examples", [None])[0]
+            if other is node or not isinstance(example, torch.Tensor) or not _shares(example, before):
+                continue
+            if _same_elements(example, before):
+                self._env[other] = self._env[node]
+            elif any(self._order[user] > self._order[node] for user in other.users):
+                raise Untranslatable(
+                    f"{node.meta['place']}: {self._label(node)} changes a tensor in place that is also seen through "
+                    f"a view ({other.name}); write it as an assignment: y = x.clone(), or x = torch.where(...)"
+                )
+
+    def _outputs(self, node: fx.Node) -> None:
+        values = [
+            value for value in _flat(fx.node.map_aggregate(node.args[0], self._argument)) if value is not None
+        ]
+        for place, value in enumerate(values):
+            names = self._output_names
+            name = names[place] if place < len(names) else "output" if place == 0 else f"output_{place}"
+            if not isinstance(value, ir.Value):
+                value = self._t.value(value)
+            self._t.output(value, name)
+
+
+def _probe(traced: Trace, names: Sequence[str], nodes: Mapping[str, fx.Node]) -> Probe:
+    def probe(feeds: Feeds, wanted: Sequence[str]) -> Mapping[str, np.ndarray]:
+        asked = {nodes[name]: name for name in wanted if name in nodes}
+        found: dict[str, np.ndarray] = {}
+        with torch.no_grad():
+            for node, value in traced.run([torch.from_numpy(np.array(feeds[name])) for name in names]):
+                if node in asked and isinstance(value, torch.Tensor):
+                    found[asked[node]] = value.detach().clone().numpy()
+        return found
+
+    return probe
+
+
+def _example_of(arg: Any, run: int) -> Any:
+    return fx.node.map_arg(arg, lambda node: node.meta["examples"][run])
+
+
+def _short(node: fx.Node) -> str:
+    target = node.target
+    name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+    return str(name).strip("_")
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and not name.endswith("__")
+    if node.op != "call_function":
+        return False
+    name = getattr(node.target, "__name__", "")
+    return (
+        node.target in _STORES
+        or node.kwargs.get("inplace") is True
+        or node.kwargs.get("out") is not None
+        or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
+    )
+
+
+def _shares(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
+
+
+def _same_elements(left: torch.Tensor, right: torch.Tensor) -> bool:
+    def place(tensor: torch.Tensor) -> tuple[Any, ...]:
+        return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+
+    return place(left) == place(right)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (tuple, list)):
+        for value in values:
+            yield from _flat(value)
+    else:
+        yield values

@@ -1,0 +1,371 @@
+"""Traces a torch module into an fx graph whose nodes carry what they computed for the examples.
+
+torch.fx records what happens to proxies and gives up where Python wants to know a number. Here every proxy has
+example results, of one set of inputs, or of two that differ in the open dimensions: what depends on fixed sizes
+alone is plain Python (len, range, isinstance, asserts, conditions, computed shapes), what depends on open sizes
+stays symbolic, and what depends on the data is an error with the user's own line and a remedy.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import fx, nn
+
+from knight.errors import ModelError
+from knight.executor import described
+from knight.listener import SILENT, Listener
+
+LEAVES = (nn.LSTM, nn.GRU, nn.RNN)
+"""Modules that stay whole: their forward is written for the machine, not for readers."""
+
+FACTORIES = ("zeros", "ones", "empty", "full", "arange", "tensor", "as_tensor", "scalar_tensor", "meshgrid")
+"""Functions that torch does not hand to a tracer when only a size in their arguments is traced."""
+
+_PLAIN = frozenset(
+    {
+        "dtype",
+        "device",
+        "ndim",
+        "is_cuda",
+        "layout",
+        "requires_grad",
+        "is_sparse",
+        "is_quantized",
+        "names",
+        "grad",
+    }
+)
+_READS = frozenset(
+    {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero", "unique"}
+)
+_OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
+
+
+class NeedsFixedSizes(Exception):
+    """Python wanted a number that depends on an open dimension; the message says where."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A traced module. root: what the graph's parameters belong to. open: the open dimensions, by input."""
+
+    root: nn.Module
+    graph: fx.Graph
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> Iterator[tuple[fx.Node, Any]]:
+        """Every node with its result for `inputs`, in order."""
+        results: dict[fx.Node, Any] = {}
+        given = iter(inputs)
+        for node in self.graph.nodes:
+            if node.op == "output":
+                return
+            results[node] = (
+                next(given) if node.op == "placeholder" else _call(self.root, node, results.__getitem__)
+            )
+            yield node, results[node]
+
+
+def trace(
+    module: nn.Module,
+    inputs: Sequence[Sequence[torch.Tensor]],
+    concrete_args: Mapping[str, Any] | None = None,
+    listener: Listener = SILENT,
+) -> Trace:
+    """Traces `module` with one or two sets of example `inputs`.
+
+    concrete_args: arguments of forward that are not tensors. Raises ModelError naming the user's line where the
+    way through the code depends on the data.
+    """
+    tracer = _Tracer(inputs)
+    with torch.no_grad(), tracer.factories():
+        try:
+            graph = tracer.trace(module, concrete_args=dict(concrete_args) if concrete_args else None)
+        except (ModelError, NeedsFixedSizes):
+            raise
+        except Exception as error:
+            place = user_place(error) or "forward"
+            raise ModelError(f"{place}: {described(error)}") from error
+    return Trace(tracer.root, graph)
+
+
+class _Tracer(fx.Tracer):
+    """fx's tracer, with example results in ``node.meta``.
+
+    meta: examples (one result per run), place (the user's ``file:line``), layer (path of the module).
+    """
+
+    def __init__(self, inputs: Sequence[Sequence[torch.Tensor]]) -> None:
+        super().__init__()
+        self._inputs = [[value.detach().clone() for value in run] for run in inputs]
+        self._placeholders = 0
+        self._computing = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["place"] = user_place()
+        node.meta["layer"] = self._layer()
+        node.meta["module"] = self._module()
+        node.meta["examples"] = [self._example(node, run) for run in range(len(self._inputs))]
+        node.meta["data"] = self._depends_on_data(node)
+        return node
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        return self._as_python(super().create_proxy(*args, **kwargs))
+
+    def _layer(self) -> str:
+        stack = list(getattr(self, "module_stack", {}).values())
+        return str(stack[-1][0]) if stack else ""
+
+    def _module(self) -> type[nn.Module]:
+        path = self._layer()
+        return type(self.root.get_submodule(path)) if path else type(self.root)
+
+    def _example(self, node: fx.Node, run: int) -> Any:
+        if node.op == "placeholder":
+            if self._placeholders // len(self._inputs) >= len(self._inputs[run]):
+                return node.args[0] if node.args else None  # an argument with a default
+            value = self._inputs[run][self._placeholders // len(self._inputs)]
+            self._placeholders += 1
+            return value
+        if node.op == "output":
+            return None
+        self._computing = True  # what runs now is not to be traced
+        try:
+            return _call(self.root, node, lambda other: other.meta["examples"][run])
+        finally:
+            self._computing = False
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs) if self._computing else super().call_module(m, forward, args, kwargs)
+
+    def _depends_on_data(self, node: fx.Node) -> bool:
+        if node.op == "placeholder":
+            return True
+        if node.op == "call_method" and node.target in (
+            "size",
+            "dim",
+            "numel",
+            "ndimension",
+            "is_contiguous",
+        ):
+            return False
+        return any(other.meta.get("data", False) for other in node.all_input_nodes)
+
+    def _as_python(self, proxy: fx.Proxy) -> Any:
+        """The proxy itself, or what it stands for where that is no tensor and the same in all runs."""
+        node = proxy.node
+        examples = node.meta["examples"]
+        if node.op in ("placeholder", "get_attr", "output") or _holds_tensor(examples[0]):
+            return proxy
+        if node.op == "call_function" and node.target is operator.setitem:
+            return proxy
+        if node.op == "call_method" and node.target in _READS and node.meta["data"]:
+            raise ModelError(
+                f"{node.meta['place']}: .{node.target}() makes a Python number of data, so that the model would be "
+                f"fixed to this sample; keep it a tensor (torch.where instead of if), or give it in concrete_args"
+            )
+        if all(_same(examples[0], other) for other in examples[1:]):
+            self.graph.erase_node(node)
+            return examples[0]
+        if isinstance(examples[0], (tuple, list)):
+            return tuple(
+                self.create_proxy("call_function", operator.getitem, (proxy, i), {})
+                for i in range(len(examples[0]))
+            )
+        return proxy
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        examples = obj.node.meta["examples"]
+        if not obj.node.meta["data"] and isinstance(examples[0], (bool, int, float, torch.Tensor)):
+            answers = {bool(example) for example in examples}
+            if len(answers) == 1:
+                return answers.pop()
+            raise NeedsFixedSizes(f"{user_place()}: a condition depends on the size of an open dimension")
+        raise ModelError(
+            f"{user_place()}: a condition depends on the data, and ONNX has no such branch here; "
+            f"write torch.where(condition, a, b), or give what decides in concrete_args"
+        )
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        return iter([obj[i] for i in range(_length(obj))])
+
+    def keys(self, obj: fx.Proxy) -> Any:
+        raise ModelError(f"{user_place()}: ** of a traced value; write its arguments one by one")
+
+    @contextmanager
+    def factories(self) -> Iterator[None]:
+        """Lets the tracer see ``torch.zeros(x.shape[0], 4)`` and its like."""
+        with ExitStack() as stack:
+            for name in FACTORIES:
+                stack.enter_context(mock.patch.object(torch, name, self._seeing(getattr(torch, name))))
+            yield
+
+    def _seeing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def seen(*args: Any, **kwargs: Any) -> Any:
+            if any(isinstance(arg, fx.Proxy) for arg in _flat([*args, *kwargs.values()])):
+                return self.create_proxy("call_function", function, args, kwargs)
+            return function(*args, **kwargs)
+
+        return seen
+
+
+class _Proxy(fx.Proxy):
+    """A traced value that knows its example results."""
+
+    def _number(self, kind: Callable[[Any], Any]) -> Any:
+        """A Python number, which the value has to be: the same in every run, and not of the data."""
+        meta = self.node.meta
+        if meta["data"] and _holds_tensor(meta["examples"][0]):
+            raise ModelError(
+                f"{user_place()}: a Python number is made of data, so that the model would be fixed to this "
+                f"sample; keep it a tensor, or give it in concrete_args"
+            )
+        numbers = [kind(example) for example in meta["examples"]]
+        if any(number != numbers[0] for number in numbers):
+            raise NeedsFixedSizes(f"{user_place()}: the size of an open dimension becomes a Python number")
+        return numbers[0]
+
+    def __int__(self) -> int:
+        return int(self._number(int))
+
+    def __index__(self) -> int:
+        return int(self._number(operator.index))
+
+    def __float__(self) -> float:
+        return float(self._number(float))
+
+    def __len__(self) -> int:
+        return _length(self)
+
+    def __contains__(self, item: object) -> bool:
+        raise ModelError(f"{user_place()}: `in` looks at the data; compare with == and torch.any")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+    def __isub__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
+
+    def __imul__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
+
+    def __getattr__(self, name: str) -> Any:
+        example = self.node.meta["examples"][0]
+        if isinstance(example, torch.Tensor):
+            if name in _PLAIN:
+                return getattr(example, name)
+            if name == "shape":
+                return self.tracer.create_proxy("call_method", "size", (self,), {})
+            if name in ("T", "mT"):
+                return self.tracer.create_proxy("call_method", "t" if name == "T" else "adjoint", (self,), {})
+            if name == "data":
+                return self.tracer.create_proxy("call_method", "detach", (self,), {})
+        elif isinstance(example, tuple) and name in getattr(example, "_fields", ()) + _fields(example):
+            return self[(getattr(example, "_fields", None) or _fields(example)).index(name)]
+        return super().__getattr__(name)
+
+
+def _fields(example: Any) -> tuple[str, ...]:
+    """Names of the elements of torch's own named tuples (values and indices, for one)."""
+    count = getattr(type(example), "n_sequence_fields", 0)
+    names = [
+        name
+        for name in dir(type(example))
+        if not name.startswith(("_", "n_")) and name not in ("count", "index")
+    ]
+    return tuple(sorted(names, key=lambda name: _position(example, name)))[:count] if count else ()
+
+
+def _position(example: Any, name: str) -> int:
+    value = getattr(example, name)
+    return next((i for i, item in enumerate(example) if item is value), len(example))
+
+
+def _length(proxy: fx.Proxy) -> int:
+    lengths = [len(example) for example in proxy.node.meta["examples"]]
+    if any(length != lengths[0] for length in lengths):
+        raise NeedsFixedSizes(f"{user_place()}: the length of an open dimension becomes a Python number")
+    return lengths[0]
+
+
+def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -> Any:
+    """What `node` gives when its arguments are the results of the nodes before it."""
+    args = fx.node.map_arg(node.args, result_of)
+    kwargs = fx.node.map_arg(node.kwargs, result_of)
+    if node.op == "get_attr":
+        found: Any = root
+        for part in str(node.target).split("."):
+            found = getattr(found, part)
+        return found
+    if node.op == "call_module":
+        return root.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    assert callable(node.target)
+    return node.target(*args, **kwargs)
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, torch.Tensor)
+
+
+def _same(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and bool(left == right)
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def user_place(error: BaseException | None = None) -> str:
+    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's; of `error`, its own."""
+    frames: list[tuple[str, int]] = []
+    if error is None:
+        frame = sys._getframe(1)
+        while frame is not None:
+            frames.append((frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back  # type: ignore[assignment]
+    else:
+        step = error.__traceback__
+        while step is not None:
+            frames.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
+            step = step.tb_next
+    for file, line in frames:
+        if (
+            not file.startswith((*_OWN, "<"))
+            or "site-packages" in file.partition(_OWN[2])[2]
+            and not file.startswith(_OWN[:2])
+        ):
+            return f"{file}:{line}"
+    return ""
