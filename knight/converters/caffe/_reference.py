@@ -76,8 +76,8 @@ class _Runner:
 
 
 def _pin(layer: str, top: int) -> str:
-    """How OpenCV calls a result; the layer's own name may have dots in it, so the number always follows."""
-    return f"{layer}.{top}" if top or "." in layer else layer
+    """How OpenCV calls a result of a layer: by its number, after a dot, from the second on."""
+    return f"{layer}.{top}" if top else layer
 
 
 def _reason(error: Exception) -> str:

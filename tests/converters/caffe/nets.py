@@ -64,7 +64,7 @@ def image(*shape: int, name: str = "data") -> str:
 
 
 def layer(kind: str, text: str = "", bottom: str = "data", top: str = "out", name: str = "") -> str:
-    """A layer of type `kind`. Blanks separate several bottoms or tops; its name is by default its first top."""
+    """A layer of type `kind`, named by default as its first top. Blanks separate several bottoms or tops."""
     bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
     tops = " ".join(f'top: "{blob}"' for blob in top.split())
     return f'layer {{ name: "{name or top.partition(" ")[0]}" type: "{kind}" {bottoms} {tops} {text} }}\n'
