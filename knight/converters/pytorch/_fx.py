@@ -96,8 +96,8 @@ class _Conversion:
         self._axes = axes
         self._t = Translator(type(traced.root).__name__)
         self._env: dict[fx.Node, Any] = {}
+        self._inputs: list[ir.Value] = []
         self._constants: dict[str, ir.Value] = {}
-        self._problems: list[str] = []
         self._order = {node: place for place, node in enumerate(traced.graph.nodes)}
 
     def result(self) -> tuple[ir.Model, Probe]:
@@ -149,15 +149,14 @@ class _Conversion:
             if _is_in_place(node):
                 self._store(node)
 
-    def _input(self, node: fx.Node) -> Any:
-        place = sum(isinstance(value, ir.Value) for value in self._env.values())
-        if place >= len(self._names):
-            return node.meta["examples"][0]  # an argument that is no tensor
-        name, example = self._names[place], node.meta["examples"][0]
+    def _input(self, node: fx.Node) -> ir.Value:
+        name, example = self._names[len(self._inputs)], node.meta["examples"][0]
         shape: list[int | str | None] = list(example.shape)
         for axis, label in self._axes.get(name, {}).items():
             shape[axis] = label
-        return self._t.input(name, numpy_type(example), shape)
+        value = self._t.input(name, numpy_type(example), shape)
+        self._inputs.append(value)
+        return value
 
     def _constant(self, name: str, tensor: torch.Tensor) -> ir.Value:
         if name not in self._constants:
@@ -229,7 +228,9 @@ class _Conversion:
                 continue
             if _same_elements(example, before):
                 self._env[other] = self._env[node]
-            elif any(self._order[user] > self._order[node] for user in other.users):
+            elif any(self._order[user] > self._order[node] for user in other.users) and not _written_back(
+                node
+            ):
                 raise Untranslatable(
                     f"{node.meta['place']}: {self._label(node)} changes a tensor in place that is also seen through "
                     f"a view ({other.name}); write it as an assignment: y = x.clone(), or x = torch.where(...)"
@@ -287,6 +288,11 @@ def _is_in_place(node: fx.Node) -> bool:
 
 def _shares(left: torch.Tensor, right: torch.Tensor) -> bool:
     return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
+
+
+def _written_back(node: fx.Node) -> bool:
+    """``x[i] += y``: Python changes x[i] in place and then assigns it to x[i]."""
+    return any(user.target is operator.setitem and user.args[2] is node for user in node.users)
 
 
 def _same_elements(left: torch.Tensor, right: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,26 +29,17 @@ from knight.listener import SILENT, Listener
 LEAVES = (nn.LSTM, nn.GRU, nn.RNN)
 """Modules that stay whole: their forward is written for the machine, not for readers."""
 
-FACTORIES = ("zeros", "ones", "empty", "full", "arange", "tensor", "as_tensor", "scalar_tensor", "meshgrid")
+FACTORIES = ("zeros", "ones", "empty", "full", "arange", "linspace", "eye", "tensor", "as_tensor", "scalar_tensor", "meshgrid")
 """Functions that torch does not hand to a tracer when only a size in their arguments is traced."""
 
-_PLAIN = frozenset(
-    {
-        "dtype",
-        "device",
-        "ndim",
-        "is_cuda",
-        "layout",
-        "requires_grad",
-        "is_sparse",
-        "is_quantized",
-        "names",
-        "grad",
-    }
-)
+METHODS = ("expand", "repeat", "view", "reshape", "tile", "new_zeros", "new_ones", "new_full", "narrow")
+"""Methods of plain tensors that may be called with a traced size."""
+
+_AS_METHOD = {"shape": "size", "T": "t", "mT": "adjoint", "data": "detach"}
 _READS = frozenset(
     {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero", "unique"}
 )
+_INPUT = "input_"
 _OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
 
 
@@ -86,10 +78,12 @@ def trace(
     concrete_args: arguments of forward that are not tensors. Raises ModelError naming the user's line where the
     way through the code depends on the data.
     """
-    tracer = _Tracer(inputs)
+    if isinstance(module, LEAVES):
+        module = _Whole(module)
+    tracer = _Tracer(inputs, concrete_args or {})
     with torch.no_grad(), tracer.factories():
         try:
-            graph = tracer.trace(module, concrete_args=dict(concrete_args) if concrete_args else None)
+            graph = tracer.trace(module)
         except (ModelError, NeedsFixedSizes):
             raise
         except Exception as error:
@@ -98,17 +92,34 @@ def trace(
     return Trace(tracer.root, graph)
 
 
+class _Whole(nn.Module):
+    """What holds a leaf module that is the whole model."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args: Any) -> Any:
+        return self.layer(*args)
+
+
 class _Tracer(fx.Tracer):
     """fx's tracer, with example results in ``node.meta``.
 
     meta: examples (one result per run), place (the user's ``file:line``), layer (path of the module).
     """
 
-    def __init__(self, inputs: Sequence[Sequence[torch.Tensor]]) -> None:
+    def __init__(self, inputs: Sequence[Sequence[torch.Tensor]], concrete_args: Mapping[str, Any]) -> None:
         super().__init__()
+        self._concrete_args = concrete_args
         self._inputs = [[value.detach().clone() for value in run] for run in inputs]
-        self._placeholders = 0
         self._computing = False
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        """One placeholder per input; every other argument of forward is concrete, or has its default."""
+        count = len(self._inputs[0])
+        values = [self.create_proxy("placeholder", f"{_INPUT}{i}", (), {}) for i in range(count)]
+        return partial(root_fn, **self._concrete_args), [self.root, *values]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, LEAVES)
@@ -138,11 +149,7 @@ class _Tracer(fx.Tracer):
 
     def _example(self, node: fx.Node, run: int) -> Any:
         if node.op == "placeholder":
-            if self._placeholders // len(self._inputs) >= len(self._inputs[run]):
-                return node.args[0] if node.args else None  # an argument with a default
-            value = self._inputs[run][self._placeholders // len(self._inputs)]
-            self._placeholders += 1
-            return value
+            return self._inputs[run][int(str(node.target).removeprefix(_INPUT))]
         if node.op == "output":
             return None
         self._computing = True  # what runs now is not to be traced
@@ -155,7 +162,9 @@ class _Tracer(fx.Tracer):
         return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        return forward(*args, **kwargs) if self._computing else super().call_module(m, forward, args, kwargs)
+        if self._computing or m not in self.root.modules():  # one that forward made for itself
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def _depends_on_data(self, node: fx.Node) -> bool:
         if node.op == "placeholder":
@@ -217,12 +226,16 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             for name in FACTORIES:
                 stack.enter_context(mock.patch.object(torch, name, self._seeing(getattr(torch, name))))
+            for name in METHODS:
+                method = self._seeing(getattr(torch.Tensor, name), name)
+                stack.enter_context(mock.patch.object(torch.Tensor, name, method))
             yield
 
-    def _seeing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _seeing(self, function: Callable[..., Any], method: str = "") -> Callable[..., Any]:
         def seen(*args: Any, **kwargs: Any) -> Any:
             if any(isinstance(arg, fx.Proxy) for arg in _flat([*args, *kwargs.values()])):
-                return self.create_proxy("call_function", function, args, kwargs)
+                kind = "call_method" if method else "call_function"
+                return self.create_proxy(kind, method or function, args, kwargs)
             return function(*args, **kwargs)
 
         return seen
@@ -277,14 +290,11 @@ class _Proxy(fx.Proxy):
     def __getattr__(self, name: str) -> Any:
         example = self.node.meta["examples"][0]
         if isinstance(example, torch.Tensor):
-            if name in _PLAIN:
-                return getattr(example, name)
-            if name == "shape":
-                return self.tracer.create_proxy("call_method", "size", (self,), {})
-            if name in ("T", "mT"):
-                return self.tracer.create_proxy("call_method", "t" if name == "T" else "adjoint", (self,), {})
-            if name == "data":
-                return self.tracer.create_proxy("call_method", "detach", (self,), {})
+            if name in _AS_METHOD:
+                return self.tracer.create_proxy("call_method", _AS_METHOD[name], (self,), {})
+            attribute = getattr(example, name)
+            if not callable(attribute):
+                return attribute
         elif isinstance(example, tuple) and name in getattr(example, "_fields", ()) + _fields(example):
             return self[(getattr(example, "_fields", None) or _fields(example)).index(name)]
         return super().__getattr__(name)

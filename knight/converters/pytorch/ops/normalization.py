@@ -155,7 +155,7 @@ def local_response_norm(
     order = [0, *range(2, rank(input)), 1]
     last = t.op("Transpose", t.op("Mul", input, input), perm=order)
     total = t.op("MatMul", last, t.like(window.T, input))
-    back = t.op("Transpose", total, perm=list(np.argsort(order)))
+    back = t.op("Transpose", total, perm=np.argsort(order).tolist())
     return t.op("Div", input, t.op("Pow", t.op("Add", back, t.like(k, input)), t.like(beta, input)))
 
 

@@ -175,7 +175,7 @@ def _average_along(t: Translator, x: ir.Value, axis: int, size: int, target: int
         return t.op("MatMul", t.like(matrix.T, x), x)
     order = [0, 1, 3, 4, 2]  # the depth of volumes
     moved = t.op("MatMul", t.op("Transpose", x, perm=order), t.like(matrix, x))
-    return t.op("Transpose", moved, perm=list(np.argsort(order)))
+    return t.op("Transpose", moved, perm=np.argsort(order).tolist())
 
 
 def _maximum(t: Translator, x: ir.Value, axis: int, start: int, end: int) -> ir.Value:

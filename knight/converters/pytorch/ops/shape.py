@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from knight.converters._builder import shape_of
 from knight.converters.pytorch._translator import Translator, rank
 from knight.converters.pytorch.ops import translates
 from knight.errors import ModelError
@@ -15,14 +16,14 @@ from knight.errors import ModelError
 F = "torch.nn.functional."
 
 
-def _all(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+def all_sizes(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
     """Sizes given one by one or as one sequence."""
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
 @translates("Tensor.view", "Tensor.reshape", "torch.reshape", "Tensor.resize", "Tensor.reshape_")
 def reshape(t: Translator, x: ir.Value, *shape: Any, size: Any = None) -> ir.Value:
-    sizes = _all(shape) if shape else tuple(size)
+    sizes = all_sizes(shape) if shape else tuple(size)
     if len(sizes) == 1 and not isinstance(sizes[0], (int, ir.Value)):  # view(dtype)
         raise ModelError("view to another type reads the bits anew, which ONNX cannot; use .to(dtype)")
     return t.reshape(x, sizes)
@@ -41,6 +42,7 @@ def flatten(t: Translator, x: ir.Value, start_dim: int = 0, end_dim: int = -1) -
 
 
 @translates("Tensor.unflatten", "torch.unflatten", "Tensor.ravel", "torch.ravel", "Tensor._unsafe_view")
+@translates(*(f"torch.functional.atleast_{n}d" for n in (1, 2, 3)))
 def unflatten(t: Translator, x: ir.Value, *args: Any, **kwargs: Any) -> ir.Value:
     return t.reshape(x)
 
@@ -66,7 +68,7 @@ def transpose(t: Translator, x: ir.Value, dim0: int, dim1: int) -> ir.Value:
 
 @translates("torch.permute", "Tensor.permute")
 def permute(t: Translator, x: ir.Value, *dims: Any) -> ir.Value:
-    return t.op("Transpose", x, perm=t.axes(x, _all(dims)))
+    return t.op("Transpose", x, perm=t.axes(x, all_sizes(dims)))
 
 
 @translates("torch.t", "Tensor.t", "Tensor.T", "Tensor.mT", "Tensor.adjoint")
@@ -102,7 +104,7 @@ def convert(t: Translator, x: ir.Value, *args: Any, **kwargs: Any) -> ir.Value:
 
 @translates("Tensor.expand", "torch.broadcast_to", "Tensor.broadcast_to")
 def expand(t: Translator, x: ir.Value, *sizes: Any, implicit: bool = False) -> ir.Value:
-    wanted = [1 if isinstance(size, int) and size == -1 else size for size in _all(sizes)]
+    wanted = [1 if isinstance(size, int) and size == -1 else size for size in all_sizes(sizes)]
     return t.op("Expand", x, t.ints(wanted))
 
 
@@ -113,7 +115,7 @@ def expand_as(t: Translator, x: ir.Value, other: ir.Value) -> ir.Value:
 
 @translates("Tensor.repeat", "torch.tile", "Tensor.tile")
 def repeat(t: Translator, x: ir.Value, *repeats: Any, dims: Any = None) -> ir.Value:
-    counts = list(_all(repeats) if repeats else dims)
+    counts = list(all_sizes(repeats) if repeats else dims)
     missing = len(counts) - rank(x)
     if missing > 0:
         x = t.op("Unsqueeze", x, t.constant(np.arange(missing)))
@@ -161,6 +163,19 @@ def vstack(t: Translator, tensors: Sequence[ir.Value]) -> ir.Value:
     return t.op("Concat", *(t.op("Unsqueeze", x, first) if rank(x) == 1 else x for x in tensors), axis=0)
 
 
+@translates("torch.dstack")
+def dstack(t: Translator, tensors: Sequence[ir.Value]) -> ir.Value:
+    if rank(tensors[0]) < 3:
+        raise ModelError("dstack of tensors with less than three dimensions: use torch.stack")
+    return t.op("Concat", *tensors, axis=2)
+
+
+@translates("torch.column_stack")
+def column_stack(t: Translator, tensors: Sequence[ir.Value]) -> ir.Value:
+    last = t.constant(np.array([1]))
+    return t.op("Concat", *(t.op("Unsqueeze", x, last) if rank(x) == 1 else x for x in tensors), axis=1)
+
+
 @translates("torch.split", "Tensor.split", "torch.split_with_sizes", "Tensor.split_with_sizes")
 def split(t: Translator, x: ir.Value, split_size_or_sections: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     return _pieces(t, x, dim)
@@ -169,6 +184,17 @@ def split(t: Translator, x: ir.Value, split_size_or_sections: Any = None, dim: i
 @translates("torch.chunk", "Tensor.chunk", "torch.tensor_split", "Tensor.tensor_split")
 def chunk(t: Translator, x: ir.Value, chunks: Any = None, dim: int = 0, **kwargs: Any) -> Any:
     return _pieces(t, x, dim)
+
+
+def _splitting(axis: int) -> Any:
+    def handler(t: Translator, x: ir.Value, indices_or_sections: Any = None, **kwargs: Any) -> Any:
+        return _pieces(t, x, 0 if rank(x) == 1 else axis)
+
+    return handler
+
+
+for _axis, _name in enumerate(("vsplit", "hsplit", "dsplit")):
+    translates(f"torch.{_name}", f"Tensor.{_name}")(_splitting(_axis))
 
 
 def _pieces(t: Translator, x: ir.Value, dim: int) -> list[ir.Value]:
@@ -217,6 +243,9 @@ def roll(t: Translator, x: ir.Value, shifts: Any, dims: Any = None) -> ir.Value:
 
 
 def _rolled(t: Translator, x: ir.Value, axis: int, amount: int) -> ir.Value:
+    size = (shape_of(x) or ())[axis]
+    if isinstance(size, int):
+        amount %= size
     if amount == 0:
         return x
     cut, at = t.constant(np.array([-amount])), t.constant(np.array([axis]))
@@ -226,10 +255,33 @@ def _rolled(t: Translator, x: ir.Value, axis: int, amount: int) -> ir.Value:
 
 @translates("torch.flip", "Tensor.flip")
 def flip(t: Translator, x: ir.Value, *dims: Any) -> ir.Value:
-    axes = np.array(_all(dims))
+    axes = np.array(all_sizes(dims))
     low = np.full(len(axes), np.iinfo(np.int64).min)
     steps = np.full(len(axes), -1)
     return t.op("Slice", x, *map(t.constant, (steps, low, axes, steps)))
+
+
+def _flipping(axis: int) -> Any:
+    def handler(t: Translator, x: ir.Value) -> ir.Value:
+        return flip(t, x, axis)
+
+    return handler
+
+
+translates("torch.flipud", "Tensor.flipud")(_flipping(0))
+translates("torch.fliplr", "Tensor.fliplr")(_flipping(1))
+
+
+@translates("torch.rot90", "Tensor.rot90")
+def rot90(t: Translator, x: ir.Value, k: int = 1, dims: Sequence[int] = (0, 1)) -> ir.Value:
+    first, second = dims
+    if k % 4 == 0:
+        return x
+    if k % 4 == 2:
+        return flip(t, x, first, second)
+    if k % 4 == 1:
+        return transpose(t, flip(t, x, second), first, second)
+    return flip(t, transpose(t, x, first, second), second)
 
 
 @translates(f"{F}pad", "torch._C._nn.pad")
@@ -248,52 +300,6 @@ def pad(
     return t.op("Pad", input, t.constant(amounts.reshape(-1)), fill, mode=modes[mode])
 
 
-@translates(f"{F}pixel_shuffle", "torch.pixel_shuffle")
-def pixel_shuffle(t: Translator, input: ir.Value, upscale_factor: int) -> ir.Value:
-    return t.op("DepthToSpace", input, blocksize=upscale_factor, mode="CRD")
-
-
-@translates(f"{F}pixel_unshuffle", "torch.pixel_unshuffle")
-def pixel_unshuffle(t: Translator, input: ir.Value, downscale_factor: int) -> ir.Value:
-    channels, height, width = t.fixed_sizes("pixel_unshuffle", (1, 2, 3))
-    factor = downscale_factor
-    blocks = t.constant(np.array([0, channels, height // factor, factor, width // factor, factor]))
-    parted = t.op("Transpose", t.op("Reshape", input, blocks), perm=[0, 1, 3, 5, 2, 4])
-    return t.op("Reshape", parted, t.constant(np.array([0, -1, height // factor, width // factor])))
-
-
-@translates(f"{F}channel_shuffle", "torch.channel_shuffle")
-def channel_shuffle(t: Translator, input: ir.Value, groups: int) -> ir.Value:
-    channels, *rest = t.fixed_sizes("channel_shuffle", range(1, rank(input)))
-    parted = t.op("Reshape", input, t.constant(np.array([0, groups, channels // groups, *rest])))
-    swapped = t.op("Transpose", parted, perm=[0, 2, 1, *range(3, rank(input) + 1)])
-    return t.op("Reshape", swapped, t.constant(np.array([0, channels, *rest])))
-
-
-@translates(f"{F}unfold")
-def unfold(
-    t: Translator, input: ir.Value, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
-) -> ir.Value:
-    """Patches as a convolution with one-hot kernels: [N, C * k * k, L]."""
-    from knight.converters.pytorch.ops.convolution import spread
-
-    (channels,) = t.fixed_sizes("unfold", (1,))
-    kernel = spread(kernel_size, 2)
-    count = kernel[0] * kernel[1]
-    one_hot = np.tile(np.eye(count).reshape(count, 1, *kernel), (channels, 1, 1, 1))
-    patches = t.op(
-        "Conv",
-        input,
-        t.like(one_hot, input),
-        group=channels,
-        kernel_shape=kernel,
-        dilations=spread(dilation, 2),
-        pads=spread(padding, 2) * 2,
-        strides=spread(stride, 2),
-    )
-    return t.op("Reshape", patches, t.constant(np.array([0, channels * count, -1])))
-
-
 @translates("Tensor.size", "operator.size")
 def size(t: Translator, x: ir.Value, dim: int | None = None) -> Any:
     shape = t.op("Shape", x)
@@ -310,77 +316,3 @@ def shape(t: Translator, x: ir.Value) -> Any:
 @translates("Tensor.numel", "torch.numel", "Tensor.nelement")
 def numel(t: Translator, x: ir.Value) -> ir.Value:
     return t.op("Size", x)
-
-
-@translates("torch.zeros", "torch.empty", "Tensor.new_zeros", "Tensor.new_empty")
-def zeros(t: Translator, *size: Any, **kwargs: Any) -> ir.Value:
-    return _full(t, size, 0)
-
-
-@translates("torch.ones", "Tensor.new_ones")
-def ones(t: Translator, *size: Any, **kwargs: Any) -> ir.Value:
-    return _full(t, size, 1)
-
-
-@translates("torch.full", "Tensor.new_full")
-def full(t: Translator, *args: Any, fill_value: Any = None, **kwargs: Any) -> ir.Value:
-    given = [arg for arg in args if not (isinstance(arg, ir.Value) and len(arg.shape or ()) > 0)]
-    return _full(t, (given[0],), given[1] if fill_value is None else fill_value)
-
-
-def _full(t: Translator, size: tuple[Any, ...], number: Any) -> ir.Value:
-    """A tensor of one number; the tensor whose method was called is not a size."""
-    sizes = [arg for arg in size if not (isinstance(arg, ir.Value) and len(arg.shape or ()) > 0)]
-    return t.op("Expand", t.value(number, t.dtype), t.ints(list(_all(tuple(sizes)))))
-
-
-@translates("torch.zeros_like", "torch.empty_like")
-def zeros_like(t: Translator, x: ir.Value, **kwargs: Any) -> ir.Value:
-    return t.op("Expand", t.value(0, t.dtype), t.op("Shape", x))
-
-
-@translates("torch.ones_like")
-def ones_like(t: Translator, x: ir.Value, **kwargs: Any) -> ir.Value:
-    return t.op("Expand", t.value(1, t.dtype), t.op("Shape", x))
-
-
-@translates("torch.full_like")
-def full_like(t: Translator, x: ir.Value, fill_value: Any, **kwargs: Any) -> ir.Value:
-    return t.op("Expand", t.value(fill_value, t.dtype), t.op("Shape", x))
-
-
-@translates("torch.arange")
-def arange(t: Translator, *bounds: Any, **kwargs: Any) -> ir.Value:
-    start, end, step = {1: (0, *bounds, 1), 2: (*bounds, 1), 3: bounds}[len(bounds)]
-    return t.op("Range", *(t.value(bound, t.dtype) for bound in (start, end, step)))
-
-
-@translates("torch.tril", "Tensor.tril")
-def tril(t: Translator, x: ir.Value, diagonal: int = 0) -> ir.Value:
-    return t.op("Trilu", x, t.constant(np.array(diagonal)), upper=0)
-
-
-@translates("torch.triu", "Tensor.triu")
-def triu(t: Translator, x: ir.Value, diagonal: int = 0) -> ir.Value:
-    return t.op("Trilu", x, t.constant(np.array(diagonal)), upper=1)
-
-
-@translates("torch.meshgrid")
-def meshgrid(t: Translator, *tensors: Any, indexing: str = "ij") -> list[ir.Value]:
-    lines = list(_all(tensors))
-    swap = indexing == "xy" and len(lines) > 1
-    order = [1, 0, *range(2, len(lines))] if swap else list(range(len(lines)))
-    sizes = [t.op("Shape", lines[i]) for i in order]
-    shape = t.op("Concat", *sizes, axis=0)
-    grids = []
-    for i, line in enumerate(lines):
-        others = [axis for axis in range(len(lines)) if axis != order.index(i)]
-        grids.append(t.op("Expand", t.op("Unsqueeze", line, t.constant(np.array(others))), shape))
-    return grids
-
-
-@translates("torch.tensor", "torch.as_tensor", "torch.scalar_tensor")
-def tensor(t: Translator, data: Any, **kwargs: Any) -> ir.Value:
-    if isinstance(data, (list, tuple)):
-        return t.value(t.ints(list(data)), t.dtype)
-    return t.value(data, t.dtype)
