@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx_ir as ir
 from knight.converters import Conversion, Source
 from knight.converters._builder import Builder
 from knight.converters.caffe import _reference
+from knight.converters.caffe._batch import batch_of, open_batch
 from knight.converters.caffe._layers import Layer
 from knight.converters.caffe._net import Net, read_net
 from knight.converters.caffe.layers import translations
@@ -25,7 +27,26 @@ def convert_files(source: Source, listener: Listener) -> Conversion:
     net = read_net(Path(source.model), source.weights, source.input_shapes, listener)
     _check_types(net, source.model)
     model, places = _translate(net)
+    if not source.input_shapes:
+        _leave_batch_open(model, net, listener)
     return _reference.with_reference(model, net, places, source)
+
+
+def _leave_batch_open(model: ir.Model, net: Net, listener: Listener) -> None:
+    """Unless the graph depends on the batch of the prototxt, or the net takes no other."""
+    batch = batch_of(net.inputs.values())
+    if batch is None:
+        return
+    larger = {name: (batch + 1, *shape[1:]) for name, shape in net.inputs.items()}
+    try:
+        grown, _ = _translate(replace(net, inputs=larger))
+    except ModelError as error:
+        listener.detail(f"the batch of {batch} stays fixed, as in the prototxt: with another, {error}")
+        return
+    if open_batch(model, grown):
+        listener.detail(f"the batch of {batch} in the prototxt is left open")
+    else:
+        listener.detail(f"the batch of {batch} stays fixed, as in the prototxt: the graph depends on it")
 
 
 def _check_types(net: Net, path: str) -> None:

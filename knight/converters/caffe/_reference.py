@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from knight.converters import Conversion, Feeds, Source
 from knight.converters.caffe._net import Net
+from knight.errors import ModelError
 
 _INSTALL = 'pip install "opencv-python-headless<5"'
 
@@ -41,7 +42,10 @@ def with_reference(
         return Conversion(model, None, unproven=f"OpenCV cannot run this net: {_reason(error)}")
 
     def reference(feeds: Feeds) -> list[np.ndarray]:
-        return runner.run(feeds, outputs)
+        try:
+            return runner.run(feeds, outputs)
+        except cv2.error as error:
+            raise ModelError(f"OpenCV cannot run this net on its inputs: {_reason(error)}") from error
 
     def probe(feeds: Feeds, names: Sequence[str]) -> dict[str, np.ndarray]:
         known = [name for name in names if name in places]

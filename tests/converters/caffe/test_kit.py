@@ -14,10 +14,10 @@ from tests.converters.caffe.nets import run
 from tests.converters.checks import assert_same
 
 
-def source(kit: Path, name: str, prototxt: str = "", **options: object) -> Source:
+def source(kit: Path, name: str, prototxt: str = "") -> Source:
     folder = kit / "caffe"
     weights = str(folder / f"{name}.caffemodel")
-    return Source(str(folder / (prototxt or f"{name}.prototxt")), weights=weights, **options)  # type: ignore[arg-type]
+    return Source(str(folder / (prototxt or f"{name}.prototxt")), weights=weights)
 
 
 def test_face_detector(kit: Path) -> None:
@@ -27,11 +27,9 @@ def test_face_detector(kit: Path) -> None:
 
 
 def test_classifier_and_its_twin(kit: Path) -> None:
-    conversion = converter.convert(
-        source(kit, "squeezenet_v1.1", "squeezenet_v1.1_deploy.prototxt", input_shapes=((1, 3, 227, 227),)),
-        SILENT,
-    )
-    assert_same(conversion)
+    conversion = converter.convert(source(kit, "squeezenet_v1.1", "squeezenet_v1.1_deploy.prototxt"), SILENT)
+    assert str(conversion.model.graph.inputs[0].shape) == "[batch,3,227,227]"
+    assert_same(conversion, batches=(1, 2))
     data = np.random.default_rng(1).normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
     (probabilities,) = run(conversion, {"data": data}).values()
     twin = Session(kit / "onnx" / "squeezenet_v1.1.onnx")
