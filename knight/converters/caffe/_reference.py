@@ -41,15 +41,18 @@ def with_reference(
     except cv2.error as error:
         return Conversion(model, None, unproven=f"OpenCV cannot run this net: {_reason(error)}")
 
-    def reference(feeds: Feeds) -> list[np.ndarray]:
+    def run(feeds: Feeds, names: Sequence[str]) -> list[np.ndarray]:
         try:
-            return runner.run(feeds, outputs)
+            return runner.run(feeds, names)
         except cv2.error as error:
-            raise ModelError(f"OpenCV cannot run this net on its inputs: {_reason(error)}") from error
+            raise ModelError(f"OpenCV cannot run this net on these inputs: {_reason(error)}") from error
+
+    def reference(feeds: Feeds) -> list[np.ndarray]:
+        return run(feeds, outputs)
 
     def probe(feeds: Feeds, names: Sequence[str]) -> dict[str, np.ndarray]:
         known = [name for name in names if name in places]
-        return dict(zip(known, runner.run(feeds, known), strict=True)) if known else {}
+        return dict(zip(known, run(feeds, known), strict=True)) if known else {}
 
     return Conversion(model, reference, probe=probe)
 
