@@ -1,8 +1,8 @@
 """After a change in place: the new values of the other tensors that share the changed memory.
 
-ONNX has values, not memory. ``y[:, 0].add_(1)`` therefore becomes a new value of the view, written into `y`, and
-read again by every other view of `y`. Which element is where is told by the example results, which share memory
-as the user's tensors do.
+ONNX has values, not memory. ``y[:, 0].add_(1)`` therefore becomes a new value of the view, written into `y`,
+and read again by every other view of `y`. Which element is where is told by the example results, which share
+memory as the user's tensors do.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def same_elements(left: torch.Tensor, right: torch.Tensor) -> bool:
 def update_views(
     t: Translator, values: dict[fx.Node, Any], changed: Sequence[fx.Node], others: Sequence[fx.Node]
 ) -> list[fx.Node]:
-    """Gives `others`, which share memory with the `changed` nodes, their new values; returns those left behind.
+    """Gives `others`, which share memory with the `changed` nodes, their new values; returns the rest.
 
     changed: nodes whose entry in `values` is the new value already, all of the same elements.
     """

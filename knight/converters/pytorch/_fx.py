@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 
 from knight.converters import Feeds
+from knight.converters.pytorch._alias import same_elements, shares, update_views
 from knight.converters.pytorch._trace import NeedsFixedSizes, Trace, trace
 from knight.converters.pytorch._translator import Translator, numpy_type
 from knight.converters.pytorch.ops import table
@@ -42,8 +43,8 @@ def convert_module(
     """An ONNX model of `module`, and a probe for its intermediate values.
 
     input_names, output_names: for the ONNX model; a missing one is taken from forward's parameters, or is
-    ``output``. dynamic_axes: names of open dimensions, by input and axis. Raises Untranslatable, which lists every
-    operator without translation with the user's line.
+    ``output``. dynamic_axes: names of open dimensions, by input and axis. Raises Untranslatable, which lists
+    every operator without translation with the user's line.
     """
     names = _input_names(module, len(inputs), input_names, concrete_args)
     axes = dict(dynamic_axes or {})
@@ -57,7 +58,7 @@ def convert_module(
 
 
 def _examples(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) -> list[list[torch.Tensor]]:
-    """The inputs as they are; where dimensions are open, two sets whose open sizes differ, none of them one."""
+    """The inputs as they are; where dimensions are open, two sets whose open sizes differ, none being one."""
     if not any(axes.get(name) for name in names):
         return [list(inputs)]
     sizes: dict[str, int] = {}
@@ -144,6 +145,8 @@ class _Conversion:
             self._env[node] = self._constant(str(node.target), node.meta["examples"][0])
         elif node.op == "output":
             self._outputs(node)
+        elif _is_written_to_itself(node):
+            self._env[node] = self._argument(node.args[0])
         else:
             self._env[node] = self._called(node)
             if _is_in_place(node):
@@ -222,19 +225,29 @@ class _Conversion:
         if not isinstance(target, fx.Node):
             return
         before = target.meta["examples"][0]
-        for other in list(self._env):
+        changed: list[fx.Node] = []
+        views: list[fx.Node] = []
+        for other in self._env:
             example = other.meta.get("examples", [None])[0]
-            if other is node or not isinstance(example, torch.Tensor) or not _shares(example, before):
+            if other is node or not isinstance(example, torch.Tensor) or not shares(example, before):
                 continue
-            if _same_elements(example, before):
-                self._env[other] = self._env[node]
-            elif any(self._order[user] > self._order[node] for user in other.users) and not _written_back(
-                node
-            ):
-                raise Untranslatable(
-                    f"{node.meta['place']}: {self._label(node)} changes a tensor in place that is also seen through "
-                    f"a view ({other.name}); write it as an assignment: y = x.clone(), or x = torch.where(...)"
-                )
+            (changed if same_elements(example, before) else views).append(other)
+        self._env.update((alias, self._env[node]) for alias in changed)
+        if any(map(self._is_used_after(node), views)):
+            self._update_views(node, changed, views)
+
+    def _update_views(self, node: fx.Node, changed: Sequence[fx.Node], views: Sequence[fx.Node]) -> None:
+        with self._t.layer(self._layer(node)):
+            left = update_views(self._t, self._env, changed, views)
+        for other in filter(self._is_used_after(node), left):
+            raise Untranslatable(
+                f"{node.meta['place']}: {self._label(node)} changes a tensor in place that is also seen "
+                f"through a view ({other.name}) in a way that has no ONNX form; "
+                f"write it as an assignment: y = y.mul(2)"
+            )
+
+    def _is_used_after(self, node: fx.Node) -> Callable[[fx.Node], bool]:
+        return lambda other: any(self._order[user] > self._order[node] for user in other.users)
 
     def _outputs(self, node: fx.Node) -> None:
         values = [
@@ -286,20 +299,15 @@ def _is_in_place(node: fx.Node) -> bool:
     )
 
 
-def _shares(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
-
-
-def _written_back(node: fx.Node) -> bool:
-    """``x[i] += y``: Python changes x[i] in place and then assigns it to x[i]."""
-    return any(user.target is operator.setitem and user.args[2] is node for user in node.users)
-
-
-def _same_elements(left: torch.Tensor, right: torch.Tensor) -> bool:
-    def place(tensor: torch.Tensor) -> tuple[Any, ...]:
-        return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
-
-    return place(left) == place(right)
+def _is_written_to_itself(node: fx.Node) -> bool:
+    """``x[i] += y``: Python changes x[i] in place, and then assigns it to the place where it is."""
+    if node.target is not operator.setitem:
+        return False
+    base, index, value = _example_of(node.args, 0)
+    if not isinstance(value, torch.Tensor) or not shares(value, base):
+        return False
+    place = base[index]
+    return shares(place, value) and same_elements(place, value)
 
 
 def _flat(values: Any) -> Iterator[Any]:

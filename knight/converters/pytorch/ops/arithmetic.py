@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from knight.converters._builder import shape_of
 from knight.converters.pytorch._translator import Translator, promoted
 from knight.converters.pytorch.ops import everywhere, translates
 from knight.errors import ModelError
@@ -283,6 +284,27 @@ def where(t: Translator, condition: ir.Value, x: Any = None, other: Any = None) 
 @translates("torch.masked_fill", "Tensor.masked_fill", "Tensor.masked_fill_")
 def masked_fill(t: Translator, x: ir.Value, mask: ir.Value, value: Any) -> ir.Value:
     return t.op("Where", t.value(mask, np.bool_), t.value(value, t.dtype), x)
+
+
+@translates("Tensor.fill_", "torch.fill_")
+def fill(t: Translator, x: ir.Value, value: Any) -> ir.Value:
+    return t.op("Expand", t.value(value, t.dtype), t.op("Shape", x))
+
+
+@translates("Tensor.zero_", "torch.zero_")
+def zero(t: Translator, x: ir.Value) -> ir.Value:
+    return fill(t, x, 0)
+
+
+@translates("Tensor.copy_")
+def copy(t: Translator, x: ir.Value, src: Any, non_blocking: bool = False) -> ir.Value:
+    value = t.value(src, t.dtype)
+    return value if _same_shape(value, x) else t.op("Expand", value, t.op("Shape", x))
+
+
+def _same_shape(left: ir.Value, right: ir.Value) -> bool:
+    shape = shape_of(left)
+    return shape is not None and None not in shape and shape == shape_of(right)
 
 
 @translates("torch.addcmul", "Tensor.addcmul", "Tensor.addcmul_")
