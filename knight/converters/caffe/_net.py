@@ -38,11 +38,15 @@ _DATA = frozenset(_SOURCES.split())
 
 @dataclass(frozen=True)
 class Net:
-    """inputs: shapes by blob. layers: those that compute. Both in the order of the file."""
+    """inputs: shapes by blob. layers: those that compute. Both in the order of the file.
+
+    prototxt: the file again without the layers of other phases, where it has such.
+    """
 
     name: str
     inputs: dict[str, Shape]
     layers: list[Layer]
+    prototxt: str | None = None
 
 
 def read_net(model: Path, weights: str | None, input_shapes: Sequence[Shape], listener: Listener) -> Net:
@@ -51,14 +55,28 @@ def read_net(model: Path, weights: str | None, input_shapes: Sequence[Shape], li
     if weights is None:
         raise ConfigError(f"model {model}: its weights are missing; name the .caffemodel file with -w")
     stored = read_caffemodel(Path(weights))
-    messages = [layer for layer in _upgraded(message, model) if _is_kept(layer, message.state)]
+    every = _upgraded(message, model)
+    messages = [layer for layer in every if _is_kept(layer, message.state)]
+    prototxt = _written(message, messages) if len(messages) < len(every) else None
     sources = [layer for layer in messages if layer.type in _DATA]
     shapes = _declared_shapes(message, sources, model)
     layers = [_layer(layer, stored) for layer in messages if layer.type not in _DATA]
     _check_weights(layers, stored, weights)
     read = {blob for layer in layers for blob in layer.bottoms}
     shapes = {blob: shape for blob, shape in shapes.items() if shape or blob in read}
-    return Net(message.name or model.stem, _input_shapes(shapes, input_shapes, model, listener), layers)
+    inputs = _input_shapes(shapes, input_shapes, model, listener)
+    return Net(message.name or model.stem, inputs, layers, prototxt)
+
+
+def _written(net: Any, layers: Sequence[Any]) -> str:
+    """A prototxt of `net` with only `layers`, which follow no more rules."""
+    kept = message_class("NetParameter")(
+        name=net.name, input=net.input, input_dim=net.input_dim, layer=layers
+    )
+    kept.input_shape.extend(net.input_shape)
+    for layer in kept.layer:
+        del layer.include[:], layer.exclude[:]
+    return str(kept)
 
 
 def _layer(message: Any, stored: Weights) -> Layer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class _Runner:
     def __init__(self, cv2: Any, source: Source, net: Net, places: Mapping[str, tuple[str, int]]) -> None:
         self._cv2 = cv2
         self._files = (source.model, source.weights)
+        self._prototxt = net.prototxt
         self._inputs = list(net.inputs)
         self._places = places
         self._net: Any = None
@@ -72,7 +74,7 @@ class _Runner:
         level = self._cv2.utils.logging.setLogLevel(self._cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
             if self._net is None:
-                self._net = self._cv2.dnn.readNetFromCaffe(*self._files)
+                self._net = self._read()
                 self._net.enableFusion(False)
             for name in self._inputs:
                 self._net.setInput(np.ascontiguousarray(feeds[name], np.float32), name)
@@ -80,6 +82,13 @@ class _Runner:
             return [np.array(array) for array in self._net.forward(pins)]
         finally:
             self._cv2.utils.logging.setLogLevel(level)
+
+    def _read(self) -> Any:
+        """The files as they are, unless they have layers of other phases: OpenCV would keep those."""
+        if self._prototxt is None:
+            return self._cv2.dnn.readNetFromCaffe(*self._files)
+        contents = (self._prototxt.encode(), Path(str(self._files[1])).read_bytes())
+        return self._cv2.dnn.readNetFromCaffe(*(np.frombuffer(content, np.uint8) for content in contents))
 
 
 def _pin(layer: str, top: int) -> str:

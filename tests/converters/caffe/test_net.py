@@ -96,7 +96,9 @@ def test_only_what_belongs_to_the_test_phase_is_kept(tmp_path: Path) -> None:
     net += layer("SoftmaxWithLoss", "include { phase: TRAIN }", "out label", "loss")
     net += layer("TanH", 'include { stage: "other" }', "out", "staged")
     heard, x = Heard(), numbers(1, 3)
-    assert_matches(convert_net(net, {}, tmp_path, heard), {"data": x}, [1 / (1 + np.exp(-x))])
+    conversion = convert_net(net, {}, tmp_path, heard)
+    assert_matches(conversion, {"data": x}, [1 / (1 + np.exp(-x))])
+    assert_matches_opencv(conversion)
     assert heard.warnings == []
 
 
