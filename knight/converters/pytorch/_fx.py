@@ -220,8 +220,8 @@ class _Conversion:
 
     def _store(self, node: fx.Node) -> None:
         """After a change in place, everybody who holds the tensor sees the new values."""
-        changed = node.args[0] if node.args else node.kwargs.get("input")
-        target = node.kwargs.get("out", changed)
+        first = node.args[0] if node.args else node.kwargs.get("input")
+        target = node.kwargs.get("out", first)
         if not isinstance(target, fx.Node):
             return
         before = target.meta["examples"][0]

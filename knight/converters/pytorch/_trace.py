@@ -29,7 +29,19 @@ from knight.listener import SILENT, Listener
 LEAVES = (nn.LSTM, nn.GRU, nn.RNN)
 """Modules that stay whole: their forward is written for the machine, not for readers."""
 
-FACTORIES = ("zeros", "ones", "empty", "full", "arange", "linspace", "eye", "tensor", "as_tensor", "scalar_tensor", "meshgrid")
+FACTORIES = (
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "arange",
+    "linspace",
+    "eye",
+    "tensor",
+    "as_tensor",
+    "scalar_tensor",
+    "meshgrid",
+)
 """Functions that torch does not hand to a tracer when only a size in their arguments is traced."""
 
 METHODS = ("expand", "repeat", "view", "reshape", "tile", "new_zeros", "new_ones", "new_full", "narrow")
@@ -226,6 +238,8 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             for name in FACTORIES:
                 stack.enter_context(mock.patch.object(torch, name, self._seeing(getattr(torch, name))))
+            wrapped = getattr(fx._symbolic_trace, "_wrapped_fns_to_patch", {})
+            stack.enter_context(mock.patch.dict(wrapped, clear=True))  # fx.wrap hides what a function does
             for name in METHODS:
                 method = self._seeing(getattr(torch.Tensor, name), name)
                 stack.enter_context(mock.patch.object(torch.Tensor, name, method))

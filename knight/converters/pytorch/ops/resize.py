@@ -39,22 +39,39 @@ def interpolate(
         return adaptive_avg_pool(t, input, size)
     if mode not in MODES:
         raise ModelError(f"interpolate with mode {mode!r} has no ONNX form")
-    spatial = list(range(2, rank(input)))
-    attributes: dict[str, Any] = {"mode": MODES[mode], "axes": spatial, **_coordinates(mode, align_corners)}
+    count = rank(input) - 2
+    attributes: dict[str, Any] = {"mode": MODES[mode], **_coordinates(mode, align_corners)}
     if antialias:
         attributes["antialias"] = 1
     if mode == "bicubic":
         attributes["cubic_coeff_a"] = -0.75
     if scale_factor is not None and not recompute_scale_factor:
-        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * len(spatial)
-        scales = t.constant(np.array(factors, np.float32))
-        return t.op("Resize", input, None, scales, **attributes)
-    wanted = [set(column) for column in zip(*(tuple(e.shape)[2:] for e in t.examples), strict=True)]
-    if all(len(found) == 1 for found in wanted):
-        sizes = t.constant(np.array([found.pop() for found in wanted]))
+        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * count
     else:
-        sizes = t.ints(size if isinstance(size, (tuple, list)) else [size] * len(spatial))
-    return t.op("Resize", input, None, None, sizes, **attributes)
+        factors = _factors(t, count)
+    if factors is not None:
+        scales = t.constant(np.array([1, 1, *factors], np.float32))
+        return t.op("Resize", input, None, scales, **attributes)
+    sizes = t.ints(size if isinstance(size, (tuple, list)) else [size] * count)
+    return t.op("Resize", input, None, None, sizes, axes=list(range(2, count + 2)), **attributes)
+
+
+def _factors(t: Translator, count: int) -> list[np.float32] | None:
+    """The least factors that give the example's sizes after rounding down; None where a size is open.
+
+    Factors leave the batch open without `axes`, which ONNX Runtime loses when it fuses quantized operators.
+    """
+    before = {tuple(arguments[0].shape)[-count:] for arguments in t.inputs}
+    after = {tuple(example.shape)[-count:] for example in t.examples}
+    if len(before) > 1 or len(after) > 1:
+        return None
+    factors = []
+    for old, new in zip(before.pop(), after.pop(), strict=True):
+        factor = np.float32(new / old)
+        while np.floor(np.float32(old) * factor) < new:
+            factor = np.nextafter(factor, np.float32(np.inf))
+        factors.append(factor)
+    return factors
 
 
 def _coordinates(mode: str, align_corners: bool | None) -> dict[str, str]:
