@@ -52,11 +52,27 @@ _OF_THE_PROGRAM = {"data", "feed", "fetch", "parameter", "combine", "split", "sl
 def export(program: Program, weights: Path | None, folder: Path) -> ir.Model:
     """`program` as ONNX, with the names that paddle2onnx gives. Raises ModelError."""
     source, target = folder / "export.json", folder / "export.onnx"
-    program.write(source)
+    program.with_float_attributes().write(source)
     done = _run(str(source), str(weights or ""), str(target), str(OPSET), "0")
     if not target.is_file():
         raise ModelError(_explain(program, done.stdout + done.stderr, done.returncode))
-    return ir.from_proto(onnx.load(target))
+    proto = onnx.load(target)
+    _check_whole(proto)
+    return ir.from_proto(proto)
+
+
+def _check_whole(proto: onnx.ModelProto) -> None:
+    """Raises ModelError where nodes read what nothing computes: an operator is translated in part only."""
+    known = (
+        {""} | {value.name for value in proto.graph.input} | {value.name for value in proto.graph.initializer}
+    )
+    for node in proto.graph.node:
+        known.update(node.output)
+    missing = {name for node in proto.graph.node for name in node.input if name not in known}
+    missing.update(value.name for value in proto.graph.output if value.name not in known)
+    if missing:
+        kinds = sorted({name.split(".")[2] if name.count(".") > 2 else name for name in missing})
+        raise ModelError(f"paddle2onnx cannot translate {', '.join(kinds)}: it leaves out the result")
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,8 @@ _DIALECTS = {"0": "builtin", "1": "pd_op", "2": "cf"}
 _TENSOR = "0.t_dtensor"
 _VECTOR = "0.t_vec"
 _INPUTS = ("pd_op.data", "pd_op.feed")
+_DOUBLES = ("1.full", "1.full_like", "1.assign_value_", "1.assign_value")
+"""Operations whose float64 attributes paddle2onnx does read."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,15 @@ class Program:
             other._ops.append(fetch)
         return other
 
+    def with_float_attributes(self) -> Program:
+        """A copy with float32 in place of float64 attributes: paddle2onnx takes garbage for most of the latter."""
+        data = copy.deepcopy(self.data)
+        for op in Program(data)._ops:
+            if op["#"] not in _DOUBLES:
+                for entry in op["A"] if op["#"] != "p" else ():
+                    _to_float(entry["AT"])
+        return Program(data)
+
     def set_shapes(self, shapes: Mapping[int, tuple[int, ...]]) -> None:
         """Fixes the open dimensions of the values in `shapes`; an input's own attribute too."""
         for data in self._ops:
@@ -152,6 +163,16 @@ class Program:
 def _outputs(data: dict[str, Any]) -> list[dict[str, Any]]:
     found = data.get("O", [])
     return found if isinstance(found, list) else [found]
+
+
+def _to_float(attribute: Any) -> None:
+    if isinstance(attribute, list):
+        for item in attribute:
+            _to_float(item)
+    elif isinstance(attribute, dict):
+        if attribute.get("#") == "0.a_f64":
+            attribute["#"] = "0.a_f32"
+        _to_float(attribute.get("D"))
 
 
 def _plain(attribute: Any) -> Any:

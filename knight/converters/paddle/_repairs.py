@@ -5,6 +5,7 @@ Each is handed the operation and the ONNX nodes that stand for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from knight import model as models
 from knight.converters.paddle._program import Operation, Program
 
 Group = tuple[int, list[ir.Node]]
-_Repair = Callable[[ir.Graph, Operation, Sequence[ir.Node]], None]
+_Repair = Callable[[ir.Graph, Operation, list[ir.Node]], None]
 _repairs: dict[str, _Repair] = {}
 
 
@@ -35,13 +36,99 @@ def _of(name: str) -> Callable[[_Repair], _Repair]:
     return register
 
 
-@_of("pd_op.pad3d")
-def _pad_value(graph: ir.Graph, op: Operation, nodes: Sequence[ir.Node]) -> None:
-    """The number to pad with is read from memory that nobody wrote."""
+@_of("pd_op.gelu")
+def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+    """The approximation ``x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` comes as the exact function."""
+    x = nodes[0].inputs[0]
+    if not op.attributes.get("approximate") or x is None:
+        return
+    build = _Nodes(graph, nodes)
+    cube = build("Mul", build("Mul", x, x), x)
+    inner = build("Add", x, build("Mul", cube, build.number(0.044715, x)))
+    tanh = build("Tanh", build("Mul", inner, build.number(math.sqrt(2 / math.pi), x)))
+    half = build("Mul", x, build.number(0.5, x))
+    build.replace(build("Mul", half, build("Add", tanh, build.number(1.0, x))))
+
+
+@_of("pd_op.layer_norm")
+def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+    """Scale and bias over several axes are stored flat; ONNX wants them in the shape of those axes."""
+    node = next((node for node in nodes if node.op_type == "LayerNormalization"), None)
+    shape = op.results[0].shape or ()
+    axes = shape[int(op.attributes["begin_norm_axis"]) :]
+    if node is None or len(axes) < 2 or any(size < 0 for size in axes):
+        return
+    for index in range(1, len(node.inputs)):
+        array = models.constant(node.inputs[index])
+        if array is not None:
+            name = f"{node.inputs[index].name}.shaped"  # type: ignore[union-attr]
+            node.replace_input_with(index, models.add_initializer(graph, name, array.reshape(axes)))
+
+
+@_of("pd_op.expand_as")
+def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+    """Open dimensions are -1 in the shape to expand to, which ONNX has no word for; 1 keeps what is there."""
     for node in nodes:
-        if node.op_type == "Pad" and len(node.inputs) > 2 and node.inputs[2] is not None:
-            old = node.inputs[2]
-            value = np.asarray(
-                op.attributes.get("pad_value", 0.0), old.dtype.numpy() if old.dtype else np.float32
-            )
-            node.replace_input_with(2, models.add_initializer(graph, f"{op.short}.value", value))
+        target = models.constant(node.inputs[1]) if node.op_type == "Expand" else None
+        if target is not None and (target < 0).any():
+            sizes = models.add_initializer(graph, "expand_as.shape", np.where(target < 0, 1, target))
+            node.replace_input_with(1, sizes)
+
+
+def _rank(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+    """What is reduced to a scalar, or over the last axis, keeps one dimension too many."""
+    shape = op.results[0].shape
+    if shape == () or (op.short == "dot" and shape is not None and sum(size < 0 for size in shape) < 2):
+        build = _Nodes(graph, nodes)
+        target = models.add_initializer(graph, f"{op.short}.shape", np.asarray(shape, np.int64))
+        build.replace(build("Reshape", nodes[-1].outputs[0], target, keep=True))
+
+
+for _name in ("sum", "dot", "mean", "max", "min", "prod"):
+    _repairs[f"pd_op.{_name}"] = _rank
+
+
+class _Nodes:
+    """Puts nodes behind those of an operation."""
+
+    def __init__(self, graph: ir.Graph, nodes: list[ir.Node]) -> None:
+        self._graph, self._nodes = graph, nodes
+        self._result = nodes[-1].outputs[0]
+        self._keep = False
+
+    def __call__(self, op_type: str, *inputs: ir.Value, keep: bool = False) -> ir.Value:
+        node = ir.Node("", op_type, inputs, num_outputs=1)
+        node.outputs[0].type = self._result.type
+        node.outputs[0].name = models.fresh_name(self._graph, f"repaired_{op_type}")
+        self._graph.insert_after(self._nodes[-1], node)
+        self._nodes.append(node)
+        self._keep = self._keep or keep
+        return node.outputs[0]
+
+    def number(self, value: float, like: ir.Value) -> ir.Value:
+        """A constant of the type of `like`."""
+        dtype = like.dtype.numpy() if like.dtype else np.float32
+        return models.add_initializer(self._graph, "gelu.constant", np.asarray(value, dtype))
+
+    def replace(self, value: ir.Value) -> None:
+        """Hands `value` to whoever read the operation's result, under its name; drops what it replaces."""
+        old, name = self._result, self._result.name
+        users = [use for use in old.uses() if not (self._keep and use.node is value.producer())]
+        for use in users:
+            use.node.replace_input_with(use.idx, value)
+        for index, output in enumerate(self._graph.outputs):
+            if output is old:
+                self._graph.outputs[index] = value
+        old.name = models.fresh_name(self._graph, "repaired")
+        value.name, value.shape = name, old.shape if not self._keep else None
+        if not self._keep:
+            _drop(self._graph, self._nodes)
+
+
+def _drop(graph: ir.Graph, nodes: list[ir.Node]) -> None:
+    """Removes those of `nodes` that nobody reads."""
+    outputs = set(graph.outputs)
+    for node in reversed(list(nodes)):
+        if not any(value.uses() or value in outputs for value in node.outputs):
+            nodes.remove(node)
+            graph.remove(node, safe=True)
