@@ -1,13 +1,14 @@
 """Traces a torch module into an fx graph whose nodes carry what they computed for the examples.
 
-torch.fx records what happens to proxies and gives up where Python wants to know a number. Here every proxy has
-example results, of one set of inputs, or of two that differ in the open dimensions: what depends on fixed sizes
-alone is plain Python (len, range, isinstance, asserts, conditions, computed shapes), what depends on open sizes
-stays symbolic, and what depends on the data is an error with the user's own line and a remedy.
+torch.fx records what happens to proxies and gives up where Python wants to know a number. Here every proxy
+has example results, of one set of inputs, or of two that differ in the open dimensions: what depends on fixed
+sizes alone is plain Python (len, range, isinstance, asserts, conditions, computed shapes), what depends on open
+sizes stays symbolic, and what depends on the data is an error with the user's own line and a remedy.
 """
 
 from __future__ import annotations
 
+import linecache
 import operator
 import sys
 import sysconfig
@@ -87,12 +88,12 @@ def trace(
 ) -> Trace:
     """Traces `module` with one or two sets of example `inputs`.
 
-    concrete_args: arguments of forward that are not tensors. Raises ModelError naming the user's line where the
-    way through the code depends on the data.
+    concrete_args: arguments of forward that are not tensors. Raises ModelError naming the user's line where
+    the way through the code depends on the data.
     """
     if isinstance(module, LEAVES):
         module = _Whole(module)
-    tracer = _Tracer(inputs, concrete_args or {})
+    tracer = _Tracer(inputs, concrete_args or {}, listener)
     with torch.no_grad(), tracer.factories():
         try:
             graph = tracer.trace(module)
@@ -121,8 +122,11 @@ class _Tracer(fx.Tracer):
     meta: examples (one result per run), place (the user's ``file:line``), layer (path of the module).
     """
 
-    def __init__(self, inputs: Sequence[Sequence[torch.Tensor]], concrete_args: Mapping[str, Any]) -> None:
+    def __init__(
+        self, inputs: Sequence[Sequence[torch.Tensor]], concrete_args: Mapping[str, Any], listener: Listener
+    ) -> None:
         super().__init__()
+        self._listener = listener
         self._concrete_args = concrete_args
         self._inputs = [[value.detach().clone() for value in run] for run in inputs]
         self._computing = False
@@ -147,6 +151,9 @@ class _Tracer(fx.Tracer):
         node.meta["examples"] = [self._example(node, run) for run in range(len(self._inputs))]
         node.meta["data"] = self._depends_on_data(node)
         return node
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if type(a) is _Proxy else super().create_arg(a)  # before fx asks whether it is a tensor
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         return self._as_python(super().create_proxy(*args, **kwargs))
@@ -201,8 +208,9 @@ class _Tracer(fx.Tracer):
             return proxy
         if node.op == "call_method" and node.target in _READS and node.meta["data"]:
             raise ModelError(
-                f"{node.meta['place']}: .{node.target}() makes a Python number of data, so that the model would be "
-                f"fixed to this sample; keep it a tensor (torch.where instead of if), or give it in concrete_args"
+                f"{node.meta['place']}: .{node.target}() makes a Python number of data, so that the model "
+                f"would be fixed to this sample; keep it a tensor (torch.where instead of if), "
+                f"or give it in concrete_args"
             )
         if all(_same(examples[0], other) for other in examples[1:]):
             self.graph.erase_node(node)
@@ -221,12 +229,17 @@ class _Tracer(fx.Tracer):
             if len(answers) == 1:
                 return answers.pop()
             raise NeedsFixedSizes(f"{user_place()}: a condition depends on the size of an open dimension")
+        if isinstance(examples[0], torch.Tensor) and _is_assert(user_place()):
+            self._listener.warn(
+                f"{user_place()}: an assert looks at the data; the ONNX model does not check it"
+            )
+            return all(bool(example) for example in examples)
         raise ModelError(
             f"{user_place()}: a condition depends on the data, and ONNX has no such branch here; "
             f"write torch.where(condition, a, b), or give what decides in concrete_args"
         )
 
-    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+    def iter(self, obj: Any) -> Iterator[Any]:
         return iter([obj[i] for i in range(_length(obj))])
 
     def keys(self, obj: fx.Proxy) -> Any:
@@ -271,6 +284,25 @@ class _Proxy(fx.Proxy):
             raise NeedsFixedSizes(f"{user_place()}: the size of an open dimension becomes a Python number")
         return numbers[0]
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What ``isinstance`` sees: users ask whether they were given a tensor."""
+        return torch.Tensor if isinstance(self.node.meta["examples"][0], torch.Tensor) else _Proxy
+
+    def cuda(self, *args: Any, **kwargs: Any) -> Any:
+        """The ONNX model has no devices."""
+        return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """``x.to(...)`` without the device."""
+        where = ("device", "non_blocking", "copy", "memory_format")
+        kept = {key: value for key, value in kwargs.items() if key not in where}
+        given = [arg for arg in args[:1] if not isinstance(arg, (str, torch.device, int)) and arg is not None]
+        given += [arg for arg in args[1:] if isinstance(arg, torch.dtype)]
+        if not given and not kept:
+            return self
+        return self.tracer.create_proxy("call_method", "to", (self, *given), kept)
+
     def __int__(self) -> int:
         return int(self._number(int))
 
@@ -310,7 +342,8 @@ class _Proxy(fx.Proxy):
             if not callable(attribute):
                 return attribute
         elif isinstance(example, tuple) and name in getattr(example, "_fields", ()) + _fields(example):
-            return self[(getattr(example, "_fields", None) or _fields(example)).index(name)]
+            place = (getattr(example, "_fields", None) or _fields(example)).index(name)
+            return self.tracer.create_proxy("call_function", operator.getitem, (self, place), {})
         return super().__getattr__(name)
 
 
@@ -354,6 +387,12 @@ def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -
     return node.target(*args, **kwargs)
 
 
+def _is_assert(place: str) -> bool:
+    """Whether the line at `place` (``file:line``) is an assert statement."""
+    file, _, line = place.rpartition(":")
+    return line.isdigit() and linecache.getline(file, int(line)).lstrip().startswith("assert")
+
+
 def _holds_tensor(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(map(_holds_tensor, value))
@@ -373,7 +412,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def user_place(error: BaseException | None = None) -> str:
-    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's; of `error`, its own."""
+    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's; of `error` or now."""
     frames: list[tuple[str, int]] = []
     if error is None:
         frame = sys._getframe(1)
@@ -386,10 +425,8 @@ def user_place(error: BaseException | None = None) -> str:
             frames.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
             step = step.tb_next
     for file, line in frames:
-        if (
-            not file.startswith((*_OWN, "<"))
-            or "site-packages" in file.partition(_OWN[2])[2]
-            and not file.startswith(_OWN[:2])
+        if not file.startswith((*_OWN, "<")) or (
+            "site-packages" in file.partition(_OWN[2])[2] and not file.startswith(_OWN[:2])
         ):
             return f"{file}:{line}"
     return ""
