@@ -22,7 +22,7 @@ from knight.listener import Listener
 
 
 def convert(source: Source, listener: Listener) -> Conversion:
-    """The program in `source.model` (a file, a folder or a path prefix) as ONNX. Raises ModelError, ConfigError."""
+    """The program in `source.model` (file, folder or path prefix) as ONNX. Raises ModelError, ConfigError."""
     files = find_files(source, listener)
     with tempfile.TemporaryDirectory(prefix="knight-paddle-") as folder:
         loaded: Loaded = load(files, Path(folder), listener)

@@ -24,8 +24,8 @@ program, weights, target, opset, list_only = sys.argv[1:]
 if list_only == "1":
     print("\\n".join(exporter.get_all_supported_operators_pir()))
 else:
-    # auto_upgrade_opset, verbose, checker, experimental operators, optimize (would drop names), custom operators,
-    # backend, calibration file, external file, half precision
+    # may raise the opset, verbose, checker, experimental operators, optimize (would drop names), custom
+    # operators, backend, calibration file, external file, half precision
     options = (True, False, True, True, False, {}, "onnxruntime", "", "", False)
     data = exporter.export(program, weights, int(opset), *options)
     with open(target, "wb") as file:

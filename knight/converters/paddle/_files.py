@@ -1,4 +1,4 @@
-"""Finds the files of a Paddle model: the program, told by its content, and the parameters given or beside it."""
+"""Finds the files of a Paddle model: the program, told by its content, and its parameters."""
 
 from __future__ import annotations
 

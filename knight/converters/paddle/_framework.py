@@ -1,4 +1,4 @@
-"""Everything that Paddle itself does: read both kinds of program, store them in one form, run them on the CPU."""
+"""What Paddle itself does: reads both kinds of program, stores them in one form, runs them on the CPU."""
 
 from __future__ import annotations
 
@@ -140,9 +140,9 @@ def _read(model: Path, file: Path) -> Program:
 def _read_description(model: Path) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     """Shapes of the parameters, and the names of the outputs, of a protobuf program."""
     from google.protobuf.message import DecodeError
-    from paddle.base.proto import framework_pb2  # type: ignore[import-untyped]
+    from paddle.base.proto import framework_pb2
 
-    description = framework_pb2.ProgramDesc()
+    description = framework_pb2.ProgramDesc()  # type: ignore[attr-defined]
     try:
         description.ParseFromString(model.read_bytes())
     except DecodeError:

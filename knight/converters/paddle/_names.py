@@ -30,7 +30,7 @@ def rename(
     groups: list[tuple[int, list[ir.Node]]],
     output_names: list[str],
 ) -> dict[str, int]:
-    """Renames nodes, values, outputs and open dimensions of `model`; gives the program's number of each value."""
+    """Renames nodes, values and open dimensions of `model`; gives the program's number of each value."""
     numbers, _ = _known_values(program)
     layers = _layers(program)
     taken = {value.name for value in model.graph.inputs} | set(output_names)

@@ -81,7 +81,7 @@ def _numbers(file: IO[bytes], form: str) -> tuple[int, ...]:
 
 
 def _description(data: bytes) -> tuple[int, tuple[int, ...]]:
-    """Type and shape of a TensorDesc: field 1 is the type, field 2 one dimension each, all of them varints."""
+    """Type and shape of a TensorDesc: field 1 is the type, field 2 one dimension each, all varints."""
     dtype, shape, position = -1, [], 0
     while position < len(data):
         key, position = _varint(data, position)

@@ -141,7 +141,7 @@ class Program:
         return other
 
     def with_float_attributes(self) -> Program:
-        """A copy with float32 in place of float64 attributes: paddle2onnx takes garbage for most of the latter."""
+        """A copy with float32 attributes in place of float64 ones, most of which paddle2onnx misreads."""
         data = copy.deepcopy(self.data)
         for op in Program(data)._ops:
             if op["#"] not in _DOUBLES:
