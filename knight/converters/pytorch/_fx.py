@@ -70,7 +70,7 @@ def _examples(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) 
         run = []
         for name, value in zip(names, inputs, strict=True):
             for axis, label in axes.get(name, {}).items():
-                size = sizes[label] + more if axis == 0 else sizes[label] * (1 + more)
+                size = sizes[label] * (1 + more)  # divisible by what the user's size is
                 value = value.index_select(axis, torch.arange(size) % value.shape[axis])
             run.append(value)
         runs.append(run)

@@ -34,7 +34,8 @@ def _expanded(x: ir.Value, index: Any) -> list[Any]:
     items = [_as_index(item) for item in items]
     if any(isinstance(item, ir.Value) and item.dtype == ir.DataType.BOOL for item in items):
         raise ModelError(
-            "indexing with a tensor of booleans gives a shape that depends on the data; use torch.where or a product"
+            "indexing with a tensor of booleans gives a shape that depends on the data; "
+            "use torch.where or a product"
         )
     used = sum(item is not None and item is not Ellipsis for item in items)
     fill = [slice(None)] * (rank(x) - used)
@@ -43,8 +44,8 @@ def _expanded(x: ir.Value, index: Any) -> list[Any]:
 
 
 def _as_index(item: Any) -> Any:
-    """Lists and arrays of integers are tensors to torch."""
-    if isinstance(item, (list, np.ndarray)):
+    """Sequences of integers are tensors to torch."""
+    if isinstance(item, (list, tuple, np.ndarray)):
         return np.asarray(item)
     return item
 
@@ -88,9 +89,7 @@ def _gathered(t: Translator, x: ir.Value, items: list[Any], axes: list[int]) -> 
     adjacent = axes == list(range(axes[0], axes[0] + len(axes)))
     order = [*axes, *(axis for axis in range(rank(x)) if axis not in axes)]
     moved = x if order == sorted(order) else t.op("Transpose", x, perm=order)
-    shape = t.op("Shape", indices[0])
-    for other in indices[1:]:  # broadcast: the shape of a sum
-        shape = t.op("Shape", t.op("Expand", other, shape))
+    shape = _common_shape(t, indices)
     last = t.constant(np.array([-1]))
     joined = t.op("Concat", *(t.op("Unsqueeze", t.op("Expand", i, shape), last) for i in indices), axis=-1)
     result = t.op("GatherND", moved, joined)
@@ -137,15 +136,15 @@ def setitem(t: Translator, x: ir.Value, index: Any, value: Any) -> ir.Value:
         mask = t.op("Unsqueeze", index, t.constant(np.arange(-trailing, 0))) if trailing else index
         return t.op("Where", mask, t.like(value, x), x)
     items = _expanded(x, index)
-    if any(item is None or isinstance(item, ir.Value) for item in items):
-        raise ModelError(
-            "assigning to elements that are chosen at run time has no ONNX form; use torch.where"
-        )
+    if any(isinstance(item, ir.Value) for item in items):
+        return _stored(t, x, items, value)
+    if any(item is None for item in items):
+        raise ModelError("assigning through None has no ONNX form; leave it out and reshape what is assigned")
     mask, moved, kept = np.ones((1,) * rank(x), bool), t.like(value, x), 0
     chosen: list[tuple[int, np.ndarray]] = []
     for axis, item in enumerate(items):
         kept += not isinstance(item, int)
-        if item == slice(None):
+        if isinstance(item, slice) and item == slice(None):
             continue
         (size,) = t.fixed_sizes("assigning to elements", (axis,))
         places = np.arange(size)[[item] if isinstance(item, int) else item].reshape(-1)
@@ -183,77 +182,32 @@ def _placed(
     return value
 
 
-@translates("torch.index_select", "Tensor.index_select")
-def index_select(t: Translator, x: ir.Value, dim: int, index: ir.Value) -> ir.Value:
-    return t.op("Gather", x, index, axis=dim)
+def _stored(t: Translator, x: ir.Value, items: list[Any], value: Any) -> ir.Value:
+    """``x[i, j] = value`` for index tensors of the first axes."""
+    count = next((place for place, item in enumerate(items) if isinstance(item, slice)), len(items))
+    if any(not (isinstance(item, slice) and item == slice(None)) for item in items[count:]):
+        raise ModelError(
+            "assigning to elements that are chosen at run time has no ONNX form here; use torch.where"
+        )
+    return index_put(t, x, items[:count], value)
 
 
-@translates("torch.gather", "Tensor.gather")
-def gather(t: Translator, x: ir.Value, dim: int, index: ir.Value, *, sparse_grad: bool = False) -> ir.Value:
-    return t.op("GatherElements", x, index, axis=dim)
+@translates("torch.index_put", "Tensor.index_put", "Tensor.index_put_")
+def index_put(t: Translator, x: ir.Value, indices: Any, values: Any, accumulate: bool = False) -> ir.Value:
+    given = [t.value(index, np.int64) for index in indices]
+    if any(index.dtype == ir.DataType.BOOL for index in indices if isinstance(index, ir.Value)):
+        raise ModelError("index_put with a mask: use torch.where")
+    shape = _common_shape(t, given)
+    last = t.constant(np.array([-1]))
+    places = t.op("Concat", *(t.op("Unsqueeze", t.op("Expand", i, shape), last) for i in given), axis=-1)
+    rest = t.op("Slice", t.op("Shape", x), t.constant(np.array([len(given)])), t.constant(np.array([END])))
+    source = t.op("Expand", t.like(values, x), t.op("Concat", shape, rest, axis=0))
+    return t.op("ScatterND", x, places, source, reduction="add" if accumulate else None)
 
 
-@translates("torch.take_along_dim", "Tensor.take_along_dim")
-def take_along_dim(t: Translator, x: ir.Value, indices: ir.Value, dim: int) -> ir.Value:
-    return t.op("GatherElements", x, indices, axis=dim)
-
-
-@translates("torch.scatter", "Tensor.scatter", "Tensor.scatter_")
-def scatter(
-    t: Translator, x: ir.Value, dim: int, index: ir.Value, src: Any = None, *, value: Any = None
-) -> ir.Value:
-    source = value if src is None else src
-    if not isinstance(source, ir.Value):
-        source = t.op("Expand", t.like(source, x), t.op("Shape", index))
-    return t.op("ScatterElements", x, index, source, axis=dim)
-
-
-@translates("torch.scatter_add", "Tensor.scatter_add", "Tensor.scatter_add_")
-def scatter_add(t: Translator, x: ir.Value, dim: int, index: ir.Value, src: ir.Value) -> ir.Value:
-    return t.op("ScatterElements", x, index, src, axis=dim, reduction="add")
-
-
-@translates("torch.take", "Tensor.take")
-def take(t: Translator, x: ir.Value, index: ir.Value) -> ir.Value:
-    return t.op("Gather", t.op("Reshape", x, t.constant(np.array([-1]))), index, axis=0)
-
-
-@translates(f"{F}embedding", "torch.embedding")
-def embedding(t: Translator, input: Any, weight: Any, *args: Any, **kwargs: Any) -> ir.Value:
-    indices, matrix = input, weight
-    if indices.dtype in (
-        ir.DataType.FLOAT,
-        ir.DataType.FLOAT16,
-        ir.DataType.DOUBLE,
-    ):  # torch.embedding(weight, i)
-        indices, matrix = matrix, indices
-    return t.op("Gather", matrix, indices, axis=0)
-
-
-@translates(f"{F}one_hot")
-def one_hot(t: Translator, tensor: ir.Value, num_classes: int = -1) -> ir.Value:
-    if num_classes < 0:
-        raise ModelError("one_hot needs num_classes: otherwise its result's shape depends on the data")
-    return t.op("OneHot", tensor, t.constant(np.array(num_classes)), t.constant(np.array([0, 1])), axis=-1)
-
-
-@translates("torch.topk", "Tensor.topk")
-def topk(
-    t: Translator, x: ir.Value, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> list[ir.Value]:
-    return t.ops("TopK", x, t.ints(k), outputs=2, axis=dim, largest=int(largest), sorted=int(sorted))
-
-
-@translates("torch.sort", "Tensor.sort")
-def sort(
-    t: Translator, x: ir.Value, dim: int = -1, descending: bool = False, stable: bool = False
-) -> list[ir.Value]:
-    size = t.op("Gather", t.op("Shape", x), t.constant(np.array([dim % rank(x)])), axis=0)
-    return t.ops("TopK", x, size, outputs=2, axis=dim, largest=int(descending), sorted=1)
-
-
-@translates("torch.argsort", "Tensor.argsort")
-def argsort(
-    t: Translator, x: ir.Value, dim: int = -1, descending: bool = False, stable: bool = False
-) -> ir.Value:
-    return sort(t, x, dim, descending)[1]
+def _common_shape(t: Translator, values: list[ir.Value]) -> ir.Value:
+    """The shape to which all broadcast."""
+    shape = t.op("Shape", values[0])
+    for other in values[1:]:
+        shape = t.op("Shape", t.op("Expand", other, shape))
+    return shape
