@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from knight.converters import Feeds
 from knight.converters.pytorch._alias import same_elements, shares, update_views
-from knight.converters.pytorch._trace import NeedsFixedSizes, Trace, trace
+from knight.converters.pytorch._trace import NeedsFixedSizes, Trace, changed_by, is_in_place, trace
 from knight.converters.pytorch._translator import Translator, numpy_type
 from knight.converters.pytorch.ops import table
 from knight.errors import ModelError
@@ -22,8 +22,6 @@ from knight.listener import SILENT, Listener
 
 Probe = Callable[[Feeds, Sequence[str]], Mapping[str, np.ndarray]]
 Axes = Mapping[str, Mapping[int, str]]
-
-_STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
 
 
 class Untranslatable(ModelError):
@@ -46,10 +44,10 @@ def convert_module(
     ``output``. dynamic_axes: names of open dimensions, by input and axis. Raises Untranslatable, which lists
     every operator without translation with the user's line.
     """
-    names = _input_names(module, len(inputs), input_names, concrete_args)
+    names = names_of_inputs(module, len(inputs), input_names, concrete_args)
     axes = dict(dynamic_axes or {})
     try:
-        traced = trace(module, _examples(inputs, names, axes), concrete_args, listener)
+        traced = trace(module, open_examples(inputs, names, axes), concrete_args, listener)
     except NeedsFixedSizes as reason:
         listener.warn(f"the model is fixed to the sizes of the example inputs: {reason}")
         axes = {}
@@ -57,7 +55,9 @@ def convert_module(
     return _Conversion(traced, names, output_names, axes).result()
 
 
-def _examples(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) -> list[list[torch.Tensor]]:
+def open_examples(
+    inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes
+) -> list[list[torch.Tensor]]:
     """The inputs as they are; where dimensions are open, two sets whose open sizes differ, none being one."""
     if not any(axes.get(name) for name in names):
         return [list(inputs)]
@@ -77,7 +77,7 @@ def _examples(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) 
     return runs
 
 
-def _input_names(
+def names_of_inputs(
     module: nn.Module, count: int, given: Sequence[str], concrete_args: Mapping[str, Any] | None
 ) -> list[str]:
     parameters = [
@@ -117,6 +117,8 @@ class _Conversion:
         known = table()
         unknown: dict[str, list[str]] = {}
         for node in self._traced.graph.nodes:
+            if node.meta.get("constant") is not None:
+                continue
             if node.op.startswith("call") and self._key(node) not in known:
                 where = f"{node.meta['layer'] or 'forward'} at {node.meta['place']}"
                 unknown.setdefault(self._label(node), []).append(where)
@@ -145,11 +147,14 @@ class _Conversion:
             self._env[node] = self._constant(str(node.target), node.meta["examples"][0])
         elif node.op == "output":
             self._outputs(node)
+        elif node.meta["constant"] is not None:
+            with self._t.layer(self._layer(node)):
+                self._env[node] = self._t.constant(node.meta["constant"].numpy())
         elif _is_written_to_itself(node):
             self._env[node] = self._argument(node.args[0])
         else:
             self._env[node] = self._called(node)
-            if _is_in_place(node):
+            if is_in_place(node):
                 self._store(node)
 
     def _input(self, node: fx.Node) -> ir.Value:
@@ -220,9 +225,8 @@ class _Conversion:
 
     def _store(self, node: fx.Node) -> None:
         """After a change in place, everybody who holds the tensor sees the new values."""
-        first = node.args[0] if node.args else node.kwargs.get("input")
-        target = node.kwargs.get("out", first)
-        if not isinstance(target, fx.Node):
+        target = changed_by(node)
+        if target is None:
             return
         before = target.meta["examples"][0]
         changed: list[fx.Node] = []
@@ -282,21 +286,6 @@ def _short(node: fx.Node) -> str:
     target = node.target
     name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
     return str(name).strip("_")
-
-
-def _is_in_place(node: fx.Node) -> bool:
-    if node.op == "call_method":
-        name = str(node.target)
-        return name.endswith("_") and not name.endswith("__")
-    if node.op != "call_function":
-        return False
-    name = getattr(node.target, "__name__", "")
-    return (
-        node.target in _STORES
-        or node.kwargs.get("inplace") is True
-        or node.kwargs.get("out") is not None
-        or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
-    )
 
 
 def _is_written_to_itself(node: fx.Node) -> bool:

@@ -2,12 +2,13 @@
 
 torch.fx records what happens to proxies and gives up where Python wants to know a number. Here every proxy
 has example results, of one set of inputs, or of two that differ in the open dimensions: what depends on fixed
-sizes alone is plain Python (len, range, isinstance, asserts, conditions, computed shapes), what depends on open
-sizes stays symbolic, and what depends on the data is an error with the user's own line and a remedy.
+sizes alone is plain Python (len, range, isinstance, asserts, conditions, computed shapes), what depends on
+open sizes stays symbolic, and what depends on the data is an error with the user's own line and a remedy.
 """
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import operator
 import sys
@@ -23,7 +24,7 @@ from unittest import mock
 import torch
 from torch import fx, nn
 
-from knight.errors import ModelError
+from knight.errors import KnightError, ModelError, ScriptError, did_you_mean
 from knight.executor import described
 from knight.listener import SILENT, Listener
 
@@ -43,7 +44,7 @@ FACTORIES = (
     "scalar_tensor",
     "meshgrid",
 )
-"""Functions that torch does not hand to a tracer when only a size in their arguments is traced."""
+"""Functions that torch does not hand to a tracer, whose results users fill with data."""
 
 METHODS = ("expand", "repeat", "view", "reshape", "tile", "new_zeros", "new_ones", "new_full", "narrow")
 """Methods of plain tensors that may be called with a traced size."""
@@ -52,6 +53,7 @@ _AS_METHOD = {"shape": "size", "T": "t", "mT": "adjoint", "data": "detach"}
 _READS = frozenset(
     {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero", "unique"}
 )
+_STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
 _INPUT = "input_"
 _OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
 
@@ -97,12 +99,33 @@ def trace(
     with torch.no_grad(), tracer.factories():
         try:
             graph = tracer.trace(module)
-        except (ModelError, NeedsFixedSizes):
+        except (KnightError, NeedsFixedSizes):
             raise
         except Exception as error:
             place = user_place(error) or "forward"
             raise ModelError(f"{place}: {described(error)}") from error
     return Trace(tracer.root, graph)
+
+
+def arguments(
+    module: nn.Module, inputs: Sequence[Any], concrete_args: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """How forward is called: `inputs` for its parameters in order, but for those that are concrete.
+
+    Raises ScriptError for a concrete argument that forward does not have.
+    """
+    parameters = inspect.signature(module.forward).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    unknown = [name for name in concrete_args if name not in parameters]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        raise ScriptError(
+            f"concrete_args: forward of {type(module).__name__} has no argument {unknown[0]!r}; "
+            f"{did_you_mean(unknown[0], parameters)}"
+        )
+    names = [name for name in parameters if name not in concrete_args]
+    if inspect.Parameter.VAR_POSITIONAL in kinds or len(inputs) > len(names):
+        return list(inputs), dict(concrete_args)
+    return [], {**dict(zip(names, inputs, strict=False)), **concrete_args}
 
 
 class _Whole(nn.Module):
@@ -135,7 +158,8 @@ class _Tracer(fx.Tracer):
         """One placeholder per input; every other argument of forward is concrete, or has its default."""
         count = len(self._inputs[0])
         values = [self.create_proxy("placeholder", f"{_INPUT}{i}", (), {}) for i in range(count)]
-        return partial(root_fn, **self._concrete_args), [self.root, *values]
+        args, kwargs = arguments(self.root, values, self._concrete_args)
+        return partial(root_fn, **kwargs), [self.root, *args]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, LEAVES)
@@ -150,7 +174,30 @@ class _Tracer(fx.Tracer):
         node.meta["module"] = self._module()
         node.meta["examples"] = [self._example(node, run) for run in range(len(self._inputs))]
         node.meta["data"] = self._depends_on_data(node)
+        node.meta["constant"] = _constant(node)
+        if is_in_place(node) and node.meta["data"]:
+            self._mark_changed(node)
         return node
+
+    def _mark_changed(self, node: fx.Node) -> None:
+        """What shares memory with the changed tensor depends on data from now on.
+
+        Data that is written to a tensor which was there before has no place in a graph.
+        """
+        target = changed_by(node)
+        before = None if target is None else target.meta["examples"][0]
+        if target is None or not isinstance(before, torch.Tensor):
+            return
+        for other in self.graph.nodes:
+            example = other.meta.get("examples", [None])[0]
+            if isinstance(example, torch.Tensor) and shares(example, before):
+                other.meta["data"] = True
+        if target.op == "get_attr":
+            raise ModelError(
+                f"{node.meta['place']}: data is written to a tensor that is no result of the inputs (a "
+                f"buffer, or one made beforehand), and the ONNX model keeps nothing from run to run; "
+                f"make it in forward with torch.zeros(...), or join the parts with torch.cat or torch.stack"
+            )
 
     def create_arg(self, a: Any) -> Any:
         return a.node if type(a) is _Proxy else super().create_arg(a)  # before fx asks whether it is a tensor
@@ -260,7 +307,8 @@ class _Tracer(fx.Tracer):
 
     def _seeing(self, function: Callable[..., Any], method: str = "") -> Callable[..., Any]:
         def seen(*args: Any, **kwargs: Any) -> Any:
-            if any(isinstance(arg, fx.Proxy) for arg in _flat([*args, *kwargs.values()])):
+            traced = any(isinstance(arg, fx.Proxy) for arg in _flat([*args, *kwargs.values()]))
+            if traced or not (method or self._computing or _called_by_torch()):
                 kind = "call_method" if method else "call_function"
                 return self.create_proxy(kind, method or function, args, kwargs)
             return function(*args, **kwargs)
@@ -387,6 +435,50 @@ def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -
     return node.target(*args, **kwargs)
 
 
+def changed_by(node: fx.Node) -> fx.Node | None:
+    """Whose value a change in place replaces: that of `out`, or of the first argument."""
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    target = node.kwargs.get("out", first)
+    return target if isinstance(target, fx.Node) else None
+
+
+def is_in_place(node: fx.Node) -> bool:
+    """By torch's convention for names, by ``inplace=True``, or by ``out``."""
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and not name.endswith("__")
+    if node.op != "call_function":
+        return False
+    name = getattr(node.target, "__name__", "")
+    return (
+        node.target in _STORES
+        or node.kwargs.get("inplace") is True
+        or node.kwargs.get("out") is not None
+        or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
+    )
+
+
+def _constant(node: fx.Node) -> torch.Tensor | None:
+    """What `node` gives in every run, where that is a tensor that depends neither on data nor on open sizes.
+
+    A copy: later changes in place are changes of another value.
+    """
+    examples = node.meta["examples"]
+    if not node.op.startswith("call") or node.meta["data"] or is_in_place(node):
+        return None
+    if not all(isinstance(example, torch.Tensor) and example.is_leaf for example in examples):
+        return None
+    if not all(torch.equal(examples[0], other) for other in examples[1:]):
+        return None
+    constant: torch.Tensor = examples[0].clone()
+    return constant
+
+
+def _called_by_torch() -> bool:
+    """Whether the caller's caller is torch's own code, which makes tensors for itself."""
+    return sys._getframe(2).f_code.co_filename.startswith(_OWN[1])
+
+
 def _is_assert(place: str) -> bool:
     """Whether the line at `place` (``file:line``) is an assert statement."""
     file, _, line = place.rpartition(":")
@@ -412,7 +504,7 @@ def _flat(values: Any) -> Iterator[Any]:
 
 
 def user_place(error: BaseException | None = None) -> str:
-    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's; of `error` or now."""
+    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's."""
     frames: list[tuple[str, int]] = []
     if error is None:
         frame = sys._getframe(1)

@@ -1,0 +1,124 @@
+"""Model files of torch, told apart by their content: .pt2 programs, TorchScript, pickled modules, bare weights."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from knight.converters import Conversion, Source
+from knight.converters.pytorch._loaded import Loaded, ready
+from knight.converters.pytorch._modules import convert_loaded, convert_script
+from knight.converters.pytorch._registered import refused_pickle
+from knight.errors import ConfigError, ModelError
+from knight.executor import described
+from knight.formats import hint
+from knight.listener import Listener
+
+_PROGRAM = ("archive_format", "serialized_exported_program.json", "models/model.json")
+_SCRIPT = "constants.pkl"
+
+
+def convert_file(path: Path, source: Source, listener: Listener) -> Conversion:
+    """Raises ModelError where the file is none of torch's, cut short, or holds no model."""
+    members = _members(path)
+    if any(name.endswith(_PROGRAM) for name in members):
+        return _program(path, listener)
+    if any(name.rpartition("/")[2] == _SCRIPT for name in members):
+        return _script(path, source, listener)
+    return _pickled(path, source, listener)
+
+
+def _members(path: Path) -> Sequence[str]:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise ModelError(f"model {path}: cut short; copy it again")
+        return ()
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def _program(path: Path, listener: Listener) -> Conversion:
+    from knight.converters.pytorch._exported import convert_exported
+
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # torch raises what its parsers raise
+        raise ModelError(f"model {path}: torch.export cannot load it: {described(error)[:300]}") from error
+    return convert_exported(program, listener)
+
+
+def _script(path: Path, source: Source, listener: Listener) -> Conversion:
+    try:
+        module = torch.jit.load(str(path), map_location="cpu")
+    except Exception as error:  # as above
+        raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
+    module.eval()
+    names = [value.debugName().split(".")[0] for value in list(module.graph.inputs())[1:]]
+    inputs = _random_inputs(path, source, names)
+    axes = {name: {0: "batch"} for name, value in zip(names, inputs, strict=True) if value.ndim}
+    loaded = Loaded(module, inputs, input_names=names, dynamic_axes=axes)
+    if not _takes_other_batches(loaded):
+        listener.detail("the batch is fixed in the TorchScript code")
+        loaded = Loaded(module, inputs, input_names=names)
+    return convert_script(loaded, listener)
+
+
+def _takes_other_batches(loaded: Loaded) -> bool:
+    more = [torch.cat([value, value[:1]]) if value.ndim else value for value in loaded.inputs]
+    try:
+        with torch.no_grad():
+            loaded.module(*more)
+    except RuntimeError:  # a view to a fixed batch, for one: then the batch is part of the model
+        return False
+    return True
+
+
+def _random_inputs(path: Path, source: Source, names: Sequence[str]) -> list[torch.Tensor]:
+    if len(source.input_shapes) != len(names):
+        got = f"{len(source.input_shapes)} given" if source.input_shapes else "none given"
+        raise ConfigError(
+            f"model {path}: the file does not hold the shapes of its {len(names)} input(s) "
+            f"({', '.join(names)}), {got}; name each with -is, such as -is 1 3 224 224"
+        )
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in source.input_shapes]
+
+
+def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not source.allow_pickle)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            raise ModelError(refused_pickle(error, str(path), "a pickled model")) from error
+        raise ModelError(f"model {path}: not a file of torch{hint(path, 'pytorch')}") from error
+    except Exception as error:  # torch raises what its parsers raise
+        raise ModelError(f"model {path}: torch cannot load it: {described(error)[:300]}") from error
+    if not isinstance(content, nn.Module):
+        raise ModelError(
+            f"model {path}: holds {_what(content)}, not the model itself; register a function that builds the "
+            f'model with @pytorch_model.register("NAME"), and name this file with -w'
+        )
+    module = ready(content, listener)
+    names = _parameters(module)[: max(1, len(source.input_shapes))]
+    inputs = _random_inputs(path, source, names)
+    axes = {name: {0: "batch"} for name in names}
+    return convert_loaded(Loaded(module, inputs, input_names=names, dynamic_axes=axes), listener)
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    import inspect
+
+    return list(inspect.signature(module.forward).parameters)
+
+
+def _what(content: Any) -> str:
+    if isinstance(content, dict):
+        return f"weights alone ({len(content.get('state_dict', content))} entries)"
+    return f"a {type(content).__name__}"
