@@ -39,10 +39,12 @@ _RENAMED = {
     "add": "elementwise_add", "subtract": "elementwise_sub", "multiply": "elementwise_mul",
     "divide": "elementwise_div", "maximum": "elementwise_max", "minimum": "elementwise_min",
     "floor_divide": "elementwise_floordiv", "remainder": "elementwise_mod", "matmul": "matmul_v2",
-    "mean": "reduce_mean", "sum": "reduce_sum", "max": "reduce_max", "min": "reduce_min", "prod": "reduce_prod",
+    "mean": "reduce_mean", "sum": "reduce_sum", "max": "reduce_max", "min": "reduce_min",
+    "prod": "reduce_prod",
     "all": "reduce_all", "any": "reduce_any", "flatten": "flatten_contiguous_range", "expand": "expand_v2",
     "hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid", "argmax": "arg_max", "argmin": "arg_min",
-    "topk": "top_k_v2", "unsqueeze": "unsqueeze2", "nonzero": "where_index", "arange": "range", "add_n": "sum",
+    "topk": "top_k_v2", "unsqueeze": "unsqueeze2", "nonzero": "where_index", "arange": "range",
+    "add_n": "sum",
     "reverse": "flip", "grid_sample": "grid_sampler", "amax": "reduce_max", "amin": "reduce_min",
 }  # fmt: skip
 """Operators that paddle2onnx lists under the name of an earlier Paddle."""

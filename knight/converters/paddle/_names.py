@@ -1,8 +1,8 @@
 """Names in the ONNX model after the source's layers, in place of paddle2onnx's counters.
 
 paddle2onnx calls result i of the n-th operation ``pd_op.conv2d`` ``p2o.pd_op.conv2d.n.i`` and keeps the names
-of parameters. The layer of an operation is the owner of its parameter (``conv2d_0`` owns ``conv2d_0.w_0``), also
-where the parameter comes reshaped; an operation without is called after its kind, numbered: ``relu_0``.
+of parameters. The layer of an operation is the owner of its parameter (``conv2d_0`` owns ``conv2d_0.w_0``),
+also where the parameter comes reshaped; an operation without is called after its kind, numbered: ``relu_0``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from knight import model as models
 from knight.converters.paddle._program import Operation, Program
 
 _BATCH = "batch_size"
@@ -45,7 +46,7 @@ def rename(
 
 
 def _known_values(program: Program) -> tuple[dict[str, int], dict[str, int]]:
-    """The number of the program's value, and the position of the operation, behind each of paddle2onnx's names.
+    """The program's number of a value, and the position of its operation, by paddle2onnx's names.
 
     Elements of a list of tensors have no number of their own, only an operation.
     """
@@ -106,7 +107,7 @@ def _use_known_names(graph: ir.Graph, numbers: dict[str, int]) -> None:
         assert source is not None
         if result not in outputs:
             result.replace_all_uses_with(source)
-        elif source.producer() is None or source in outputs or source.producer().op_type == "Constant":  # type: ignore[union-attr]
+        elif source in outputs or source.producer() is None or models.is_constant(source):
             continue  # an input, a constant or another output handed out as it is
         else:
             source.type, source.shape = result.type, result.shape
@@ -119,7 +120,7 @@ def _use_known_names(graph: ir.Graph, numbers: dict[str, int]) -> None:
 
 
 def _groups(graph: ir.Graph, operations: dict[str, int]) -> list[tuple[int, list[ir.Node]]]:
-    """Nodes by the position of the operation that they are of: helpers come before the node with its result."""
+    """Nodes by the position of their operation: helpers come before the node with its result."""
     groups: list[tuple[int, list[ir.Node]]] = []
     waiting: list[ir.Node] = []
     for node in graph:
@@ -161,7 +162,7 @@ def _name_values(
     numbers: dict[str, int],
     taken: set[str | None],
 ) -> dict[str, int]:
-    """Results of the program are ``conv2d_0.tmp_0`` and on, as Paddle calls them; others are named after nodes."""
+    """Results of the program are ``conv2d_0.tmp_0`` and on, as in Paddle; others are named after nodes."""
     outputs, used, result = set(graph.outputs), {str(name) for name in taken if name}, {}
     counts: Counter[str] = Counter()
     for position, nodes in groups:
@@ -193,7 +194,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _name_dimensions(graph: ir.Graph) -> None:
-    """Open dimensions of inputs get names; those of other values, which paddle2onnx numbers, are left to inference."""
+    """Open dimensions of inputs get names; those of other values, mere numbers, are left to inference."""
     for value in graph.inputs:
         if value.shape is not None:
             dims = [

@@ -24,7 +24,7 @@ class _Damaged(Exception):
 
 
 def check_parameters(file: Path, wanted: Mapping[str, Sequence[int]]) -> None:
-    """Raises ModelError where `file` is not whole, or is not what a program with parameters `wanted` needs."""
+    """Raises ModelError where `file` is not whole, or not of a program with the parameters `wanted`."""
     try:
         found = _shapes(file)
     except _Damaged:

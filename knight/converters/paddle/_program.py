@@ -25,7 +25,7 @@ _DOUBLES = ("1.full", "1.full_like", "1.assign_value_", "1.assign_value")
 
 @dataclass(frozen=True)
 class Value:
-    """One result of an operation: its number in the program, its shape (-1: open), None for a list of tensors."""
+    """One result of an operation: its number in the program, its shape (-1: open; None for a list)."""
 
     number: int
     shape: tuple[int, ...] | None

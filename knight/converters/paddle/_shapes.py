@@ -33,15 +33,16 @@ def check_shapes(program: Program, shapes: Shapes) -> None:
     for (name, fixed), given in zip(inputs.items(), shapes, strict=True):
         if len(fixed) != len(given):
             raise ConfigError(
-                f"-is {_spaced(given)}: input {name!r} has {len(fixed)} dimensions {_text(fixed)}, not {len(given)}"
+                f"-is {_spaced(given)}: input {name!r} has {len(fixed)} dimensions {_text(fixed)}, "
+                f"not {len(given)}"
             )
         if any(size < 1 for size in given):
             raise ConfigError(f"-is {_spaced(given)}: sizes of input {name!r} have to be positive")
         for axis, (size, wanted) in enumerate(zip(given, fixed, strict=True)):
             if wanted >= 0 and size != wanted:
                 raise ConfigError(
-                    f"-is {_spaced(given)}: dimension {axis} of input {name!r} is fixed at {wanted} in the model, "
-                    f"{size} is given; only the open ones of {_text(fixed)} can be filled"
+                    f"-is {_spaced(given)}: dimension {axis} of input {name!r} is fixed at {wanted} in the "
+                    f"model, {size} is given; only the open ones of {_text(fixed)} can be filled"
                 )
 
 

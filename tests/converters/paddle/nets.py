@@ -47,3 +47,10 @@ def net(function: Callable[[Any], Any], **parts: Any) -> Any:
             return function(x)
 
     return Net()
+
+
+def parameter_names(program: Path) -> list[str]:
+    """The names of the parameters of a protobuf program."""
+    from knight.converters.paddle._framework import _read_description
+
+    return list(_read_description(program)[0])

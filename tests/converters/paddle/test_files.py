@@ -1,0 +1,185 @@
+"""Which files a Paddle model is read from, and what is said where they are not right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from knight.converters import Source
+from knight.converters.paddle import converter
+from knight.errors import ConfigError, ModelError
+from knight.listener import SILENT, Listener
+from tests.converters.checks import assert_same
+from tests.converters.paddle import nets
+from tests.converters.paddle.nets import paddle
+
+ROWS = ((None, 4), "float32")
+
+
+class Told(Listener):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def detail(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small net in Paddle 3's form."""
+    return nets.save(paddle.nn.Linear(4, 3), tmp_path_factory.mktemp("model") / "net", ROWS)
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    """A copy of it that may be harmed."""
+    shutil.copy(model.with_suffix(".pdiparams"), tmp_path)
+    return Path(shutil.copy(model, tmp_path))
+
+
+def _fails(path: Path, weights: Path | None = None) -> str:
+    with pytest.raises(ModelError) as caught:
+        converter.convert(Source(str(path), weights=str(weights) if weights else None), SILENT)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "parameters", "named"),
+    [
+        ("odd name.model", "numbers.bin", True),
+        ("__model__", "__params__", False),
+        ("net.pb.txt", "net.pb.pdiparams", False),
+    ],
+)
+def test_files_may_have_any_name(
+    copy: Path, tmp_path: Path, program: str, parameters: str, named: bool
+) -> None:
+    copy.with_suffix(".pdiparams").rename(tmp_path / parameters)
+    copy.rename(tmp_path / program)
+    weights = str(tmp_path / parameters) if named else None
+    assert_same(converter.convert(Source(str(tmp_path / program), weights=weights), SILENT))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([program, parameters])
+
+
+def test_protobuf_program_by_any_name(kit: Path, tmp_path: Path) -> None:
+    folder = kit / "paddle" / "resnet20_cifar10"
+    shutil.copy(folder / "inference.pdmodel", tmp_path / "__model__")
+    shutil.copy(folder / "inference.pdiparams", tmp_path / "__params__")
+    assert_same(converter.convert(Source(str(tmp_path)), SILENT), batches=(2,))
+
+
+def test_folder_and_prefix_and_found_parameters_are_told(model: Path) -> None:
+    for path in (model.parent, model.with_suffix("")):
+        told = Told()
+        assert_same(converter.convert(Source(str(path)), told))
+        assert told.lines[:2] == [f"program: {model}", f"parameters: {model.with_suffix('.pdiparams')}"]
+
+
+def test_one_file_per_parameter(kit: Path, tmp_path: Path) -> None:
+    from knight.converters.paddle._parameters import _record
+
+    folder = kit / "paddle" / "resnet20_cifar10"
+    shutil.copy(folder / "inference.pdmodel", tmp_path / "__model__")
+    data = (folder / "inference.pdiparams").read_bytes()
+    names = sorted(nets.parameter_names(folder / "inference.pdmodel"))
+    with (folder / "inference.pdiparams").open("rb") as file:
+        for name in names:
+            start = file.tell()
+            _record(file, len(data))
+            (tmp_path / name).write_bytes(data[start : file.tell()])
+    source = Source(str(tmp_path / "__model__"), weights=str(tmp_path))
+    assert_same(converter.convert(source, SILENT), batches=(2,))
+    (tmp_path / names[3]).unlink()
+    assert f"no file for 1 parameters, the first is {names[3]!r}" in _fails(tmp_path / "__model__", tmp_path)
+
+
+def test_net_without_parameters(tmp_path: Path) -> None:
+    assert_same(nets.convert(nets.save(nets.net(lambda x: x * 2 + 1), tmp_path / "net", ROWS)))
+
+
+def test_two_nets_with_the_same_names_do_not_mix(tmp_path: Path) -> None:
+    conversions = []
+    for seed in (1, 2):
+        paddle.seed(seed)
+        with paddle.utils.unique_name.guard():
+            layer = paddle.nn.Linear(4, 3)
+        conversions.append(nets.convert(nets.save(layer, tmp_path / f"net{seed}", ROWS)))
+    for conversion in conversions:
+        assert_same(conversion)
+
+
+def test_missing_parameters(copy: Path) -> None:
+    copy.with_suffix(".pdiparams").unlink()
+    message = _fails(copy)
+    assert "2 parameters are missing" in message
+    assert "none of net.pdiparams, net.json.pdiparams, net.params, __params__ is beside it" in message
+    assert "-w" in message
+
+
+def test_given_parameters_that_are_not_there(copy: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        converter.convert(Source(str(copy), weights=str(copy.parent / "absent")), SILENT)
+
+
+def test_parameters_of_another_net(copy: Path, tmp_path: Path) -> None:
+    with paddle.utils.unique_name.guard():
+        other = nets.save(paddle.nn.Linear(4, 5), tmp_path / "other", ROWS).with_suffix(".pdiparams")
+    message = _fails(copy, other)
+    assert "of another net" in message
+    assert "of the model is [3], [5] in the file" in message
+    file = copy.with_suffix(".pdiparams")
+    data = file.read_bytes()
+    file.write_bytes(data + data)
+    assert "the model has 2 parameters, the file 4" in _fails(copy)
+    file.write_bytes(data[: 4 + 8 + 4 + 4 + 4 + 3 * 4])  # the bias is the first record, of three numbers
+    assert "the first without numbers is 'linear_" in _fails(copy)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
+def test_truncated_parameters(copy: Path, keep: float) -> None:
+    file = copy.with_suffix(".pdiparams")
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * keep)])
+    assert "cut short" in _fails(copy)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_truncated_program(copy: Path, kit: Path, tmp_path: Path, keep: float) -> None:
+    text = copy.read_text()
+    copy.write_text(text[: int(len(text) * keep)])
+    assert "cut short" in _fails(copy)
+    data = (kit / "paddle" / "resnet20_cifar10" / "inference.pdmodel").read_bytes()
+    old = tmp_path / "old.pdmodel"
+    old.write_bytes(data[: int(len(data) * keep)])
+    assert "cut short" in _fails(old)
+
+
+def test_what_is_no_program(copy: Path, kit: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pdmodel"
+    empty.write_bytes(b"")
+    assert "empty" in _fails(empty)
+    assert "use -f onnx" in _fails(kit / "onnx" / "resnet20_cifar10.onnx")
+    assert "use -f pytorch" in _fails(kit / "pytorch" / "mobilenet_v1_0.25_224_torchscript.pt")
+    assert "no such file" in _fails(tmp_path / "absent")
+    assert "parameters only" in _fails(copy.with_suffix(".pdiparams"))
+    weights = tmp_path / "net.pdparams"
+    paddle.save(paddle.nn.Linear(4, 3).state_dict(), str(weights))
+    assert "paddle.jit.save" in _fails(weights)
+    assert "paddle.jit.save" in _fails(copy, weights)
+    other = tmp_path / "settings.json"
+    other.write_text(json.dumps({"a": 1}))
+    assert "not a Paddle program" in _fails(other)
+
+
+def test_folder_with_several_programs_or_none(copy: Path, tmp_path: Path) -> None:
+    shutil.copy(copy, tmp_path / "second.json")
+    assert "several programs in this folder (net.json, second.json)" in _fails(tmp_path)
+    folder = tmp_path / "none"
+    folder.mkdir()
+    assert "no Paddle program" in _fails(folder)
