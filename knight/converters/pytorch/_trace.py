@@ -24,6 +24,7 @@ from unittest import mock
 import torch
 from torch import fx, nn
 
+from knight.converters.pytorch._alias import shares
 from knight.errors import KnightError, ModelError, ScriptError, did_you_mean
 from knight.executor import described
 from knight.listener import SILENT, Listener
