@@ -11,7 +11,6 @@ import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -47,11 +46,17 @@ def load_registered(source: Source, listener: Listener) -> Loaded:
 
 @contextmanager
 def loading(allow_pickle: bool) -> Iterator[None]:
-    """Inside, torch.load runs what pickles want to run, if the user allowed it."""
-    if not allow_pickle:
-        yield
-        return
-    with mock.patch.object(torch, "load", partial(torch.load, weights_only=False)):
+    """Inside, torch.load brings tensors to the CPU, and runs what pickles want to run if the user allowed it."""
+    load = torch.load
+
+    def load_here(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2 and kwargs.get("map_location") is None:
+            kwargs["map_location"] = "cpu"
+        if allow_pickle:
+            kwargs["weights_only"] = False
+        return load(*args, **kwargs)
+
+    with mock.patch.object(torch, "load", load_here):
         yield
 
 
