@@ -63,7 +63,7 @@ def _causal(t: Translator, query: ir.Value, key: ir.Value) -> ir.Value:
 
 
 def _bias(t: Translator, mask: ir.Value, *, keep: bool) -> ir.Value:
-    """What to add to the scores. keep: a boolean mask is true where scores count, not where they are left out."""
+    """What to add to the scores. keep: booleans are true where scores count, not where they are left out."""
     if mask.dtype != ir.DataType.BOOL:
         return t.op("Max", mask, t.like(MASKED, mask))  # minus infinity has no range
     yes, no = (0.0, MASKED) if keep else (MASKED, 0.0)
@@ -119,8 +119,8 @@ def multi_head_attention(
         _heads(t, _project(t, x, weight, bias), num_heads, width)
         for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
     ]
-    masks = [_mask_of_scores(t, attn_mask, num_heads), _mask_of_keys(t, key_padding_mask)]
-    mixed, shares = _attend(t, *heads, float(width**-0.5), *masks)
+    masks = (_mask_of_scores(t, attn_mask, num_heads), _mask_of_keys(t, key_padding_mask))
+    mixed, shares = _attend(t, heads[0], heads[1], heads[2], float(width**-0.5), *masks)
     joined = t.op("Reshape", t.op("Transpose", mixed, perm=[2, 0, 1, 3]), t.constant(np.array([0, 0, -1])))
     output = _project(t, joined, out_proj_weight, out_proj_bias)
     if not need_weights:

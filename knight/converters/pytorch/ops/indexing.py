@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from knight.converters._builder import shape_of
 from knight.converters.pytorch._translator import Translator, rank
 from knight.converters.pytorch.ops import translates
 from knight.errors import ModelError
@@ -133,8 +134,10 @@ def setitem(t: Translator, x: ir.Value, index: Any, value: Any) -> ir.Value:
     assert x.dtype is not None
     if isinstance(index, ir.Value) and index.dtype == ir.DataType.BOOL:
         trailing = rank(x) - rank(index)
-        mask = t.op("Unsqueeze", index, t.constant(np.arange(-trailing, 0))) if trailing else index
-        return t.op("Where", mask, t.like(value, x), x)
+        if isinstance(value, ir.Value) and rank(value) > trailing and set(shape_of(value) or ()) != {1}:
+            raise ModelError("assigning one element each where a mask is true; use torch.where")
+        where = t.op("Unsqueeze", index, t.constant(np.arange(-trailing, 0))) if trailing else index
+        return t.op("Where", where, t.like(value, x), x)
     items = _expanded(x, index)
     if any(isinstance(item, ir.Value) for item in items):
         return _stored(t, x, items, value)

@@ -1,7 +1,7 @@
 """Recurrent layers: torch's gates in the order of ONNX's, layer after layer.
 
-torch orders the gates of LSTM as input, forget, cell, output, ONNX as input, output, forget, cell; of GRU torch
-as reset, update, new, ONNX as update, reset, hidden (with ``linear_before_reset``, as torch computes).
+torch orders the gates of LSTM as input, forget, cell, output, ONNX as input, output, forget, cell; of GRU
+torch as reset, update, new, ONNX as update, reset, hidden (``linear_before_reset``, as torch computes).
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ REDUCTIONS = {
 }
 
 
-def _reduce(t: Translator, op_type: str, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+def reduced(t: Translator, op_type: str, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+    """`op_type` along `dim`: one axis, several, or all for None."""
     axes = None if dim is None or dim == () else t.constant(np.array(t.axes(x, dim)))
     return t.op(op_type, x, axes, keepdims=int(keepdim))
 
@@ -35,7 +36,7 @@ def _reduction(op_type: str) -> Any:
         dtype: Any = None,
         out: Any = None,
     ) -> ir.Value:
-        return _reduce(t, op_type, t.value(x, t.dtype), dim, keepdim)
+        return reduced(t, op_type, t.value(x, t.dtype), dim, keepdim)
 
     return handler
 
@@ -44,13 +45,35 @@ for _name, _op in REDUCTIONS.items():
     translates(f"torch.{_name}", f"Tensor.{_name}")(_reduction(_op))
 
 
+@translates("torch.nansum", "Tensor.nansum")
+def nansum(
+    t: Translator, x: ir.Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> ir.Value:
+    return reduced(t, "ReduceSum", t.op("Where", t.op("IsNaN", x), t.like(0, x), x), dim, keepdim)
+
+
+@translates("torch.nanmean", "Tensor.nanmean")
+def nanmean(
+    t: Translator, x: ir.Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> ir.Value:
+    count = reduced(t, "ReduceSum", t.like(t.op("Not", t.op("IsNaN", x)), x), dim, keepdim)
+    return t.op("Div", nansum(t, x, dim, keepdim), count)
+
+
+@translates("torch.count_nonzero", "Tensor.count_nonzero")
+def count_nonzero(t: Translator, x: ir.Value, dim: Any = None) -> ir.Value:
+    return reduced(t, "ReduceSum", t.value(t.value(x, np.bool_), np.int64), dim, False)
+
+
 def _extreme(kind: str) -> Any:
+    """torch.max and torch.min: of all, of two tensors, or along an axis with the places."""
+
     def handler(
         t: Translator, x: ir.Value, dim: Any = None, keepdim: bool = False, *, other: Any = None
     ) -> Any:
         if isinstance(dim, ir.Value) or other is not None:
-            return t.op(kind, x, t.value(dim if other is None else other, t.dtype))
-        values = _reduce(t, f"Reduce{kind}", x, dim, keepdim)
+            return t.op(kind, t.value(x, t.dtype), t.value(dim if other is None else other, t.dtype))
+        values = reduced(t, f"Reduce{kind}", x, dim, keepdim)
         if dim is None:
             return values
         return values, t.op(f"Arg{kind}", x, axis=dim, keepdims=int(keepdim))
@@ -60,6 +83,11 @@ def _extreme(kind: str) -> Any:
 
 translates("torch.max", "Tensor.max")(_extreme("Max"))
 translates("torch.min", "Tensor.min")(_extreme("Min"))
+
+
+@translates("torch.aminmax", "Tensor.aminmax")
+def aminmax(t: Translator, x: ir.Value, *, dim: int | None = None, keepdim: bool = False) -> Any:
+    return [reduced(t, op_type, x, dim, keepdim) for op_type in ("ReduceMin", "ReduceMax")]
 
 
 def _place(kind: str) -> Any:
@@ -75,98 +103,3 @@ def _place(kind: str) -> Any:
 
 translates("torch.argmax", "Tensor.argmax")(_place("Max"))
 translates("torch.argmin", "Tensor.argmin")(_place("Min"))
-
-
-@translates("torch.var", "Tensor.var")
-def var(
-    t: Translator,
-    x: ir.Value,
-    dim: Any = None,
-    unbiased: Any = True,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> ir.Value:
-    axes = t.constant(np.array(t.axes(x, None if isinstance(dim, bool) else dim)))
-    freedom = _freedom(dim, unbiased, correction)
-    mean = t.op("ReduceMean", x, axes, keepdims=1)
-    moved = t.op("Sub", x, mean)
-    total = t.op("ReduceSum", t.op("Mul", moved, moved), axes, keepdims=int(keepdim))
-    sizes = t.op("ReduceProd", t.op("Gather", t.op("Shape", x), axes, axis=0), keepdims=0)
-    count = t.op("Sub", t.like(sizes, x), t.like(freedom, x))
-    return t.op("Div", total, count)
-
-
-def _freedom(dim: Any, unbiased: Any, correction: Any) -> float:
-    if correction is not None:
-        return float(correction)
-    if isinstance(dim, bool):  # var(x, unbiased)
-        return float(dim)
-    return float(bool(unbiased))
-
-
-@translates("torch.std", "Tensor.std")
-def std(
-    t: Translator,
-    x: ir.Value,
-    dim: Any = None,
-    unbiased: Any = True,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> ir.Value:
-    return t.op("Sqrt", var(t, x, dim, unbiased, keepdim, correction=correction))
-
-
-@translates("torch.var_mean")
-def var_mean(
-    t: Translator,
-    x: ir.Value,
-    dim: Any = None,
-    unbiased: Any = True,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> Any:
-    mean = t.op("ReduceMean", x, t.constant(np.array(t.axes(x, dim))), keepdims=int(keepdim))
-    return var(t, x, dim, unbiased, keepdim, correction=correction), mean
-
-
-@translates(
-    "torch.norm", "Tensor.norm", "torch.functional.norm", "torch.linalg.norm", "torch.linalg.vector_norm"
-)
-def norm(
-    t: Translator,
-    x: ir.Value,
-    p: Any = 2,
-    dim: Any = None,
-    keepdim: bool = False,
-    *,
-    ord: Any = None,
-    out: Any = None,
-    dtype: Any = None,
-) -> ir.Value:
-    order = p if ord is None else ord
-    order = 2 if order in (None, "fro") else order
-    if order in (1, 2):
-        return _reduce(t, f"ReduceL{int(order)}", x, dim, keepdim)
-    size = t.op("Abs", x)
-    if abs(order) == float("inf"):
-        return _reduce(t, "ReduceMax" if order > 0 else "ReduceMin", size, dim, keepdim)
-    total = _reduce(t, "ReduceSum", t.op("Pow", size, t.like(order, x)), dim, keepdim)
-    return t.op("Pow", total, t.like(1 / order, x))
-
-
-@translates("torch.cumsum", "Tensor.cumsum")
-def cumsum(t: Translator, x: ir.Value, dim: int, *, dtype: Any = None) -> ir.Value:
-    return t.op("CumSum", t.value(x, t.dtype), t.constant(np.array(dim)))
-
-
-@translates("torch.all", "Tensor.all")
-def all_(t: Translator, x: ir.Value, dim: Any = None, keepdim: bool = False) -> ir.Value:
-    return t.value(_reduce(t, "ReduceMin", t.value(t.value(x, np.bool_), np.int32), dim, keepdim), np.bool_)
-
-
-@translates("torch.any", "Tensor.any")
-def any_(t: Translator, x: ir.Value, dim: Any = None, keepdim: bool = False) -> ir.Value:
-    return t.value(_reduce(t, "ReduceMax", t.value(t.value(x, np.bool_), np.int32), dim, keepdim), np.bool_)
