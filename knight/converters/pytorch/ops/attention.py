@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from knight.converters._builder import shape_of
 from knight.converters.pytorch._translator import Translator, rank
 from knight.converters.pytorch.ops import translates
 from knight.errors import ModelError
@@ -29,7 +30,7 @@ def scaled_dot_product_attention(
     enable_gqa: bool = False,
 ) -> ir.Value:
     if enable_gqa:
-        raise ModelError("attention with enable_gqa: repeat the keys and values for each group before it")
+        key, value = (_repeated(t, x, t.inputs[0][0].shape[-3]) for x in (key, value))
     width = t.inputs[0][0].shape[-1]
     factor = 1 / np.sqrt(width) if scale is None else scale
     if is_causal:
@@ -48,6 +49,16 @@ def _attend(
             scores = t.op("Add", scores, _bias(t, mask, keep=True))
     weights = t.op("Softmax", scores, axis=-1)
     return t.op("MatMul", weights, value), weights
+
+
+def _repeated(t: Translator, x: ir.Value, heads: int) -> ir.Value:
+    """[batch, groups, length, width] with every group as often as gives `heads`."""
+    groups, width = (shape_of(x) or ())[-3], (shape_of(x) or ())[-1]
+    if not isinstance(groups, int) or rank(x) != 4:
+        raise ModelError("enable_gqa wants four dimensions and a fixed number of heads")
+    apart = t.op("Unsqueeze", x, t.constant(np.array([2])))
+    tiled = t.op("Tile", apart, t.constant(np.array([1, 1, heads // groups, 1, 1])))
+    return t.op("Reshape", tiled, t.ints([0, heads, -1, width]))
 
 
 def _causal(t: Translator, query: ir.Value, key: ir.Value) -> ir.Value:
@@ -100,14 +111,8 @@ def multi_head_attention(
     is_causal: bool = False,
 ) -> Any:
     """torch's layout: [length, batch, width]."""
-    if (
-        add_zero_attn
-        or bias_k is not None
-        or static_k is not None
-        or static_v is not None
-        or rank(query) != 3
-    ):
-        raise ModelError("MultiheadAttention with add_bias_kv, add_zero_attn, static keys or without a batch")
+    if static_k is not None or static_v is not None or rank(query) != 3:
+        raise ModelError("MultiheadAttention with static keys, or without a batch: unsqueeze(0) its inputs")
     weights: list[ir.Value | None] = [q_proj_weight, k_proj_weight, v_proj_weight]
     if in_proj_weight is not None:
         weights = list(t.ops("Split", in_proj_weight, outputs=3, axis=0, num_outputs=3))
@@ -115,19 +120,35 @@ def multi_head_attention(
     if in_proj_bias is not None:
         biases = list(t.ops("Split", in_proj_bias, outputs=3, axis=0, num_outputs=3))
     width = embed_dim_to_check // num_heads
-    heads = [
-        _heads(t, _project(t, x, weight, bias), num_heads, width)
+    queries, keys, values = (
+        _project(t, x, weight, bias)
         for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
-    ]
-    masks = (_mask_of_scores(t, attn_mask, num_heads), _mask_of_keys(t, key_padding_mask))
-    mixed, shares = _attend(t, heads[0], heads[1], heads[2], float(width**-0.5), *masks)
+    )
+    masks = [_mask_of_scores(t, attn_mask, num_heads), _mask_of_keys(t, key_padding_mask)]
+    for more_k, more_v in [(bias_k, bias_v)] * (bias_k is not None) + [(None, None)] * add_zero_attn:
+        keys, values = _lengthened(t, keys, more_k), _lengthened(t, values, more_v)
+        masks = [None if mask is None else _widened(t, mask) for mask in masks]
+    parts = [_heads(t, x, num_heads, width) for x in (queries, keys, values)]
+    mixed, shares = _attend(t, parts[0], parts[1], parts[2], float(width**-0.5), *masks)
     joined = t.op("Reshape", t.op("Transpose", mixed, perm=[2, 0, 1, 3]), t.constant(np.array([0, 0, -1])))
     output = _project(t, joined, out_proj_weight, out_proj_bias)
     if not need_weights:
         return output, None
-    return output, t.op(
-        "ReduceMean", shares, t.constant(np.array([1])), keepdims=0
-    ) if average_attn_weights else shares
+    if average_attn_weights:
+        shares = t.op("ReduceMean", shares, t.constant(np.array([1])), keepdims=0)
+    return output, shares
+
+
+def _lengthened(t: Translator, x: ir.Value, more: ir.Value | None) -> ir.Value:
+    """[length, batch, width] with one more element: `more`, [1, 1, width], or zeros."""
+    first = t.op("Slice", x, t.constant(np.array([0])), t.constant(np.array([1])), t.constant(np.array([0])))
+    zeros = t.op("Mul", first, t.like(0.0, x))
+    return t.op("Concat", x, zeros if more is None else t.op("Add", zeros, more), axis=0)
+
+
+def _widened(t: Translator, mask: ir.Value) -> ir.Value:
+    """A mask of scores for one more key, which counts."""
+    return t.op("Pad", mask, t.constant(np.array([0, 1])), t.like(0.0, mask), t.constant(np.array([-1])))
 
 
 def _project(t: Translator, x: ir.Value, weight: ir.Value | None, bias: ir.Value | None) -> ir.Value:

@@ -25,20 +25,24 @@ def recurrent(t: Translator, module: Any, input: ir.Value, hx: Any = None) -> An
         raise ModelError(
             "LSTM with proj_size has no ONNX operator; write the projection as a Linear after it"
         )
-    if rank(input) != 3:
-        raise ModelError(f"{kind} wants a batch: an input of three dimensions, not {rank(input)}")
-    x = t.op("Transpose", input, perm=[1, 0, 2]) if module.batch_first else input
     given = list(hx) if isinstance(hx, (tuple, list)) else [] if hx is None else [hx]
+    single, batch = rank(input) == 2, t.constant(np.array([1]))
+    if single:  # one sequence, without a batch
+        input, given = t.op("Unsqueeze", input, batch), [t.op("Unsqueeze", state, batch) for state in given]
+    batch_first = module.batch_first and not single
+    x = t.op("Transpose", input, perm=[1, 0, 2]) if batch_first else input
     directions = 2 if module.bidirectional else 1
     states = [_per_layer(t, state, module.num_layers, directions) for state in given]
     lasts: list[list[ir.Value]] = []
     for layer in range(module.num_layers):
         x, *ends = _layer(t, module, kind, layer, x, [state[layer] for state in states])
         lasts.append(ends)
-    output = t.op("Transpose", x, perm=[1, 0, 2]) if module.batch_first else x
+    output = t.op("Transpose", x, perm=[1, 0, 2]) if batch_first else x
     ends = [
         parts[0] if len(parts) == 1 else t.op("Concat", *parts, axis=0) for parts in zip(*lasts, strict=True)
     ]
+    if single:
+        output, *ends = [t.op("Squeeze", part, batch) for part in (output, *ends)]
     return output, (tuple(ends) if kind == "LSTM" else ends[0])
 
 
