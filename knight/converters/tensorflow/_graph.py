@@ -1,0 +1,67 @@
+"""A frozen graph between named tensors, and TensorFlow running any part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A GraphDef without variables.
+
+    inputs, outputs: tensor names (``data:0``), in order. shown: names for the ONNX model, where they differ.
+    """
+
+    definition: Any
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    def name_of(self, tensor: str) -> str:
+        """What the ONNX model calls `tensor`."""
+        return self.shown.get(tensor, tensor)
+
+    def function(self, outputs: Sequence[str]) -> Any:
+        """A callable from the inputs' arrays to those of `outputs`; TensorFlow cuts the graph to fit."""
+        import tensorflow as tf
+
+        wrapped = tf.compat.v1.wrap_function(
+            lambda: tf.graph_util.import_graph_def(self.definition, name=""), []
+        )
+        graph = wrapped.graph
+        return wrapped.prune(
+            [graph.as_graph_element(name) for name in self.inputs],
+            [graph.as_graph_element(name) for name in outputs],
+        )
+
+    def run(self, arrays: Sequence[np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        """The tensors `outputs` for the inputs `arrays`, in TensorFlow's own layout."""
+        import tensorflow as tf
+
+        found = self.function(outputs)(*(tf.constant(array) for array in arrays))
+        return [value.numpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
+
+    def shape(self, tensor: str) -> list[int | None] | None:
+        """The shape that the graph tells of `tensor`, None for an unknown rank."""
+        import tensorflow as tf
+
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.graph_util.import_graph_def(self.definition, name="")
+        shape = graph.get_tensor_by_name(tensor).shape
+        return None if shape.rank is None else shape.as_list()
+
+    def tensors(self) -> set[str]:
+        """Names of the first output of every node."""
+        return {f"{node.name}:0" for node in self.definition.node}
+
+
+def frozen(function: Any) -> Any:
+    """A concrete function with its variables made constants; loops stay loops."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    return convert_variables_to_constants_v2(function, lower_control_flow=False)

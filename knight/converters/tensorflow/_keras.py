@@ -1,0 +1,61 @@
+"""Keras files (.keras, .h5)."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from knight.converters import Source
+from knight.converters.tensorflow._graph import Graph, frozen
+from knight.errors import ModelError
+from knight.executor import described
+from knight.formats import hint
+
+
+def load(path: Path, source: Source) -> Graph:
+    """Raises ModelError for other files, and where Keras cannot build the model."""
+    import tensorflow as tf
+
+    model = _model(path)
+    if not getattr(model, "inputs", None):
+        raise ModelError(
+            f"model {path}: it was saved before it was ever called, so that its inputs are not known; "
+            f"call it once on data, then save it"
+        )
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=_plain(tensor.name)) for tensor in model.inputs]
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def call(*inputs: Any) -> Any:
+        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+
+    graph = frozen(call.get_concrete_function(*specs))
+    inputs = [tensor.name for tensor in graph.inputs]
+    outputs = [tensor.name for tensor in graph.outputs]
+    shown = {name: spec.name for name, spec in zip(inputs, specs, strict=True)}
+    names = getattr(model, "output_names", None) or []
+    if len(names) == len(outputs) and len(set(names)) == len(names):
+        shown.update(zip(outputs, names, strict=True))
+    return Graph(graph.graph.as_graph_def(), inputs, outputs, shown)
+
+
+def _plain(name: str) -> str:
+    return name.partition(":")[0].replace("/", "_")
+
+
+def _model(path: Path) -> Any:
+    import keras
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" not in archive.namelist():
+                raise ModelError(f"model {path}: not a Keras file{hint(path, 'tensorflow')}")
+        if path.suffix != ".keras":
+            raise ModelError(f"model {path}: a Keras file has to be called .keras; rename it")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises what its layers raise
+        advice = "a layer of your own has to be part of Keras: export the model as a SavedModel instead"
+        raise ModelError(
+            f"model {path}: Keras cannot build it: {described(error)[:300]}; {advice}"
+        ) from error

@@ -1,0 +1,61 @@
+"""SavedModel folders: the signature for serving becomes a frozen graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from knight.converters import Source
+from knight.converters.tensorflow._graph import Graph, frozen
+from knight.errors import ModelError
+from knight.executor import described
+from knight.listener import Listener
+
+SERVING = "serving_default"
+
+
+def load(path: Path, source: Source, listener: Listener) -> Graph:
+    """Raises ModelError where the folder is none, is incomplete, or has no signature to choose."""
+    import tensorflow as tf
+
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"model {path}: no SavedModel: it has no saved_model.pb")
+    if not (path / "variables").is_dir():
+        raise ModelError(f"model {path}: its folder `variables` is missing; copy the whole SavedModel")
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # TensorFlow raises many kinds
+        raise ModelError(f"model {path}: TensorFlow cannot load it: {described(error)[:300]}") from error
+    function = _signature(path, dict(loaded.signatures))
+    graph = frozen(function)
+    shown = _shown(function, graph)
+    inputs, outputs = ([tensor.name for tensor in tensors] for tensors in (graph.inputs, graph.outputs))
+    if source.start_nodes or source.end_nodes:
+        listener.detail(
+            "-snn and -enn are not needed: the SavedModel's signature names its inputs and outputs"
+        )
+    return Graph(graph.graph.as_graph_def(), inputs, outputs, shown)
+
+
+def _signature(path: Path, signatures: dict[str, Any]) -> Any:
+    if SERVING in signatures:
+        return signatures[SERVING]
+    if len(signatures) == 1:
+        return next(iter(signatures.values()))
+    listed = ", ".join(sorted(signatures)) or "none"
+    raise ModelError(
+        f"model {path}: which signature? It has {listed}; save it with one, or with one called {SERVING}"
+    )
+
+
+def _shown(function: Any, graph: Any) -> dict[str, str]:
+    """The signature's own names of inputs and outputs."""
+    _, keywords = function.structured_input_signature
+    shown = {}
+    for tensor in graph.inputs:
+        name = tensor.name.partition(":")[0]
+        shown[tensor.name] = name if name in keywords or not keywords else name
+    outputs = function.structured_outputs
+    if isinstance(outputs, dict) and len(outputs) == len(graph.outputs):
+        shown.update(zip((tensor.name for tensor in graph.outputs), sorted(outputs), strict=True))
+    return shown

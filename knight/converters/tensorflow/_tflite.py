@@ -1,0 +1,85 @@
+"""TFLite files, by tf2onnx; the TFLite interpreter runs them beside the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from knight.converters import Conversion, Feeds, Source
+from knight.converters.tensorflow._export import OPSET, check_standard, listening
+from knight.converters.tensorflow._layout import (
+    TO_NCHW,
+    TO_NHWC,
+    is_picture,
+    leave_outputs_in_nchw,
+    tell_transposed,
+)
+from knight.converters.tensorflow._names import dimension_names, without_wrappers
+from knight.errors import ConfigError, ModelError
+from knight.executor import described
+from knight.listener import Listener
+
+
+def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion:
+    """Raises ModelError where tf2onnx or the interpreter does not know an operator."""
+    import tensorflow as tf
+
+    try:
+        interpreter = tf.lite.Interpreter(model_path=str(path))
+        interpreter.allocate_tensors()
+    except Exception as error:  # TensorFlow raises ValueError and RuntimeError
+        raise ModelError(f"model {path}: TFLite cannot load it: {described(error)[:300]}") from error
+    inputs = interpreter.get_input_details()
+    pictures = [d["name"] for d in inputs if source.nchw and is_picture(list(d["shape"]))]
+    if source.nchw and not pictures:
+        raise ConfigError("-c2chw: the model has no input of four dimensions; leave the flag out")
+    model = _exported(path, pictures)
+    turned = leave_outputs_in_nchw(model) if source.nchw else frozenset()
+    if source.nchw:
+        tell_transposed(model, pictures, listener)
+    without_wrappers(model)
+    dimension_names(model)
+    names = [value.name or "" for value in model.graph.outputs]
+
+    def reference(feeds: Feeds) -> list[np.ndarray]:
+        for detail in inputs:
+            array = feeds[detail["name"]]
+            array = array.transpose(TO_NHWC) if detail["name"] in pictures else array
+            interpreter.resize_tensor_input(detail["index"], array.shape)
+        interpreter.allocate_tensors()
+        for detail in inputs:
+            array = feeds[detail["name"]]
+            array = array.transpose(TO_NHWC) if detail["name"] in pictures else array
+            interpreter.set_tensor(detail["index"], np.ascontiguousarray(array))
+        interpreter.invoke()
+        by_name = {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
+        found = [by_name.get(name, None) for name in names]
+        if any(array is None for array in found):
+            found = list(by_name.values())
+        return [a.transpose(TO_NCHW) if n in turned else a for n, a in zip(names, found, strict=True)]  # type: ignore[union-attr]
+
+    return Conversion(model, reference)
+
+
+def _exported(path: Path, pictures: list[str]) -> ir.Model:
+    import tf2onnx
+
+    with listening() as unsupported:
+        try:
+            proto: Any
+            proto, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET, inputs_as_nchw=pictures or None)
+        except Exception as error:  # tf2onnx raises what its handlers raise
+            if not unsupported:
+                raise ModelError(
+                    f"model {path}: tf2onnx cannot convert it: {described(error)[:300]}; give the SavedModel or "
+                    f"the Keras file it was made from"
+                ) from error
+    if unsupported:
+        listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(unsupported.items()))
+        raise ModelError(f"operators that have no ONNX form: {listed}")
+    model = ir.from_proto(proto)
+    check_standard(model)
+    return model
