@@ -1,31 +1,34 @@
 """Corrects what paddle2onnx translates wrongly, one function per operator of Paddle.
 
-Each is handed the operation and the ONNX nodes that stand for it.
+Each is handed the operation, the ONNX nodes that stand for it, and the shapes of the program's values.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
 from knight.converters.paddle._program import Operation, Program
+from knight.errors import ModelError
 
 Group = tuple[int, list[ir.Node]]
-_Repair = Callable[[ir.Graph, Operation, list[ir.Node]], None]
+Shapes = Mapping[int, tuple[int, ...] | None]
+_Repair = Callable[[ir.Graph, Operation, list[ir.Node], Shapes], None]
 _repairs: dict[str, _Repair] = {}
 
 
 def repair(graph: ir.Graph, program: Program, groups: Sequence[Group]) -> None:
     """Applies the repairs to all operations that have one."""
     operations = program.operations
+    shapes = {value.number: value.shape for op in operations for value in op.results}
     for position, nodes in groups:
         function = _repairs.get(operations[position].name)
         if function is not None:
-            function(graph, operations[position], nodes)
+            function(graph, operations[position], nodes, shapes)
 
 
 def _of(name: str) -> Callable[[_Repair], _Repair]:
@@ -37,7 +40,7 @@ def _of(name: str) -> Callable[[_Repair], _Repair]:
 
 
 @_of("pd_op.gelu")
-def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """The approximation ``x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` comes as the exact function."""
     x = nodes[0].inputs[0]
     if not op.attributes.get("approximate") or x is None:
@@ -51,7 +54,7 @@ def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
 
 
 @_of("pd_op.layer_norm")
-def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Scale and bias over several axes are stored flat; ONNX wants them in the shape of those axes."""
     node = next((node for node in nodes if node.op_type == "LayerNormalization"), None)
     shape = op.results[0].shape or ()
@@ -66,7 +69,7 @@ def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
 
 
 @_of("pd_op.expand_as")
-def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Open dimensions are -1 in the shape to expand to, which ONNX has no word for; 1 keeps what is there."""
     for node in nodes:
         target = models.constant(node.inputs[1]) if node.op_type == "Expand" else None
@@ -75,7 +78,44 @@ def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
             node.replace_input_with(1, sizes)
 
 
-def _rank(graph: ir.Graph, op: Operation, nodes: list[ir.Node]) -> None:
+@_of("pd_op.max_pool2d_with_index")
+@_of("pd_op.pool2d")
+def _uneven_windows(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+    """Adaptive pooling whose windows differ in size comes with windows of one size.
+
+    Window i of n over a length covers floor(i length / n) to ceil((i + 1) length / n); means over such windows
+    are a product with one matrix per axis.
+    """
+    given, wanted = shapes.get(op.inputs[0]), op.results[0].shape
+    if not op.attributes.get("adaptive") or given is None or wanted is None:
+        return
+    if op.attributes.get("data_format") == "NHWC" or min(given[2:] + wanted[2:]) < 0:
+        return
+    if all(size % windows == 0 for size, windows in zip(given[2:], wanted[2:], strict=True)):
+        return
+    if op.attributes.get("pooling_type") != "avg":
+        raise ModelError(
+            f"paddle2onnx cannot translate adaptive max pooling from {list(given[2:])} to {list(wanted[2:])}: "
+            f"its windows differ in size; choose sizes that divide evenly"
+        )
+    (x,) = nodes[0].inputs[:1]
+    if x is None:
+        return
+    build = _Nodes(graph, nodes)
+    down = models.add_initializer(graph, "pool2d.rows", _means(given[2], wanted[2]))
+    across = models.add_initializer(graph, "pool2d.columns", _means(given[3], wanted[3]).T.copy())
+    build.replace(build("MatMul", build("MatMul", down, x), across))
+
+
+def _means(length: int, windows: int) -> np.ndarray:
+    matrix = np.zeros((windows, length), np.float32)
+    for index in range(windows):
+        start, stop = index * length // windows, -(-(index + 1) * length // windows)
+        matrix[index, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def _rank(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """What is reduced to a scalar, or over the last axis, keeps one dimension too many."""
     shape = op.results[0].shape
     if shape == () or (op.short == "dot" and shape is not None and sum(size < 0 for size in shape) < 2):
