@@ -8,6 +8,7 @@ open sizes stays symbolic, and what depends on the data is an error with the use
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import linecache
 import operator
@@ -56,6 +57,7 @@ _READS = frozenset(
 )
 _STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
 _INPUT = "input_"
+_LAYERS = str(Path(nn.__file__).parent)
 _OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
 
 
@@ -299,6 +301,7 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             for name in FACTORIES:
                 stack.enter_context(mock.patch.object(torch, name, self._seeing(getattr(torch, name))))
+            stack.enter_context(mock.patch.object(builtins, "isinstance", _seems))
             wrapped = getattr(fx._symbolic_trace, "_wrapped_fns_to_patch", {})
             stack.enter_context(mock.patch.dict(wrapped, clear=True))  # fx.wrap hides what a function does
             for name in METHODS:
@@ -332,11 +335,6 @@ class _Proxy(fx.Proxy):
         if any(number != numbers[0] for number in numbers):
             raise NeedsFixedSizes(f"{user_place()}: the size of an open dimension becomes a Python number")
         return numbers[0]
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """What ``isinstance`` sees: users ask whether they were given a tensor."""
-        return torch.Tensor if isinstance(self.node.meta["examples"][0], torch.Tensor) else _Proxy
 
     def cuda(self, *args: Any, **kwargs: Any) -> Any:
         """The ONNX model has no devices."""
@@ -434,6 +432,23 @@ def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     assert callable(node.target)
     return node.target(*args, **kwargs)
+
+
+_isinstance = isinstance
+
+
+def _seems(thing: Any, kinds: Any) -> bool:
+    """``isinstance`` for users and layers, who ask whether they were given a tensor; fx asks for the proxy.
+
+    A property ``__class__`` would do it, too, but torch's compiled code believes it and reads foreign memory.
+    """
+    if type(thing) is not _Proxy:
+        return _isinstance(thing, kinds)
+    caller = sys._getframe(1).f_code
+    own = caller.co_filename.startswith(_OWN[:2]) and not caller.co_filename.startswith(_LAYERS)
+    if own and caller.co_name != "is_tensor":
+        return _isinstance(thing, kinds)
+    return _isinstance(thing.node.meta["examples"][0], kinds)
 
 
 def changed_by(node: fx.Node) -> fx.Node | None:

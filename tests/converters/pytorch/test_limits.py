@@ -104,6 +104,7 @@ def test_a_loop_over_an_open_size_fixes_it_and_says_where() -> None:
 def test_builtins_that_ask_for_sizes() -> None:
     def forward(x: torch.Tensor) -> torch.Tensor:
         assert isinstance(x, torch.Tensor) and len(x.shape) == 4, f"unexpected {x.shape}"
+        assert isinstance(x.shape[0], int) and torch.is_tensor(x) and not isinstance(x, (list, tuple))
         assert all(size > 1 for size in x.shape[1:]) and any(size == 6 for size in x.shape[1:])
         scale = math.sqrt(x.shape[-1]) * max(x.size(1), 2) + sum(x.shape[1:]) + int(x.shape[2] / 4) + abs(-2)
         pairs = [a * b for a, b in zip(x.chunk(2, 1), x.split(2, dim=1), strict=True)]

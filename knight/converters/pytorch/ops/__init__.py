@@ -1,7 +1,7 @@
 """Translations of torch's functions, methods and leaf modules, found by the names that users write.
 
-A handler is called with the arguments of the traced call: tensors and sizes that are only known at run time are
-`ir.Value`, everything else is plain Python. Its signature is torch's own.
+A handler is called with the arguments of the traced call: tensors and sizes that are only known at run time
+are `ir.Value`, everything else is plain Python. Its signature is torch's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ METHOD, MODULE, OPERATOR = "Tensor.", "module ", "operator."
 
 
 def translates(*names: str) -> Callable[[F], F]:
-    """Registers a handler for ``torch.x``, ``torch.nn.functional.x``, ``Tensor.x``, ``operator.x``, ``module x``.
+    """Registers a handler for ``torch.x``, ``torch.nn.functional.x``, ``Tensor.x``, ``operator.x``,
+    ``module x``.
 
     Raises ValueError where a name has a handler already.
     """
@@ -68,9 +69,10 @@ def _resolve(name: str) -> object | None:
     import torch
 
     if name.startswith(OPERATOR):
-        return getattr(operator, name.removeprefix(OPERATOR), None)
+        function: object | None = getattr(operator, name.removeprefix(OPERATOR), None)
+        return function
     path = name.removeprefix(MODULE).removeprefix("torch.")
-    found: Any = torch
+    found: object | None = torch
     for part in path.split("."):
         found = getattr(found, part, None)
     return found

@@ -127,9 +127,13 @@ def logsigmoid(t: Translator, x: ir.Value) -> ir.Value:
 
 @translates(f"{F}softplus")
 def softplus(t: Translator, x: ir.Value, beta: float = 1, threshold: float = 20) -> ir.Value:
-    if beta == 1:
-        return t.op("Softplus", x)
-    return t.op("Div", t.op("Softplus", t.op("Mul", x, t.like(beta, x))), t.like(beta, x))
+    scaled = x if beta == 1 else t.op("Mul", x, t.like(beta, x))
+    result = t.op("Softplus", scaled)
+    if beta != 1:
+        result = t.op("Div", result, t.like(beta, x))
+    if threshold >= 15:  # beyond it the curve is a straight line to the last digit
+        return result
+    return t.op("Where", t.op("Greater", scaled, t.like(threshold, x)), x, result)
 
 
 @translates(f"{F}softsign")

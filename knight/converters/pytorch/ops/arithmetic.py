@@ -100,8 +100,8 @@ def _bits(logic: str, bitwise: str) -> Any:
 for _name, _op in UNARY.items():
     translates(*everywhere(_name), *(("operator.neg",) if _name == "neg" else ()))(_unary(_op))
 for _name, _op in BINARY.items():
-    _more = ("operator.mul", "operator.imul") if _name == "mul" else ()
-    translates(f"torch.{_name}", f"Tensor.{_name}", f"Tensor.{_name}_", *_more)(_binary(_op))
+    _forms = ("operator.mul", "operator.imul") if _name == "mul" else ()
+    translates(f"torch.{_name}", f"Tensor.{_name}", f"Tensor.{_name}_", *_forms)(_binary(_op))
 for _name, _op in COMPARISONS.items():
     _more = (f"operator.{_name}",) if len(_name) == 2 else ()
     translates(f"torch.{_name}", f"Tensor.{_name}", *_more)(_comparison(_op))
@@ -116,9 +116,14 @@ for _name, _ops in BITS.items():
     )(_bits(*_ops))
 
 
-@translates("operator.abs", "operator.pos")
+@translates("operator.abs")
 def builtin_abs(t: Translator, x: ir.Value) -> ir.Value:
     return t.op("Abs", x)
+
+
+@translates("operator.pos")
+def positive(t: Translator, x: ir.Value) -> ir.Value:
+    return x
 
 
 @translates(*everywhere("rsqrt"))

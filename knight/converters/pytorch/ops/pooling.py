@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
-from knight.converters._builder import shape_of
-from knight.converters.pytorch._translator import Translator
+from knight.converters.pytorch._translator import Translator, rank
 from knight.converters.pytorch.ops import translates
 from knight.converters.pytorch.ops.convolution import spread
 from knight.errors import ModelError
 
-F = "torch.nn.functional."
+NN = "torch.nn.functional."
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _of_rank(*names: str) -> Callable[[F], F]:
+    """Registers a handler for 1, 2 and 3 spatial axes; one sample without a batch gets one on the way."""
+
+    def register(handler: F) -> F:
+        for count in (1, 2, 3):
+            translates(*(name.replace("#", str(count)) for name in names))(_batched(handler, count))
+        return handler
+
+    return register
+
+
+def _batched(handler: F, count: int) -> Callable[..., Any]:
+    def pooled(t: Translator, input: ir.Value, *args: Any, **kwargs: Any) -> Any:
+        if rank(input) != count + 1:
+            return handler(t, input, *args, **kwargs)
+        first = t.constant(np.array([0]))
+        result = handler(t, t.op("Unsqueeze", input, first), *args, **kwargs)
+        if isinstance(result, ir.Value):
+            return t.op("Squeeze", result, first)
+        return tuple(t.op("Squeeze", value, first) for value in result)
+
+    return pooled
 
 
 def _window(
@@ -22,8 +46,8 @@ def _window(
 ) -> Any:
     """Attributes of the pooling, and how many elements its last windows reach beyond the padded input.
 
-    torch rounds sizes up under ceil_mode but drops windows that would start beyond the input. Its result's size is
-    known from the example, so that explicit pads say the same without ambiguity.
+    torch rounds sizes up under ceil_mode but drops windows that would start beyond the input. Its result's size
+    is known from the example, so that explicit pads say the same without ambiguity.
     """
     sizes, steps = spread(kernel, count), spread(kernel if stride in (None, []) else stride, count)
     pads, dilations = spread(padding, count), spread(dilation, count)
@@ -40,8 +64,7 @@ def _window(
     return attributes, dilations, beyond
 
 
-@translates(*(f"{where}max_pool{n}d" for where in ("torch.", F) for n in (1, 2, 3)))
-@translates(*(f"{F}max_pool{n}d_with_indices" for n in (1, 2, 3)))
+@_of_rank("torch.max_pool#d", f"{NN}max_pool#d", f"{NN}max_pool#d_with_indices")
 def max_pool(
     t: Translator,
     input: ir.Value,
@@ -67,15 +90,10 @@ def _within_each_map(t: Translator, x: ir.Value, indices: ir.Value, count: int) 
 
 
 def _spatial(x: ir.Value) -> int:
-    shape = shape_of(x)
-    if shape is None or len(shape) < 3:
-        raise ModelError("pooling wants a batch and channels before the spatial axes; add a batch dimension")
-    return len(shape) - 2
+    return rank(x) - 2
 
 
-@translates(
-    *(f"{where}avg_pool{n}d" for where in (F, "torch._C._nn.") for n in (1, 2, 3)), "torch.avg_pool1d"
-)
+@_of_rank("torch.avg_pool#d", f"{NN}avg_pool#d")
 def avg_pool(
     t: Translator,
     input: ir.Value,
@@ -113,7 +131,7 @@ def _divisors(t: Translator, attributes: Any, beyond: Sequence[int], with_paddin
     return divisors
 
 
-@translates(*(f"{where}adaptive_avg_pool{n}d" for where in ("torch.", F, "torch._C._nn.") for n in (1, 2, 3)))
+@_of_rank("torch.adaptive_avg_pool#d", f"{NN}adaptive_avg_pool#d")
 def adaptive_avg_pool(t: Translator, input: ir.Value, output_size: Any) -> ir.Value:
     count = _spatial(input)
     targets = _targets(t, count)
@@ -128,8 +146,7 @@ def adaptive_avg_pool(t: Translator, input: ir.Value, output_size: Any) -> ir.Va
     return input
 
 
-@translates(*(f"{F}adaptive_max_pool{n}d" for n in (1, 2, 3)))
-@translates(*(f"{F}adaptive_max_pool{n}d_with_indices" for n in (1, 2, 3)))
+@_of_rank(f"{NN}adaptive_max_pool#d", f"{NN}adaptive_max_pool#d_with_indices")
 def adaptive_max_pool(
     t: Translator, input: ir.Value, output_size: Any, return_indices: bool = False
 ) -> ir.Value:
@@ -184,7 +201,7 @@ def _maximum(t: Translator, x: ir.Value, axis: int, start: int, end: int) -> ir.
     return t.op("ReduceMax", piece, at, keepdims=1)
 
 
-@translates(*(f"{F}lp_pool{n}d" for n in (1, 2, 3)))
+@_of_rank(f"{NN}lp_pool#d")
 def lp_pool(
     t: Translator,
     input: ir.Value,
