@@ -177,12 +177,23 @@ def column_stack(t: Translator, tensors: Sequence[ir.Value]) -> ir.Value:
 
 
 @translates("torch.split", "Tensor.split", "torch.split_with_sizes", "Tensor.split_with_sizes")
+@translates("torch.functional.split")
 def split(t: Translator, x: ir.Value, split_size_or_sections: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+    sizes = split_size_or_sections if split_size_or_sections is not None else kwargs.get("split_sizes")
+    if isinstance(sizes, (tuple, list)) and any(isinstance(size, ir.Value) for size in sizes):
+        return t.ops("Split", x, t.ints(list(sizes)), outputs=len(sizes), axis=dim)
     return _pieces(t, x, dim)
 
 
-@translates("torch.chunk", "Tensor.chunk", "torch.tensor_split", "Tensor.tensor_split")
-def chunk(t: Translator, x: ir.Value, chunks: Any = None, dim: int = 0, **kwargs: Any) -> Any:
+@translates("torch.chunk", "Tensor.chunk")
+def chunk(t: Translator, x: ir.Value, chunks: int = 1, dim: int = 0) -> Any:
+    if isinstance((shape_of(x) or ())[dim], int) or any(len(pieces) != chunks for pieces in t.examples):
+        return _pieces(t, x, dim)
+    return t.ops("Split", x, outputs=chunks, axis=dim, num_outputs=chunks)  # both round sizes up
+
+
+@translates("torch.tensor_split", "Tensor.tensor_split")
+def tensor_split(t: Translator, x: ir.Value, indices_or_sections: Any = None, dim: int = 0, **kw: Any) -> Any:
     return _pieces(t, x, dim)
 
 
