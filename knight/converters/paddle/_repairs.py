@@ -83,8 +83,8 @@ def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Sh
 def _uneven_windows(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Adaptive pooling whose windows differ in size comes with windows of one size.
 
-    Window i of n over a length covers floor(i length / n) to ceil((i + 1) length / n); means over such windows
-    are a product with one matrix per axis.
+    Window i of n over a length covers floor(i length / n) to ceil((i + 1) length / n); means over such
+    windows are a product with one matrix per axis.
     """
     given, wanted = shapes.get(op.inputs[0]), op.results[0].shape
     if not op.attributes.get("adaptive") or given is None or wanted is None:
@@ -95,8 +95,8 @@ def _uneven_windows(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes
         return
     if op.attributes.get("pooling_type") != "avg":
         raise ModelError(
-            f"paddle2onnx cannot translate adaptive max pooling from {list(given[2:])} to {list(wanted[2:])}: "
-            f"its windows differ in size; choose sizes that divide evenly"
+            f"paddle2onnx cannot translate adaptive max pooling from {list(given[2:])} to "
+            f"{list(wanted[2:])}: its windows differ in size; choose sizes that divide evenly"
         )
     (x,) = nodes[0].inputs[:1]
     if x is None:

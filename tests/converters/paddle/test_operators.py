@@ -332,7 +332,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def _results(family: str, folder: Path) -> Results | Exception:
-    """Outputs of Paddle and of ONNX Runtime for every operator of a family, or what kept them away; run once."""
+    """Outputs of Paddle and of ONNX Runtime for every operator of a family, or what kept them away."""
     try:
         return _run(family, folder)
     except Exception as error:
