@@ -24,7 +24,7 @@ INT64 = np.dtype(np.int64)
 class Translator(Builder):
     """A `Builder` with the call's example results.
 
-    examples: what the call gave, once per run of the trace. arguments: its positional arguments in the first run.
+    examples: what the call gave, once per run of the trace. inputs: its positional arguments, once per run.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,7 +34,7 @@ class Translator(Builder):
 
     @property
     def dtype(self) -> np.dtype:
-        """Element type of the result: of the (first) tensor, int64 for an integer that is computed from sizes."""
+        """Element type of the result: of the first tensor; int64 for an integer made of sizes."""
         return numpy_type(self.examples[0])
 
     def value(self, x: Any, dtype: np.dtype | type | None = None) -> ir.Value:

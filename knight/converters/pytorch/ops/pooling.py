@@ -46,8 +46,8 @@ def _window(
 ) -> Any:
     """Attributes of the pooling, and how many elements its last windows reach beyond the padded input.
 
-    torch rounds sizes up under ceil_mode but drops windows that would start beyond the input. Its result's size
-    is known from the example, so that explicit pads say the same without ambiguity.
+    torch rounds sizes up under ceil_mode but drops windows that would start beyond the input. The size of its
+    result is known from the example, so that explicit pads say the same without ambiguity.
     """
     sizes, steps = spread(kernel, count), spread(kernel if stride in (None, []) else stride, count)
     pads, dilations = spread(padding, count), spread(dilation, count)
