@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,36 +45,89 @@ def convert_module(
     every operator without translation with the user's line.
     """
     names = names_of_inputs(module, len(inputs), input_names, concrete_args)
-    axes = dict(dynamic_axes or {})
-    try:
-        traced = trace(module, open_examples(inputs, names, axes), concrete_args, listener)
-    except NeedsFixedSizes as reason:
-        listener.warn(f"the model is fixed to the sizes of the example inputs: {reason}")
-        axes = {}
-        traced = trace(module, [list(inputs)], concrete_args, listener)
-    return _Conversion(traced, names, output_names, axes).result()
+    reason: ModelError | NeedsFixedSizes | None = None
+    for axes, runs in _attempts(inputs, names, dynamic_axes or {}):
+        try:
+            converted = _Conversion(trace(module, runs, concrete_args, listener), names, output_names, axes)
+            result = converted.result()
+        except (ModelError, NeedsFixedSizes) as error:
+            if len(runs) == 1:
+                raise
+            reason = reason or error
+            continue
+        if reason is not None and axes != dynamic_axes:
+            what = "only the batch is open, other sizes are" if axes else "the model is fixed to the sizes"
+            listener.warn(f"{what} of the example inputs: {reason}")
+        return result
+    raise AssertionError("the last attempt returns or raises")
 
 
-def open_examples(
+def _attempts(
     inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes
-) -> list[list[torch.Tensor]]:
-    """The inputs as they are; where dimensions are open, two sets whose open sizes differ, none being one."""
-    if not any(axes.get(name) for name in names):
-        return [list(inputs)]
+) -> Iterator[tuple[Axes, list[list[torch.Tensor]]]]:
+    """What to leave open, with examples in two sizes: all that is asked for, else the batch, else nothing.
+
+    Code may take no larger sizes, or want one size where the user gave two names.
+    """
+    batch = {name: {0: found[0]} for name, found in axes.items() if 0 in found}
+    ways = [(axes, _multiples), (axes, _one_batch), (axes, _fractions)]
+    ways += [(batch, _multiples), (batch, _one_batch)] if batch != axes else []
+    for opened, others in ways:
+        sizes = _open_sizes(inputs, names, opened)
+        other = others(sizes, {found[0] for found in batch.values()})
+        if other:
+            yield opened, [_resized(inputs, names, opened, found) for found in (sizes, other)]
+    yield {}, [list(inputs)]
+
+
+def _open_sizes(inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes) -> dict[str, int]:
+    """Size of every open dimension, by its name; none is one, which would broadcast."""
     sizes: dict[str, int] = {}
     for name, value in zip(names, inputs, strict=True):
         for axis, label in axes.get(name, {}).items():
             sizes.setdefault(label, max(2, value.shape[axis]))
-    runs = []
-    for more in (0, 1):
-        run = []
-        for name, value in zip(names, inputs, strict=True):
-            for axis, label in axes.get(name, {}).items():
-                size = sizes[label] * (1 + more)  # divisible by what the user's size is
-                value = value.index_select(axis, torch.arange(size) % value.shape[axis])
-            run.append(value)
-        runs.append(run)
-    return runs
+    return sizes
+
+
+def _multiples(sizes: Mapping[str, int], batch: Collection[str]) -> dict[str, int]:
+    """Other sizes, divisible by what these are; equal ones, as of height and width, part."""
+    found: dict[str, int] = {}
+    for label, size in sizes.items():
+        factor = 2
+        while size * factor in found.values():
+            factor += 1
+        found[label] = size * factor
+    return found
+
+
+def _one_batch(sizes: Mapping[str, int], batch: Collection[str]) -> dict[str, int]:
+    """As `_multiples`, but what is called batch by several names is one."""
+    if len(batch) < 2:
+        return {}
+    rest = {label: size for label, size in sizes.items() if label not in batch}
+    return {**_multiples(rest, ()), **{label: sizes[label] * 2 for label in batch}}
+
+
+def _fractions(sizes: Mapping[str, int], batch: Collection[str]) -> dict[str, int]:
+    """Smaller sizes, but for the batch, for code that takes no larger ones."""
+    found: dict[str, int] = {label: sizes[label] * 2 for label in batch}
+    for label, size in sizes.items():
+        if label not in batch:
+            smaller = (part for part in range(size // 2, 1, -1) if part not in found.values())
+            found[label] = next(smaller, size * 2)
+    return found if any(found[label] < size for label, size in sizes.items()) else {}
+
+
+def _resized(
+    inputs: Sequence[torch.Tensor], names: Sequence[str], axes: Axes, sizes: Mapping[str, int]
+) -> list[torch.Tensor]:
+    """The inputs, repeated or cut to `sizes`."""
+    run = []
+    for name, value in zip(names, inputs, strict=True):
+        for axis, label in axes.get(name, {}).items():
+            value = value.index_select(axis, torch.arange(sizes[label]) % value.shape[axis])
+        run.append(value)
+    return run
 
 
 def names_of_inputs(

@@ -7,7 +7,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from knight.converters import Conversion
-from knight.converters.pytorch._fx import convert_module, names_of_inputs, open_examples
+from knight.converters.pytorch._fx import convert_module, names_of_inputs
 from knight.converters.pytorch._loaded import Loaded, layer_probe, reference_of, tensors
 from knight.errors import ModelError
 from knight.executor import described
@@ -97,7 +97,10 @@ def _exportable(loaded: Loaded) -> nn.Module:
 
 def _by_export(loaded: Loaded) -> ir.Model:
     names = names_of_inputs(loaded.module, len(loaded.inputs), loaded.input_names, loaded.concrete_args)
-    example = open_examples(loaded.inputs, names, loaded.dynamic_axes)[0]
+    example = [
+        _not_one(value, loaded.dynamic_axes.get(name, {}))
+        for name, value in zip(names, loaded.inputs, strict=True)
+    ]
     dims: dict[str, Any] = {}
     shapes = tuple(
         {
@@ -122,6 +125,14 @@ def _by_export(loaded: Loaded) -> ir.Model:
     model = program.model
     name_after_scopes(model)
     return model
+
+
+def _not_one(value: torch.Tensor, open_axes: Mapping[int, str]) -> torch.Tensor:
+    """An example without an open dimension of one: torch.export takes that size for a fixed one."""
+    for axis in open_axes:
+        if value.shape[axis] == 1:
+            value = torch.cat([value, value], axis)
+    return value
 
 
 def name_after_scopes(model: ir.Model) -> None:
@@ -167,7 +178,7 @@ def _output_names(loaded: Loaded) -> list[str]:
 
 
 def _path_of(name: str) -> str:
-    """``/layer1/layer1.0/conv1/Conv`` is of layer1.0.conv1: a part that repeats the one before continues it."""
+    """``/layer1/layer1.0/conv1/Conv`` is of layer1.0.conv1: a part that repeats the last continues it."""
     path, last = "", ""
     for part in name.strip("/").split("/")[:-1]:
         step = part.removeprefix(f"{last}.") if last and part.startswith(f"{last}.") else part
@@ -176,7 +187,7 @@ def _path_of(name: str) -> str:
 
 
 def _name(node: ir.Node, path: str, taken: set[str]) -> None:
-    """Calls `node` and its result after the module's path; the second one of a module also after its operator."""
+    """Names `node` and its result after the module; its second and later ones also after the operator."""
     if not path or node.op_type == "Constant":
         return
     name = path if path not in taken else f"{path}/{node.op_type}"

@@ -307,7 +307,19 @@ class _Tracer(fx.Tracer):
             for name in METHODS:
                 method = self._seeing(getattr(torch.Tensor, name), name)
                 stack.enter_context(mock.patch.object(torch.Tensor, name, method))
+            stack.enter_context(mock.patch.object(torch.Tensor, "__getitem__", self._getitem()))
             yield
+
+    def _getitem(self) -> Callable[[torch.Tensor, Any], Any]:
+        """``mask[:, :t]`` of a plain tensor and a traced size."""
+        original = torch.Tensor.__getitem__
+
+        def seen(tensor: torch.Tensor, index: Any) -> Any:
+            if any(isinstance(part, fx.Proxy) for part in _parts(index)):
+                return self.create_proxy("call_function", operator.getitem, (tensor, index), {})
+            return original(tensor, index)
+
+        return seen
 
     def _seeing(self, function: Callable[..., Any], method: str = "") -> Callable[..., Any]:
         def seen(*args: Any, **kwargs: Any) -> Any:
@@ -517,6 +529,12 @@ def _flat(values: Any) -> Iterator[Any]:
             yield from _flat(value)
         else:
             yield value
+
+
+def _parts(index: Any) -> Iterator[Any]:
+    """All that an index consists of: the bounds of slices, too."""
+    for item in _flat([index]):
+        yield from (item.start, item.stop, item.step) if isinstance(item, slice) else (item,)
 
 
 def user_place(error: BaseException | None = None) -> str:

@@ -13,26 +13,39 @@ from knight.converters.pytorch.ops.shape import all_sizes
 from knight.errors import ModelError
 
 
-@translates("torch.zeros", "torch.empty", "Tensor.new_zeros", "Tensor.new_empty")
-def zeros(t: Translator, *size: Any, **kwargs: Any) -> ir.Value:
-    return _full(t, size, 0)
+@translates("torch.zeros", "torch.empty")
+def zeros(t: Translator, *sizes: Any, size: Any = None, **kwargs: Any) -> ir.Value:
+    return filled(t, sizes or (size,), 0)
 
 
-@translates("torch.ones", "Tensor.new_ones")
-def ones(t: Translator, *size: Any, **kwargs: Any) -> ir.Value:
-    return _full(t, size, 1)
+@translates("torch.ones")
+def ones(t: Translator, *sizes: Any, size: Any = None, **kwargs: Any) -> ir.Value:
+    return filled(t, sizes or (size,), 1)
 
 
-@translates("torch.full", "Tensor.new_full")
-def full(t: Translator, *args: Any, fill_value: Any = None, **kwargs: Any) -> ir.Value:
-    given = [arg for arg in args if not (isinstance(arg, ir.Value) and len(arg.shape or ()) > 0)]
-    return _full(t, (given[0],), given[1] if fill_value is None else fill_value)
+@translates("torch.full")
+def full(t: Translator, size: Any, fill_value: Any, **kwargs: Any) -> ir.Value:
+    return filled(t, (size,), fill_value)
 
 
-def _full(t: Translator, size: tuple[Any, ...], number: Any) -> ir.Value:
-    """A tensor of one number; the tensor whose method was called is not a size."""
-    sizes = [arg for arg in size if not (isinstance(arg, ir.Value) and len(arg.shape or ()) > 0)]
-    return t.op("Expand", t.value(number, t.dtype), t.ints(list(all_sizes(tuple(sizes)))))
+@translates("Tensor.new_zeros", "Tensor.new_empty")
+def new_zeros(t: Translator, x: ir.Value, *sizes: Any, size: Any = None, **kwargs: Any) -> ir.Value:
+    return filled(t, sizes or (size,), 0)
+
+
+@translates("Tensor.new_ones")
+def new_ones(t: Translator, x: ir.Value, *sizes: Any, size: Any = None, **kwargs: Any) -> ir.Value:
+    return filled(t, sizes or (size,), 1)
+
+
+@translates("Tensor.new_full")
+def new_full(t: Translator, x: ir.Value, size: Any, fill_value: Any, **kwargs: Any) -> ir.Value:
+    return filled(t, (size,), fill_value)
+
+
+def filled(t: Translator, sizes: tuple[Any, ...], number: Any) -> ir.Value:
+    """A tensor of one number."""
+    return t.op("Expand", t.value(number, t.dtype), t.ints(list(all_sizes(sizes))))
 
 
 @translates("torch.zeros_like", "torch.empty_like")
@@ -51,9 +64,13 @@ def full_like(t: Translator, x: ir.Value, fill_value: Any, **kwargs: Any) -> ir.
 
 
 @translates("torch.arange")
-def arange(t: Translator, *bounds: Any, **kwargs: Any) -> ir.Value:
-    start, end, step = {1: (0, *bounds, 1), 2: (*bounds, 1), 3: bounds}[len(bounds)]
-    return t.op("Range", *(t.value(bound, t.dtype) for bound in (start, end, step)))
+def arange(t: Translator, *bounds: Any, end: Any = None, step: Any = 1, **kwargs: Any) -> ir.Value:
+    """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``, each also by name."""
+    given = [kwargs["start"], *bounds] if "start" in kwargs else list(bounds)
+    if end is not None:
+        given.append(end)
+    start, stop, step = {1: (0, *given, step), 2: (*given, step), 3: tuple(given)}[len(given)]
+    return t.op("Range", *(t.value(bound, t.dtype) for bound in (start, stop, step)))
 
 
 @translates("torch.tril", "Tensor.tril")
