@@ -46,7 +46,10 @@ def convert_module(
     """
     names = names_of_inputs(module, len(inputs), input_names, concrete_args)
     reason: ModelError | NeedsFixedSizes | None = None
+    decisive: Axes | None = None  # the code decides by these sizes, whatever the examples
     for axes, runs in _attempts(inputs, names, dynamic_axes or {}):
+        if axes == decisive:
+            continue
         try:
             converted = _Conversion(trace(module, runs, concrete_args, listener), names, output_names, axes)
             result = converted.result()
@@ -54,6 +57,7 @@ def convert_module(
             if len(runs) == 1:
                 raise
             reason = reason or error
+            decisive = axes if isinstance(error, NeedsFixedSizes) else decisive
             continue
         if reason is not None and axes != dynamic_axes:
             what = "only the batch is open, other sizes are" if axes else "the model is fixed to the sizes"

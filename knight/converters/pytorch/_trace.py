@@ -278,6 +278,8 @@ class _Tracer(fx.Tracer):
             answers = {bool(example) for example in examples}
             if len(answers) == 1:
                 return answers.pop()
+            if _is_assert(user_place()):
+                raise ModelError(f"{user_place()}: an assert does not let every size pass")
             raise NeedsFixedSizes(f"{user_place()}: a condition depends on the size of an open dimension")
         if isinstance(examples[0], torch.Tensor) and _is_assert(user_place()):
             self._listener.warn(
