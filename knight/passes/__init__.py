@@ -49,7 +49,13 @@ _SIMPLIFY = (
 )
 """One round of tidying; what a round leaves behind may let the next one find more."""
 
-_SPELLINGS = ("pad_without_unsqueeze", "pad_from_concat", "merge_slices", "flatten_from_reshape")
+_SPELLINGS = (
+    "pad_without_unsqueeze",
+    "pad_from_concat",
+    "merge_slices",
+    "reduce_before_transpose",
+    "flatten_from_reshape",
+)
 """What each framework's exporter writes in its own way gets one form."""
 
 ORDER: tuple[str, ...] = (

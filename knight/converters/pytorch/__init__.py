@@ -1,7 +1,7 @@
 """PyTorch: modules that a script registers, .pt2 programs and TorchScript files.
 
-Modules go through torch.fx and Knight's own translations; where these lack something, through torch's exporters,
-which is said aloud with the reason.
+Modules go through torch.fx and Knight's own translations; where these lack something, through torch's
+exporters, which is said aloud with the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Model files of torch, told apart by their content: .pt2 programs, TorchScript, pickled modules, bare weights."""
+"""Model files of torch, told apart by content: .pt2 programs, TorchScript, pickled modules, bare weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _program(path: Path, listener: Listener) -> Conversion:
 
 def _script(path: Path, source: Source, listener: Listener) -> Conversion:
     try:
-        module = torch.jit.load(str(path), map_location="cpu")
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:  # as above
         raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
     module.eval()
@@ -102,8 +102,8 @@ def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
         raise ModelError(f"model {path}: torch cannot load it: {described(error)[:300]}") from error
     if not isinstance(content, nn.Module):
         raise ModelError(
-            f"model {path}: holds {_what(content)}, not the model itself; register a function that builds the "
-            f'model with @pytorch_model.register("NAME"), and name this file with -w'
+            f"model {path}: holds {_what(content)}, not the model itself; register a function that builds "
+            f'the model with @pytorch_model.register("NAME"), and name this file with -w'
         )
     module = ready(content, listener)
     names = _parameters(module)[: max(1, len(source.input_shapes))]

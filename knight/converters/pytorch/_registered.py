@@ -25,6 +25,7 @@ from knight.executor import described, place
 from knight.listener import Listener
 from knight.script import load_script
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 KEYS = ("model", "inputs", "concrete_args", "dynamic_axes_inputs", "dynamic_axes_outputs")
 
 
@@ -46,7 +47,7 @@ def load_registered(source: Source, listener: Listener) -> Loaded:
 
 @contextmanager
 def loading(allow_pickle: bool) -> Iterator[None]:
-    """Inside, torch.load brings tensors to the CPU, and runs what pickles want to run if the user allowed it."""
+    """Inside, torch.load brings tensors to the CPU, and lets pickles run code if the user allowed it."""
     load = torch.load
 
     def load_here(*args: Any, **kwargs: Any) -> Any:
@@ -88,11 +89,10 @@ def _arguments(function: Callable[..., Any], source: Source, where: str, listene
         if parameters:
             return [source.weights]
         listener.warn(f"-w has no effect: {where} takes no weight path; write def f(weight_path=None)")
-    elif parameters and parameters[0].default is inspect.Parameter.empty:
-        if parameters[0].kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
-            raise ConfigError(
-                f"{where} wants the path of its weights ({parameters[0].name}); give it with -w"
-            )
+    elif (
+        parameters and parameters[0].default is inspect.Parameter.empty and parameters[0].kind in _POSITIONAL
+    ):
+        raise ConfigError(f"{where} wants the path of its weights ({parameters[0].name}); give it with -w")
     return []
 
 
@@ -101,8 +101,8 @@ def refused_pickle(error: Exception, file: str, where: str) -> str:
     found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:class|global|operand)[^\n]*)", str(error))
     wants = (found[1] or found[0]) if found else "code of its own"
     return (
-        f"weights {file}: loading them would run {wants.rstrip('.')} ({where}); save the state_dict alone, or, "
-        f"if you trust the file, add --allow-pickle"
+        f"weights {file}: loading them would run {wants.rstrip('.')} ({where}); save the state_dict alone, "
+        f"or, if you trust the file, add --allow-pickle"
     )
 
 
@@ -165,7 +165,8 @@ def _as_loaded(result: Any, where: str, listener: Listener) -> Loaded:
     axes = _axes(result.get("dynamic_axes_inputs"), "dynamic_axes_inputs", where)
     if axes and len(axes) != len(inputs):
         raise ScriptError(
-            f"{where}: dynamic_axes_inputs names {len(axes)} inputs and there are {len(inputs)}; one entry for each"
+            f"{where}: dynamic_axes_inputs names {len(axes)} inputs and there are {len(inputs)}; "
+            f"give one entry for each"
         )
     _check_axes(axes, inputs, where)
     concrete = result.get("concrete_args") or {}
@@ -214,7 +215,8 @@ def _check_axes(axes: Axes, inputs: Sequence[torch.Tensor], where: str) -> None:
         for axis in named:
             if not isinstance(axis, int) or not 0 <= axis < value.ndim:
                 raise ScriptError(
-                    f"{where}: dynamic_axes_inputs[{name!r}] names axis {axis!r} of a tensor with {value.ndim} axes"
+                    f"{where}: dynamic_axes_inputs[{name!r}] names axis {axis!r} "
+                    f"of a tensor with {value.ndim} axes"
                 )
 
 

@@ -1,7 +1,7 @@
 """TensorFlow: frozen graphs, SavedModels, Keras files and TFLite, by tf2onnx under the source's names.
 
-Everything but TFLite is brought to one form, a frozen GraphDef between named tensors, which TensorFlow itself runs
-beside the result.
+Everything but TFLite is brought to one form, a frozen GraphDef between named tensors, which TensorFlow itself
+runs beside the result.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from knight.converters.tensorflow._layout import (
     tell_transposed,
 )
 from knight.converters.tensorflow._names import dimension_names, without_wrappers
+from knight.converters.tensorflow._rewrites import rewritten
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.listener import Listener
@@ -86,7 +87,7 @@ def _exported(graph: Graph, pictures: Sequence[str], shapes: Mapping[str, list[i
     with listening() as unsupported:
         try:
             proto, _ = tf2onnx.convert.from_graph_def(
-                graph.definition,
+                rewritten(graph.definition),
                 input_names=list(graph.inputs),
                 output_names=list(graph.outputs),
                 opset=OPSET,
@@ -100,7 +101,7 @@ def _exported(graph: Graph, pictures: Sequence[str], shapes: Mapping[str, list[i
     if unsupported:
         listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(unsupported.items()))
         raise ModelError(f"operators that have no ONNX form: {listed}")
-    model = ir.from_proto(proto)
+    model: ir.Model = ir.from_proto(proto)
     check_standard(model)
     return model
 
@@ -120,7 +121,7 @@ def check_standard(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def listening() -> Iterator[dict[str, list[str]]]:
-    """Collects the operators that tf2onnx complains of in its log, by type, and keeps the log from the terminal."""
+    """Collects the operators that tf2onnx complains of in its log, by type; the log is kept from the terminal."""
     unsupported: dict[str, list[str]] = {}
 
     class Collector(logging.Handler):

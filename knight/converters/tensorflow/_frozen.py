@@ -21,7 +21,8 @@ def load(path: Path, source: Source) -> Graph:
     variables = [node.name for node in definition.node if node.op in VARIABLES]
     if variables:
         raise ModelError(
-            f"model {path}: not frozen: it holds no values for {len(variables)} variables ({variables[0]}, ...); "
+            f"model {path}: not frozen: it holds no values for {len(variables)} variables "
+            f"({variables[0]}, ...); "
             f"freeze it (convert_variables_to_constants_v2), or give the SavedModel folder"
         )
     starts = _tensors(path, definition, source.start_nodes, "-snn", _placeholders(definition))

@@ -20,6 +20,7 @@ class Graph:
     inputs: Sequence[str]
     outputs: Sequence[str]
     shown: Mapping[str, str] = field(default_factory=dict)
+    _functions: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     def name_of(self, tensor: str) -> str:
         """What the ONNX model calls `tensor`."""
@@ -42,7 +43,10 @@ class Graph:
         """The tensors `outputs` for the inputs `arrays`, in TensorFlow's own layout."""
         import tensorflow as tf
 
-        found = self.function(outputs)(*(tf.constant(array) for array in arrays))
+        key = tuple(outputs)
+        if key not in self._functions:
+            self._functions[key] = self.function(outputs)
+        found = self._functions[key](*(tf.constant(array) for array in arrays))
         return [value.numpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
 
     def shape(self, tensor: str) -> list[int | None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def load(path: Path, source: Source) -> Graph:
     inputs = [tensor.name for tensor in graph.inputs]
     outputs = [tensor.name for tensor in graph.outputs]
     shown = {name: spec.name for name, spec in zip(inputs, specs, strict=True)}
-    names = getattr(model, "output_names", None) or []
+    names = [_plain(tensor._keras_history.operation.name) for tensor in model.outputs]
     if len(names) == len(outputs) and len(set(names)) == len(names):
         shown.update(zip(outputs, names, strict=True))
     return Graph(graph.graph.as_graph_def(), inputs, outputs, shown)
@@ -55,7 +56,8 @@ def _model(path: Path) -> Any:
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its layers raise
-        advice = "a layer of your own has to be part of Keras: export the model as a SavedModel instead"
-        raise ModelError(
-            f"model {path}: Keras cannot build it: {described(error)[:300]}; {advice}"
-        ) from error
+        told = described(error)
+        unknown = re.search(r"(?:Could not locate|Unknown) (?:class|layer|object)[^.]*", told)
+        if unknown:
+            told = f"{unknown[0]}; a layer of your own is not in the file: export the model as a SavedModel"
+        raise ModelError(f"model {path}: Keras cannot build it: {told[:300]}") from error

@@ -1,7 +1,7 @@
 """NHWC and NCHW: what -c2chw means at the border of the model.
 
-Pictures go in as NCHW, and everything from there on is NCHW. An output of four dimensions that tf2onnx computes in
-NCHW and only turns back at the end is left in NCHW too; one that is not a picture to it stays as it is.
+Pictures go in as NCHW, and everything from there on is NCHW. An output of four dimensions that tf2onnx
+computes in NCHW and only turns back at the end is left in NCHW too; one that is no picture to it stays.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def tell_transposed(model: ir.Model, names: Sequence[str], listener: Listener) -
             if value.name in names and use.node.op_type == "Transpose":
                 readers = sorted({reader.node.op_type for reader in use.node.outputs[0].uses()})
                 listener.warn(
-                    f"-c2chw: a Transpose is left after input {value.name}, because {', '.join(readers)} reads it "
-                    f"as NHWC"
+                    f"-c2chw: a Transpose is left after input {value.name}, "
+                    f"because {', '.join(readers)} reads it as NHWC"
                 )
 
 

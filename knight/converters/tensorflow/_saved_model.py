@@ -50,11 +50,7 @@ def _signature(path: Path, signatures: dict[str, Any]) -> Any:
 
 def _shown(function: Any, graph: Any) -> dict[str, str]:
     """The signature's own names of inputs and outputs."""
-    _, keywords = function.structured_input_signature
-    shown = {}
-    for tensor in graph.inputs:
-        name = tensor.name.partition(":")[0]
-        shown[tensor.name] = name if name in keywords or not keywords else name
+    shown = {tensor.name: tensor.name.partition(":")[0] for tensor in graph.inputs}
     outputs = function.structured_outputs
     if isinstance(outputs, dict) and len(outputs) == len(graph.outputs):
         shown.update(zip((tensor.name for tensor in graph.outputs), sorted(outputs), strict=True))

@@ -55,11 +55,10 @@ def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion
             array = array.transpose(TO_NHWC) if detail["name"] in pictures else array
             interpreter.set_tensor(detail["index"], np.ascontiguousarray(array))
         interpreter.invoke()
-        by_name = {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
-        found = [by_name.get(name, None) for name in names]
-        if any(array is None for array in found):
-            found = list(by_name.values())
-        return [a.transpose(TO_NCHW) if n in turned else a for n, a in zip(names, found, strict=True)]  # type: ignore[union-attr]
+        details = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
+        indices = [details[name] for name in names] if set(names) == set(details) else list(details.values())
+        found = [np.asarray(interpreter.get_tensor(index)) for index in indices]
+        return [a.transpose(TO_NCHW) if n in turned else a for n, a in zip(names, found, strict=True)]
 
     return Conversion(model, reference)
 
@@ -74,12 +73,13 @@ def _exported(path: Path, pictures: list[str]) -> ir.Model:
         except Exception as error:  # tf2onnx raises what its handlers raise
             if not unsupported:
                 raise ModelError(
-                    f"model {path}: tf2onnx cannot convert it: {described(error)[:300]}; give the SavedModel or "
+                    f"model {path}: tf2onnx cannot convert it: {described(error)[:300]}; "
+                    f"give the SavedModel or "
                     f"the Keras file it was made from"
                 ) from error
     if unsupported:
         listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(unsupported.items()))
         raise ModelError(f"operators that have no ONNX form: {listed}")
-    model = ir.from_proto(proto)
+    model: ir.Model = ir.from_proto(proto)
     check_standard(model)
     return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 @functools.cache
 def torchvision_models() -> Any:
-    """``torchvision.models``. Its compiled part may be built for another torch; the models need none of it."""
+    """``torchvision.models``. Its compiled part may be of another torch; the models need none of it."""
     for name, schema in (
         ("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
         ("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
@@ -34,7 +35,7 @@ class MobileNetV1(nn.Module):
         widths = [8, 16, 32, 32]
         self.stem = self._block(3, 8, 3, 2, 1)
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             blocks += [self._block(before, before, 3, 1, before), self._block(before, after, 1, 1, 1)]
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(widths[-1], 10)

@@ -40,7 +40,7 @@ def test_torchscript(tmp_path: Path) -> None:
     conversion = convert(Source(str(path), input_shapes=((1, 3, 8, 8),)), SILENT)
     assert_same(conversion, batches=(1, 4))
     assert "0" in [node.name for node in conversion.model.graph]
-    with pytest.raises(ConfigError, match="does not hold the shapes of its 1 input.*name each with -is"):
+    with pytest.raises(ConfigError, match=r"does not hold the shapes of its 1 input.*name each with -is"):
         convert(Source(str(path)), SILENT)
 
 

@@ -1,4 +1,4 @@
-"""Models that scripts register: what functions may return, how weights are loaded, and what is said otherwise."""
+"""Models that scripts register: what functions may return, and how weights are loaded."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_training_mode_is_left_and_said(tmp_path: Path) -> None:
         ("(Net(), [])", "'inputs' is empty"),
         (f"(Net(), [{INPUT}, 3])", "input 2 is a int"),
         (
-            f'{{"model": Net(), "inputs": [{INPUT}], "dynamic_axes_inputs": {{"a": {{0: "n"}}, "b": {{0: "n"}}}}}}',
+            f'{{"model": Net(), "inputs": {INPUT}, "dynamic_axes_inputs": {{"a": {{0: 1}}, "b": {{0: 1}}}}}}',
             "dynamic_axes_inputs names 2 inputs and there are 1",
         ),
         (
