@@ -107,7 +107,9 @@ class Bins(nn.Module):
         return nn.functional.adaptive_avg_pool2d(x, (2, 3))
 
 
-@pytest.mark.parametrize(("net", "reason"), [(Large(), "a condition depends on"), (Bins(), "adaptive pooling")])
+@pytest.mark.parametrize(
+    ("net", "reason"), [(Large(), "a condition depends on"), (Bins(), "adaptive pooling")]
+)
 def test_the_batch_stays_open_where_sizes_cannot(net: nn.Module, reason: str) -> None:
     compare, warnings = converted(net, [torch.randn(2, 3, 8, 8)], [PICTURE])
     (said,) = warnings
