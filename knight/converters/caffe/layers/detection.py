@@ -1,4 +1,4 @@
-"""Layers of detectors: prior boxes, the decision from boxes and scores, and pooling of regions (SSD, Fast R-CNN)."""
+"""Layers of detectors (SSD, Fast R-CNN): prior boxes, the decision from boxes and scores, pooled regions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CORNER, CENTER_SIZE, CORNER_SIZE = 1, 2, 3
 
 @layer("PriorBox")
 def prior_box(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """Boxes around every cell, and their variances: [1, 2, boxes * 4]. Shapes are fixed, so it is a constant."""
+    """Boxes around every cell, and their variances: [1, 2, boxes * 4]; a constant, since shapes are fixed."""
     if len(inputs) != 2:
         raise layer.error(f"has {len(inputs)} bottoms, wants the feature map and the picture")
     cells, picture = fixed_shape(inputs[0])[2:], fixed_shape(inputs[1])[2:]
@@ -63,7 +63,7 @@ def _boxes(layer: Layer, cells: Sequence[int], picture: tuple[int, int]) -> np.n
 
 
 def _sizes(layer: Layer) -> list[tuple[float, float]]:
-    """Width and height of the priors of a cell: for each size the square, the one between sizes, the others."""
+    """Width and height of a cell's priors: for each size the square, the one between sizes, the others."""
     least, most = list(layer.param.min_size), list(layer.param.max_size)
     if not least:
         raise layer.error("has no min_size")

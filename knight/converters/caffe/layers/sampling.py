@@ -18,7 +18,6 @@ def upsample(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]
             "puts elements where a mask says; only repeating them (one bottom) has an ONNX form"
         )
     height, width = fixed_shape(inputs[0])[2:]
-    param = layer.param
     factors = [_factor(layer, axis, size) for axis, size in (("h", height), ("w", width))]
     scales = b.constant(np.array([1, 1, *factors], np.float32))
     modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -74,11 +73,7 @@ def _interpolated(layer: Layer, size: int, axis: int) -> int:
 
 @layer("Reorg")
 def reorg(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """Darknet's space to depth, in Darknet's own order: not that of SpaceToDepth.
-
-    Memory is read as if the result's channels, over the square of the stride, were already there; `reverse` is
-    the inverse.
-    """
+    """Darknet's space to depth, in Darknet's own order: not that of SpaceToDepth; `reverse` is the inverse."""
     (x,), stride = inputs, int(layer.param.stride)
     batch, channels, height, width = fixed_shape(x)
     if layer.param.reverse:
