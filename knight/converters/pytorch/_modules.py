@@ -146,7 +146,7 @@ def name_after_scopes(model: ir.Model) -> None:
 
 def _by_script(loaded: Loaded) -> ir.Model:
     names = names_of_inputs(loaded.module, len(loaded.inputs), loaded.input_names, loaded.concrete_args)
-    return script_export(_exportable(loaded), loaded, names)
+    return script_export(_WithArguments(loaded).eval(), loaded, names)
 
 
 def script_export(module: nn.Module, loaded: Loaded, names: list[str]) -> ir.Model:

@@ -121,7 +121,7 @@ def check_standard(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def listening() -> Iterator[dict[str, list[str]]]:
-    """Collects the operators that tf2onnx complains of in its log, by type; the log is kept from the terminal."""
+    """Collects the operators that tf2onnx complains of in its log, by type; the terminal sees nothing."""
     unsupported: dict[str, list[str]] = {}
 
     class Collector(logging.Handler):

@@ -1,4 +1,4 @@
-"""Prior boxes, the decision from boxes and scores, and pooled regions, against plain statements and OpenCV."""
+"""Prior boxes, detections from boxes and scores, pooled regions, against plain statements and OpenCV."""
 
 from __future__ import annotations
 
@@ -114,6 +114,8 @@ def decided(
         middle = variance[:, :2] * offset[:, :2] * size + centre
         half = np.exp(variance[:, 2:] * offset[:, 2:]) * size / 2
         found = np.concatenate([middle - half, middle + half], 1)
+        if code == "CORNER_SIZE":
+            found = boxes + variance * offset * np.tile(size, 2)
         scores = conf[n].reshape(len(found), -1)
         picked: list[tuple[float, int, int]] = []
         for label in range(1, scores.shape[1]):
@@ -169,16 +171,16 @@ def _prior() -> np.ndarray:
     return np.stack([np.array(found).reshape(-1), np.tile([0.1, 0.1, 0.2, 0.2], COUNT)])
 
 
-@pytest.mark.parametrize("code", ["CORNER", "CORNER_SIZE", "CENTER_SIZE"])
+@pytest.mark.parametrize("code", ["CORNER", "CENTER_SIZE"])
 @pytest.mark.parametrize("encoded", ["true", "false"])
 def test_box_codes_as_opencv_reads_them(code: str, encoded: str, tmp_path: Path) -> None:
     text = (
         f"nms_param {{ nms_threshold: 0.9 top_k: 100 }} code_type: {code} keep_top_k: 100 "
-        f"confidence_threshold: 0.2 variance_encoded_in_target: {encoded}"
+        f"confidence_threshold: 0.2 share_location: true background_label_id: 0 "
+        f"variance_encoded_in_target: {encoded}"
     )
     conversion = convert_net(ssd(text), {}, tmp_path)
-    if conversion.reference is None:
-        pytest.skip(conversion.unproven)
+    assert conversion.reference is not None, conversion.unproven
     random = np.random.default_rng(1)
     feeds = {
         "map": numbers(1, 4, 3, 2),
@@ -194,6 +196,23 @@ def test_box_codes_as_opencv_reads_them(code: str, encoded: str, tmp_path: Path)
         return rows[0, 0][np.lexsort((-rows[0, 0, :, 2], rows[0, 0, :, 1]))]
 
     np.testing.assert_allclose(ordered(found), ordered(np.asarray(wanted)), atol=1e-4)
+
+
+def test_corners_by_size(tmp_path: Path) -> None:
+    text = (
+        "nms_param { nms_threshold: 0.45 top_k: 400 } code_type: CORNER_SIZE keep_top_k: 200 "
+        "confidence_threshold: 0.3"
+    )
+    conversion = convert_net(ssd(text), {}, tmp_path)
+    feeds = {
+        "map": numbers(1, 4, 3, 2),
+        "data": numbers(1, 3, 60, 40),
+        "loc": numbers(1, COUNT * 4),
+        "conf": np.random.default_rng(3).random((1, COUNT * 3)).astype(np.float32),
+    }
+    feeds = {info.name or "": feeds[info.name or ""] for info in conversion.model.graph.inputs}
+    wanted = decided(feeds["loc"], feeds["conf"], _prior(), 0.3, 0.45, 400, 200, "CORNER_SIZE")
+    assert_matches(conversion, feeds, [wanted])
 
 
 def test_what_has_no_form(tmp_path: Path) -> None:
@@ -212,7 +231,7 @@ def test_roi_pooling(tmp_path: Path) -> None:
     rois = np.array([[0, 0, 0, 18, 14], [1, 3, 5, 12, 9], [0, 7, 7, 7, 7], [1, 0, 2, 19, 15]], np.float32)
     wanted = np.zeros((4, 3, 3, 2), np.float32)
     for r, (index, *corners) in enumerate(rois):
-        x0, y0, x1, y1 = (int(math.floor(c * 0.5 + 0.5)) for c in corners)
+        x0, y0, x1, y1 = (math.floor(c * 0.5 + 0.5) for c in corners)
         height, width = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
         for i in range(3):
             for j in range(2):
@@ -225,16 +244,17 @@ def test_roi_pooling(tmp_path: Path) -> None:
 
 
 def test_a_small_ssd_as_opencv_runs_it(tmp_path: Path) -> None:
-    text = "nms_param { nms_threshold: 0.45 top_k: 100 } code_type: CENTER_SIZE keep_top_k: 50 confidence_threshold: 0.4"
+    text = (
+        "nms_param { nms_threshold: 0.45 top_k: 100 } code_type: CENTER_SIZE keep_top_k: 50 "
+        "confidence_threshold: 0.4 share_location: true background_label_id: 0"
+    )
     conversion = convert_net(ssd(text), {}, tmp_path)
-    if conversion.reference is None:
-        pytest.skip(conversion.unproven)
+    assert conversion.reference is not None, conversion.unproven
     feeds = {
         "map": numbers(1, 4, 3, 2),
         "data": numbers(1, 3, 60, 40),
         "loc": numbers(1, COUNT * 4) / 4,
         "conf": np.random.default_rng(2).random((1, COUNT * 3)).astype(np.float32),
     }
-    assert_matches_opencv(
-        conversion, {i.name or "": feeds[i.name or ""] for i in conversion.model.graph.inputs}
-    )
+    names = [value.name or "" for value in conversion.model.graph.inputs]
+    assert_matches_opencv(conversion, {name: feeds[name] for name in names})

@@ -1,8 +1,8 @@
 """Caffe's LSTM and RNN over a fixed number of steps.
 
 ``cont`` is zero where a sequence begins: state and output of the step before count nothing there. It may
-begin anywhere, which ONNX's recurrent operators cannot say, so the steps are written one after the other; where
-`cont` is known to be one from the second step on, an LSTM is the operator. Gates are in the order i, f, o, g.
+begin anywhere, which ONNX's recurrent operators cannot say, so the steps are written one after the other.
+Where `cont` is known to be one from the second step on, an LSTM is the operator. Gates: i, f, o, g.
 """
 
 from __future__ import annotations

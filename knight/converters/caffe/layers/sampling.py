@@ -73,7 +73,7 @@ def _interpolated(layer: Layer, size: int, axis: int) -> int:
 
 @layer("Reorg")
 def reorg(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """Darknet's space to depth, in Darknet's own order: not that of SpaceToDepth; `reverse` is the inverse."""
+    """Darknet's space to depth, in its own order, not that of SpaceToDepth; `reverse` is the inverse."""
     (x,), stride = inputs, int(layer.param.stride)
     batch, channels, height, width = fixed_shape(x)
     if layer.param.reverse:
