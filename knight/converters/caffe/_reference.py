@@ -42,9 +42,17 @@ def with_reference(
     except cv2.error as error:
         return Conversion(model, None, unproven=f"OpenCV cannot run this net: {_reason(error)}")
 
+    detectors = {layer.name for layer in net.layers if layer.type == "DetectionOutput"}
+    detections = {name for name, (layer, _) in places.items() if layer in detectors}
+
     def run(feeds: Feeds, names: Sequence[str]) -> list[np.ndarray]:
         try:
-            return runner.run(feeds, names)
+            found = runner.run(feeds, names)
+            batch = len(next(iter(feeds.values())))
+            return [
+                _as_caffe_orders(array, batch) if name in detections else array
+                for name, array in zip(names, found, strict=True)
+            ]
         except cv2.error as error:
             raise ModelError(f"OpenCV cannot run this net on these inputs: {_reason(error)}") from error
 
@@ -56,6 +64,17 @@ def with_reference(
         return dict(zip(known, run(feeds, known), strict=True)) if known else {}
 
     return Conversion(model, reference, probe=probe)
+
+
+def _as_caffe_orders(rows: np.ndarray, batch: int) -> np.ndarray:
+    """Detections [1, 1, rows, 7] by picture, label and falling score, without OpenCV's empty rows at the end."""
+    found = rows.reshape(-1, 7)
+    found = found[found.any(axis=1)]
+    if not len(found):
+        found = np.full((batch, 7), -1, np.float32)
+        found[:, 0] = np.arange(batch)
+    order = np.lexsort((-found[:, 2], found[:, 1], found[:, 0]))
+    return found[order][None, None]
 
 
 class _Runner:
