@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Converted": "knight.conversion",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
     "InferResult": "knight.pipeline",
     "QuantizedModel": "knight.api",
+    "convert": "knight.api",
     "infer": "knight.api",
     "quantize": "knight.api",
     "load_target": "knight.targets",
@@ -23,7 +25,8 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from knight.api import QuantizedModel, infer, quantize
+    from knight.api import QuantizedModel, convert, infer, quantize
+    from knight.conversion import Converted
     from knight.errors import KnightError
     from knight.listener import Listener
     from knight.pipeline import InferResult
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
     from knight.targets import load_target
 
 __all__ = [
+    "Converted",
     "InferResult",
     "KnightError",
     "Listener",
     "QuantizedModel",
     "__version__",
+    "convert",
     "infer",
     "load_target",
     "onnx_infer_func",

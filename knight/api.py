@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models, pipeline
+from knight import conversion, model as models, pipeline
 from knight.config import QuantConfig
+from knight.conversion import TOLERANCE, Converted, check_framework
+from knight.converters import Source
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor, InferFunction, RunSettings
 from knight.listener import SILENT, Listener
@@ -80,6 +82,40 @@ def quantize(
     (outcome,) = pipeline.quantize(source, infer, chosen, config, settings, name=name, listener=listener)
     assert outcome.model is not None  # a single combination raises when it fails
     return QuantizedModel(outcome.model, outcome.report)
+
+
+def convert(
+    framework: str,
+    model: str | Path,
+    *,
+    weights: str | Path | None = None,
+    script: str | Path | None = None,
+    input_shapes: Sequence[Sequence[int]] = (),
+    start_nodes: Sequence[str] = (),
+    end_nodes: Sequence[str] = (),
+    nchw: bool = False,
+    allow_pickle: bool = False,
+    tolerance: float = TOLERANCE,
+    threads: int = 1,
+    listener: Listener = SILENT,
+) -> Converted:
+    """The ONNX model of another framework's `model`, proven against that framework (pytorch, caffe, ...).
+
+    The arguments are those of ``knight convert`` and of `knight.converters.Source`; `Converted.model` goes into
+    `quantize`. Raises KnightError, also where outputs differ by more than `tolerance` of their range.
+    """
+    source = Source(
+        model=str(model),
+        weights=None if weights is None else str(weights),
+        script=None if script is None else str(script),
+        input_shapes=tuple(tuple(shape) for shape in input_shapes),
+        start_nodes=tuple(start_nodes),
+        end_nodes=tuple(end_nodes),
+        nchw=nchw,
+        allow_pickle=allow_pickle,
+    )
+    check_framework(framework, source)
+    return conversion.convert(framework, source, tolerance=tolerance, threads=threads, listener=listener)
 
 
 def infer(

@@ -40,6 +40,7 @@ def chips() -> str:
 
 BLOCKS = {
     "knight quant --help": lambda: helped("quant", "--help"),
+    "knight convert --help": lambda: helped("convert", "--help"),
     "knight infer --help": lambda: helped("infer", "--help"),
     "chips": chips,
 }

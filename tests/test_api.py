@@ -70,3 +70,11 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     with pytest.raises(knight.KnightError, match=message):
         knight.quantize(small_models.conv_net(tmp_path), data, **options)  # type: ignore[arg-type]
+
+
+def test_converted_models_can_be_quantized(tmp_path: Path) -> None:
+    converted = knight.convert("onnx", small_models.conv_net(tmp_path, batch="N"), tolerance=1e-5)
+    assert converted.error is not None and converted.error < 1e-5
+    assert knight.quantize(converted.model, SAMPLES, target="onnxruntime").report["sqnr_db"] > 20
+    with pytest.raises(knight.KnightError, match="it looks like onnx: use -f onnx"):
+        knight.convert("caffe", small_models.conv_net(tmp_path))

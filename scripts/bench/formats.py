@@ -3,8 +3,9 @@
     python scripts/bench/formats.py
 
 error: largest difference from the source framework, as a fraction of the outputs' range, over random inputs
-of several batch sizes. SQNR: of the logits (what the last Softmax reads) on 700 evaluation pictures, quantized
-for onnxruntime with 100 pictures of images/, kl; twin: the same of the kit's ONNX file of the same net.
+of several batch sizes. SQNR: of the logits (what the last Softmax reads) on
+700 evaluation pictures, quantized for onnxruntime with 100 pictures of images/, kl; twin: the same of the
+kit's ONNX file of the same net.
 """
 
 from __future__ import annotations

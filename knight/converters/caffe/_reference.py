@@ -67,7 +67,7 @@ def with_reference(
 
 
 def _as_caffe_orders(rows: np.ndarray, batch: int) -> np.ndarray:
-    """Detections [1, 1, rows, 7] by picture, label and falling score, without OpenCV's empty rows at the end."""
+    """Detections [1, 1, rows, 7] by picture, label and falling score, without OpenCV's empty rows."""
     found = rows.reshape(-1, 7)
     found = found[found.any(axis=1)]
     if not len(found):

@@ -16,7 +16,6 @@ from tests.converters.caffe.nets import (
     image,
     layer,
     numbers,
-    run,
 )
 
 MAP = image(1, 4, 3, 2, name="map") + image(1, 3, 60, 40)
