@@ -101,8 +101,8 @@ def convert(
 ) -> Converted:
     """The ONNX model of another framework's `model`, proven against that framework (pytorch, caffe, ...).
 
-    The arguments are those of ``knight convert`` and of `knight.converters.Source`; `Converted.model` goes into
-    `quantize`. Raises KnightError, also where outputs differ by more than `tolerance` of their range.
+    The arguments are those of ``knight convert`` and of `knight.converters.Source`; `quantize` takes
+    `Converted.model`. Raises KnightError, also where outputs differ by more than `tolerance` of their range.
     """
     source = Source(
         model=str(model),

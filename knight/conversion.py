@@ -99,7 +99,7 @@ def check_framework(framework: str, source: Source) -> None:
     path = Path(source.model)
     told = hint(path, framework) if path.exists() else ""
     if told:
-        raise ModelError(f"model {path}: not a {converters.get(framework).title} model{told}")
+        raise ModelError(f"model {path}: is no {converters.get(framework).title} model{told}")
 
 
 def _read_weights(model: ir.Model) -> None:

@@ -121,7 +121,7 @@ def test_a_folder_keeps_its_whole_name(tmp_path: Path) -> None:
 def test_the_wrong_framework_is_told(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text("layer {\n}")
-    with pytest.raises(ModelError, match=r"not a TensorFlow model \(it looks like caffe: use -f caffe\)"):
+    with pytest.raises(ModelError, match=r"is no TensorFlow model \(it looks like caffe: use -f caffe\)"):
         check_framework("tensorflow", Source(str(path)))
     check_framework("caffe", Source(str(path)))
     check_framework("pytorch", Source("registered_name"))

@@ -39,7 +39,7 @@ class TestCommand:
         assert f"  {name} " in CliRunner().invoke(knight, ["--help"]).output
 
 
-@pytest.mark.parametrize("name", ["convert", "compare", "template"])
+@pytest.mark.parametrize("name", ["compare", "template"])
 def test_what_comes_later_says_so(name: str) -> None:
     result = CliRunner().invoke(knight, [name, "-m", "x", "--whatever"])
     assert result.exit_code == 2

@@ -64,10 +64,24 @@ def _script(path: Path, source: Source, listener: Listener) -> Conversion:
     inputs = _random_inputs(path, source, names)
     axes = {name: {0: "batch"} for name, value in zip(names, inputs, strict=True) if value.ndim}
     loaded = Loaded(module, inputs, input_names=names, dynamic_axes=axes)
+    _try_out(path, loaded)
     if not _takes_other_batches(loaded):
         listener.detail("the batch is fixed in the TorchScript code")
         loaded = Loaded(module, inputs, input_names=names)
     return convert_script(loaded, listener)
+
+
+def _try_out(path: Path, loaded: Loaded) -> None:
+    """Raises ModelError where the module does not take its inputs."""
+    try:
+        with torch.no_grad():
+            loaded.module(*loaded.inputs)
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[-1].removeprefix("RuntimeError: ")
+        shapes = ", ".join(str(list(value.shape)) for value in loaded.inputs)
+        raise ModelError(
+            f"model {path}: does not run on inputs of shape {shapes}, as -is says: {reason}"
+        ) from error
 
 
 def _takes_other_batches(loaded: Loaded) -> bool:

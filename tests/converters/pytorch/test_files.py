@@ -42,6 +42,10 @@ def test_torchscript(tmp_path: Path) -> None:
     assert "0" in [node.name for node in conversion.model.graph]
     with pytest.raises(ConfigError, match=r"does not hold the shapes of its 1 input.*name each with -is"):
         convert(Source(str(path)), SILENT)
+    with pytest.raises(
+        ModelError, match=r"not run on inputs of shape \[1, 4, 8, 8\], as -is says: .*channels"
+    ):
+        convert(Source(str(path), input_shapes=((1, 4, 8, 8),)), SILENT)
 
 
 def test_a_batch_that_the_code_fixes_stays(tmp_path: Path) -> None:
