@@ -43,14 +43,14 @@ def test_kit(number: int, kit: Path) -> None:
         return
     samples, pictures = formats.data(kit, case.net, PICTURES)
     if case.nhwc:
-        samples, pictures = ([x.transpose(0, 2, 3, 1).copy() for x in part] for part in (samples, pictures))
+        samples, pictures = ([x.transpose(0, 2, 3, 1).copy() for x in xs] for xs in (samples, pictures))
     found = formats.quantized_sqnr(result.model, samples, pictures)
     assert abs(found - formats.twin_sqnr(kit, case.net, PICTURES)) < 0.5
     assert not differences(kit, case, result)
 
 
 def differences(kit: Path, case: Any, result: Converted) -> dict[str, int]:
-    """Operators that the prepared graph has more (or less) often than that of the twin, without the explained.
+    """Operators that the prepared graph has more often (or less) than the twin's, but for the explained.
 
     The Keras and Paddle MobileNets have their classifier as a Conv of one pixel where the twin has a Gemm, an
     NHWC input is turned by a Transpose, and SqueezeNet in Caffe leaves its scores as pictures of one pixel.

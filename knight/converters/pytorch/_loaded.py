@@ -36,6 +36,9 @@ def ready(module: nn.Module, listener: Listener) -> nn.Module:
     """`module` on the CPU, in eval mode, out of its DataParallel."""
     if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         module = module.module
+    for part in module.modules():
+        if hasattr(part, "disable_observer") and hasattr(part, "fake_quant_enabled"):
+            part.disable_observer()  # type: ignore[operator]  # what was observed is final from here on
     if module.training:
         listener.detail("the model was in training mode; it is converted as model.eval() leaves it")
     return module.cpu().eval()

@@ -228,7 +228,11 @@ class _Tracer(fx.Tracer):
             self._computing = False
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self._computing:
+            return attr_val
+        # Weights stored as integers are traced: what dequantizes them is part of the model.
+        self.proxy_buffer_attributes = getattr(attr_val, "dtype", None) in (torch.int8, torch.uint8)
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self._computing or m not in self.root.modules():  # one that forward made for itself
@@ -495,6 +499,8 @@ def _constant(node: fx.Node) -> torch.Tensor | None:
     """
     examples = node.meta["examples"]
     if not node.op.startswith("call") or node.meta["data"] or is_in_place(node):
+        return None
+    if "quant" in str(node.target):  # of weights, the pair is wanted and not the rounded numbers
         return None
     if not all(isinstance(example, torch.Tensor) and example.is_leaf for example in examples):
         return None

@@ -68,4 +68,28 @@ def frozen(function: Any) -> Any:
     """A concrete function with its variables made constants; loops stay loops."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    return convert_variables_to_constants_v2(function, lower_control_flow=False)
+    graph = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    if not any(node.op.endswith("PartitionedCall") for node in graph.graph.as_graph_def().node):
+        return graph
+    return convert_variables_to_constants_v2(_without_xla(graph), lower_control_flow=False)
+
+
+def _without_xla(function: Any) -> Any:
+    """`function` without the marks that keep calls from being inlined (Keras's grouped convolutions)."""
+    import tensorflow as tf
+
+    definition = function.graph.as_graph_def()
+    holders = [*definition.library.function, *definition.node]
+    holders += [node for inner in definition.library.function for node in inner.node_def]
+    names = {inner.signature.name: f"{inner.signature.name}_inlined" for inner in definition.library.function}
+    for holder in holders:
+        holder.attr.pop("_XlaMustCompile", None)
+        holder.attr.pop("_noinline", None)
+        for value in holder.attr.values():
+            if value.HasField("func"):
+                value.func.name = names.get(value.func.name, value.func.name)
+    for inner in definition.library.function:  # TensorFlow remembers the old ones
+        inner.signature.name = names[inner.signature.name]
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(definition, name=""), [])
+    ends = [[tensor.name for tensor in tensors] for tensors in (function.inputs, function.outputs)]
+    return wrapped.prune(*([wrapped.graph.as_graph_element(name) for name in names] for names in ends))

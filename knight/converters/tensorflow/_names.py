@@ -25,8 +25,13 @@ def without_wrappers(model: ir.Model) -> str:
     border = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     names = [node.name for node in model.graph if node.name and not _MADE_UP.search(node.name)]
     prefix = _common_path([name for name in names if "/" in name])
-    if not prefix:
-        return ""
+    if prefix:
+        _without(model, prefix, border)
+    _tell_apart(model)
+    return prefix
+
+
+def _without(model: ir.Model, prefix: str, border: set[str | None]) -> None:
     taken = set(model.graph.initializers) | border
     for node in model.graph:
         node.name = (node.name or "").removeprefix(prefix)
@@ -40,7 +45,16 @@ def without_wrappers(model: ir.Model) -> str:
         if short != name and short not in taken:
             value.name = short
             taken.add(short)
-    return prefix
+
+
+def _tell_apart(model: ir.Model) -> None:
+    """tf2onnx gives two nodes one name where it made both of a separable convolution."""
+    taken: set[str] = set()
+    for node in model.graph:
+        name, number = node.name or node.op_type, 1
+        while node.name in taken:
+            node.name, number = f"{name}_{number}", number + 1
+        taken.add(node.name or "")
 
 
 def _of_value(node: ir.Node) -> str | None:
