@@ -106,6 +106,14 @@ def constant_ints(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(number) for number in array.reshape(-1))
 
 
+def reduced_axes(node: ir.Node) -> tuple[int, ...] | None:
+    """The axes of a reduction, an input or (before opset 18) an attribute; None where they are not told."""
+    if len(node.inputs) > 1:
+        return constant_ints(node.inputs[1])
+    attribute = node.attributes.get("axes")
+    return None if attribute is None else tuple(attribute.as_ints())
+
+
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape when every dimension is known, else None."""
     if value is None:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from knight.passes import PassOptions
 from knight.passes._fold import take_place
-from knight.passes._rewrite import constant_ints, is_op, live_nodes, new_node, rank
+from knight.passes._rewrite import is_op, live_nodes, new_node, rank, reduced_axes
 
 POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 
@@ -28,7 +28,7 @@ def _rewrite(node: ir.Node) -> bool:
         return False
     if output.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE):
         return False
-    axes = _axes(node)
+    axes = reduced_axes(node)
     if axes is None or sorted(axis % size for axis in axes) != list(range(2, size)):
         return False
     assert data.shape is not None
@@ -40,10 +40,3 @@ def _rewrite(node: ir.Node) -> bool:
     else:
         take_place(node, new_node(node, "Flatten", pool.outputs, {"axis": 1}, like=output))
     return True
-
-
-def _axes(node: ir.Node) -> tuple[int, ...] | None:
-    if len(node.inputs) > 1:
-        return constant_ints(node.inputs[1])
-    attribute = node.attributes.get("axes")
-    return None if attribute is None else tuple(attribute.as_ints())

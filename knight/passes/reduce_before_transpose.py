@@ -12,7 +12,7 @@ import onnx_ir as ir
 from knight import model as models
 from knight.passes import PassOptions
 from knight.passes._fold import drop_unread_constant, remove
-from knight.passes._rewrite import constant_ints, is_op, live_nodes, rank
+from knight.passes._rewrite import is_op, live_nodes, rank, reduced_axes
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceProd", "ReduceL1", "ReduceL2")
 
@@ -30,7 +30,7 @@ def _skip(node: ir.Node) -> bool:
     if value is None or size is None or transpose is None or not is_op(transpose, "Transpose"):
         return False
     perm = list(transpose.attributes.get_ints("perm") or range(size - 1, -1, -1))
-    axes = _axes(node)
+    axes = reduced_axes(node)
     if axes is None or models.attribute(node, "keepdims", 1):
         return False
     reduced = {axis % size for axis in axes}
@@ -42,13 +42,6 @@ def _skip(node: ir.Node) -> bool:
     if not value.uses() and not value.is_graph_output():
         remove(transpose)
     return True
-
-
-def _axes(node: ir.Node) -> tuple[int, ...] | None:
-    if len(node.inputs) > 1:
-        return constant_ints(node.inputs[1])
-    attribute = node.attributes.get("axes")
-    return None if attribute is None else tuple(attribute.as_ints())
 
 
 def _set_axes(node: ir.Node, axes: list[int]) -> None:

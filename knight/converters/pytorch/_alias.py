@@ -23,6 +23,8 @@ from knight.converters.pytorch.ops import table
 Index = tuple[Any, ...]
 Rebuild = Callable[[], ir.Value]
 
+_STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
+
 
 def shares(left: torch.Tensor, right: torch.Tensor) -> bool:
     """Both look at the same memory, perhaps at different places."""
@@ -176,3 +178,26 @@ def _slice(start: int, count: int, step: int, size: int) -> slice:
         return slice(None)
     stop = start + (count - 1) * step + 1
     return slice(start, None if stop == size else stop, step)
+
+
+def changed_by(node: fx.Node) -> fx.Node | None:
+    """Whose value a change in place replaces: that of `out`, or of the first argument."""
+    first = node.args[0] if node.args else node.kwargs.get("input")
+    target = node.kwargs.get("out", first)
+    return target if isinstance(target, fx.Node) else None
+
+
+def is_in_place(node: fx.Node) -> bool:
+    """By torch's convention for names, by ``inplace=True``, or by ``out``."""
+    if node.op == "call_method":
+        name = str(node.target)
+        return name.endswith("_") and not name.endswith("__")
+    if node.op != "call_function":
+        return False
+    name = getattr(node.target, "__name__", "")
+    return (
+        node.target in _STORES
+        or node.kwargs.get("inplace") is True
+        or node.kwargs.get("out") is not None
+        or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
+    )

@@ -13,8 +13,9 @@ import torch
 from torch import fx, nn
 
 from knight.converters import Feeds
-from knight.converters.pytorch._alias import same_elements, shares, update_views
-from knight.converters.pytorch._trace import NeedsFixedSizes, Trace, changed_by, is_in_place, trace
+from knight.converters.pytorch._alias import changed_by, is_in_place, same_elements, shares, update_views
+from knight.converters.pytorch._proxy import NeedsFixedSizes
+from knight.converters.pytorch._trace import Trace, trace
 from knight.converters.pytorch._translator import Translator, numpy_type
 from knight.converters.pytorch.ops import table
 from knight.errors import ModelError

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import builtins
 import inspect
-import linecache
 import operator
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import fx, nn
 
-from knight.converters.pytorch._alias import shares
+from knight.converters.pytorch._alias import changed_by, is_in_place, shares
+from knight.converters.pytorch._places import called_by_torch, is_assert, user_place
+from knight.converters.pytorch._proxy import NeedsFixedSizes, Proxy, holds_tensor, length_of, seems
 from knight.errors import KnightError, ModelError, ScriptError, did_you_mean
 from knight.executor import described
 from knight.listener import SILENT, Listener
@@ -51,18 +49,10 @@ FACTORIES = (
 METHODS = ("expand", "repeat", "view", "reshape", "tile", "new_zeros", "new_ones", "new_full", "narrow")
 """Methods of plain tensors that may be called with a traced size."""
 
-_AS_METHOD = {"shape": "size", "T": "t", "mT": "adjoint", "data": "detach"}
 _READS = frozenset(
     {"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "nonzero", "unique"}
 )
-_STORES = {operator.setitem, operator.iadd, operator.isub, operator.imul, operator.itruediv}
 _INPUT = "input_"
-_LAYERS = str(Path(nn.__file__).parent)
-_OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), sysconfig.get_path("stdlib"))
-
-
-class NeedsFixedSizes(Exception):
-    """Python wanted a number that depends on an open dimension; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +158,7 @@ class _Tracer(fx.Tracer):
         return isinstance(m, LEAVES)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+        return Proxy(node, self)
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -203,7 +193,7 @@ class _Tracer(fx.Tracer):
             )
 
     def create_arg(self, a: Any) -> Any:
-        return a.node if type(a) is _Proxy else super().create_arg(a)  # before fx asks whether it is a tensor
+        return a.node if type(a) is Proxy else super().create_arg(a)  # before fx asks whether it is a tensor
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         return self._as_python(super().create_proxy(*args, **kwargs))
@@ -256,7 +246,7 @@ class _Tracer(fx.Tracer):
         """The proxy itself, or what it stands for where that is no tensor and the same in all runs."""
         node = proxy.node
         examples = node.meta["examples"]
-        if node.op in ("placeholder", "get_attr", "output") or _holds_tensor(examples[0]):
+        if node.op in ("placeholder", "get_attr", "output") or holds_tensor(examples[0]):
             return proxy
         if node.op == "call_function" and node.target is operator.setitem:
             return proxy
@@ -282,10 +272,10 @@ class _Tracer(fx.Tracer):
             answers = {bool(example) for example in examples}
             if len(answers) == 1:
                 return answers.pop()
-            if _is_assert(user_place()):
+            if is_assert(user_place()):
                 raise ModelError(f"{user_place()}: an assert does not let every size pass")
             raise NeedsFixedSizes(f"{user_place()}: a condition depends on the size of an open dimension")
-        if isinstance(examples[0], torch.Tensor) and _is_assert(user_place()):
+        if isinstance(examples[0], torch.Tensor) and is_assert(user_place()):
             self._listener.warn(
                 f"{user_place()}: an assert looks at the data; the ONNX model does not check it"
             )
@@ -296,7 +286,7 @@ class _Tracer(fx.Tracer):
         )
 
     def iter(self, obj: Any) -> Iterator[Any]:
-        return iter([obj[i] for i in range(_length(obj))])
+        return iter([obj[i] for i in range(length_of(obj))])
 
     def keys(self, obj: fx.Proxy) -> Any:
         raise ModelError(f"{user_place()}: ** of a traced value; write its arguments one by one")
@@ -307,7 +297,7 @@ class _Tracer(fx.Tracer):
         with ExitStack() as stack:
             for name in FACTORIES:
                 stack.enter_context(mock.patch.object(torch, name, self._seeing(getattr(torch, name))))
-            stack.enter_context(mock.patch.object(builtins, "isinstance", _seems))
+            stack.enter_context(mock.patch.object(builtins, "isinstance", seems))
             wrapped = getattr(fx._symbolic_trace, "_wrapped_fns_to_patch", {})
             stack.enter_context(mock.patch.dict(wrapped, clear=True))  # fx.wrap hides what a function does
             for name in METHODS:
@@ -330,109 +320,12 @@ class _Tracer(fx.Tracer):
     def _seeing(self, function: Callable[..., Any], method: str = "") -> Callable[..., Any]:
         def seen(*args: Any, **kwargs: Any) -> Any:
             traced = any(isinstance(arg, fx.Proxy) for arg in _flat([*args, *kwargs.values()]))
-            if traced or not (method or self._computing or _called_by_torch()):
+            if traced or not (method or self._computing or called_by_torch()):
                 kind = "call_method" if method else "call_function"
                 return self.create_proxy(kind, method or function, args, kwargs)
             return function(*args, **kwargs)
 
         return seen
-
-
-class _Proxy(fx.Proxy):
-    """A traced value that knows its example results."""
-
-    def _number(self, kind: Callable[[Any], Any]) -> Any:
-        """A Python number, which the value has to be: the same in every run, and not of the data."""
-        meta = self.node.meta
-        if meta["data"] and _holds_tensor(meta["examples"][0]):
-            raise ModelError(
-                f"{user_place()}: a Python number is made of data, so that the model would be fixed to this "
-                f"sample; keep it a tensor, or give it in concrete_args"
-            )
-        numbers = [kind(example) for example in meta["examples"]]
-        if any(number != numbers[0] for number in numbers):
-            raise NeedsFixedSizes(f"{user_place()}: the size of an open dimension becomes a Python number")
-        return numbers[0]
-
-    def cuda(self, *args: Any, **kwargs: Any) -> Any:
-        """The ONNX model has no devices."""
-        return self
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """``x.to(...)`` without the device."""
-        where = ("device", "non_blocking", "copy", "memory_format")
-        kept = {key: value for key, value in kwargs.items() if key not in where}
-        given = [arg for arg in args[:1] if not isinstance(arg, (str, torch.device, int)) and arg is not None]
-        given += [arg for arg in args[1:] if isinstance(arg, torch.dtype)]
-        if not given and not kept:
-            return self
-        return self.tracer.create_proxy("call_method", "to", (self, *given), kept)
-
-    def __int__(self) -> int:
-        return int(self._number(int))
-
-    def __index__(self) -> int:
-        return int(self._number(operator.index))
-
-    def __float__(self) -> float:
-        return float(self._number(float))
-
-    def __len__(self) -> int:
-        return _length(self)
-
-    def __contains__(self, item: object) -> bool:
-        raise ModelError(f"{user_place()}: `in` looks at the data; compare with == and torch.any")
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
-
-    def __iadd__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
-
-    def __isub__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.isub, (self, other), {})
-
-    def __imul__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.imul, (self, other), {})
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
-
-    def __getattr__(self, name: str) -> Any:
-        example = self.node.meta["examples"][0]
-        if isinstance(example, torch.Tensor):
-            if name in _AS_METHOD:
-                return self.tracer.create_proxy("call_method", _AS_METHOD[name], (self,), {})
-            attribute = getattr(example, name)
-            if not callable(attribute):
-                return attribute
-        elif isinstance(example, tuple) and name in getattr(example, "_fields", ()) + _fields(example):
-            place = (getattr(example, "_fields", None) or _fields(example)).index(name)
-            return self.tracer.create_proxy("call_function", operator.getitem, (self, place), {})
-        return super().__getattr__(name)
-
-
-def _fields(example: Any) -> tuple[str, ...]:
-    """Names of the elements of torch's own named tuples (values and indices, for one)."""
-    count = getattr(type(example), "n_sequence_fields", 0)
-    names = [
-        name
-        for name in dir(type(example))
-        if not name.startswith(("_", "n_")) and name not in ("count", "index")
-    ]
-    return tuple(sorted(names, key=lambda name: _position(example, name)))[:count] if count else ()
-
-
-def _position(example: Any, name: str) -> int:
-    value = getattr(example, name)
-    return next((i for i, item in enumerate(example) if item is value), len(example))
-
-
-def _length(proxy: fx.Proxy) -> int:
-    lengths = [len(example) for example in proxy.node.meta["examples"]]
-    if any(length != lengths[0] for length in lengths):
-        raise NeedsFixedSizes(f"{user_place()}: the length of an open dimension becomes a Python number")
-    return lengths[0]
 
 
 def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -> Any:
@@ -450,46 +343,6 @@ def _call(root: nn.Module, node: fx.Node, result_of: Callable[[fx.Node], Any]) -
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     assert callable(node.target)
     return node.target(*args, **kwargs)
-
-
-_isinstance = isinstance
-
-
-def _seems(thing: Any, kinds: Any) -> bool:
-    """``isinstance`` for users and layers, who ask whether they were given a tensor; fx asks for the proxy.
-
-    A property ``__class__`` would do it, too, but torch's compiled code believes it and reads foreign memory.
-    """
-    if type(thing) is not _Proxy:
-        return _isinstance(thing, kinds)
-    caller = sys._getframe(1).f_code
-    own = caller.co_filename.startswith(_OWN[:2]) and not caller.co_filename.startswith(_LAYERS)
-    if own and caller.co_name != "is_tensor":
-        return _isinstance(thing, kinds)
-    return _isinstance(thing.node.meta["examples"][0], kinds)
-
-
-def changed_by(node: fx.Node) -> fx.Node | None:
-    """Whose value a change in place replaces: that of `out`, or of the first argument."""
-    first = node.args[0] if node.args else node.kwargs.get("input")
-    target = node.kwargs.get("out", first)
-    return target if isinstance(target, fx.Node) else None
-
-
-def is_in_place(node: fx.Node) -> bool:
-    """By torch's convention for names, by ``inplace=True``, or by ``out``."""
-    if node.op == "call_method":
-        name = str(node.target)
-        return name.endswith("_") and not name.endswith("__")
-    if node.op != "call_function":
-        return False
-    name = getattr(node.target, "__name__", "")
-    return (
-        node.target in _STORES
-        or node.kwargs.get("inplace") is True
-        or node.kwargs.get("out") is not None
-        or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
-    )
 
 
 def _constant(node: fx.Node) -> torch.Tensor | None:
@@ -510,23 +363,6 @@ def _constant(node: fx.Node) -> torch.Tensor | None:
     return constant
 
 
-def _called_by_torch() -> bool:
-    """Whether the caller's caller is torch's own code, which makes tensors for itself."""
-    return sys._getframe(2).f_code.co_filename.startswith(_OWN[1])
-
-
-def _is_assert(place: str) -> bool:
-    """Whether the line at `place` (``file:line``) is an assert statement."""
-    file, _, line = place.rpartition(":")
-    return line.isdigit() and linecache.getline(file, int(line)).lstrip().startswith("assert")
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, (tuple, list)):
-        return any(map(_holds_tensor, value))
-    return isinstance(value, torch.Tensor)
-
-
 def _same(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
@@ -543,24 +379,3 @@ def _parts(index: Any) -> Iterator[Any]:
     """All that an index consists of: the bounds of slices, too."""
     for item in _flat([index]):
         yield from (item.start, item.stop, item.step) if isinstance(item, slice) else (item,)
-
-
-def user_place(error: BaseException | None = None) -> str:
-    """``file:line`` of the innermost code that is neither torch's, Python's nor Knight's."""
-    frames: list[tuple[str, int]] = []
-    if error is None:
-        frame = sys._getframe(1)
-        while frame is not None:
-            frames.append((frame.f_code.co_filename, frame.f_lineno))
-            frame = frame.f_back  # type: ignore[assignment]
-    else:
-        step = error.__traceback__
-        while step is not None:
-            frames.insert(0, (step.tb_frame.f_code.co_filename, step.tb_lineno))
-            step = step.tb_next
-    for file, line in frames:
-        if not file.startswith((*_OWN, "<")) or (
-            "site-packages" in file.partition(_OWN[2])[2] and not file.startswith(_OWN[:2])
-        ):
-            return f"{file}:{line}"
-    return ""

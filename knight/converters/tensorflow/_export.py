@@ -98,15 +98,20 @@ def _exported(graph: Graph, pictures: Sequence[str], shapes: Mapping[str, list[i
         except Exception as error:  # tf2onnx raises what its handlers raise
             if not unsupported:
                 raise ModelError(f"tf2onnx cannot convert the graph: {described(error)[:300]}") from error
+    return checked(proto, unsupported)
+
+
+def checked(proto: Any, unsupported: Mapping[str, Sequence[str]]) -> ir.Model:
+    """What tf2onnx wrote. Raises ModelError that lists all operators which it had no translation for."""
     if unsupported:
         listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(unsupported.items()))
         raise ModelError(f"operators that have no ONNX form: {listed}")
     model: ir.Model = ir.from_proto(proto)
-    check_standard(model)
+    _check_standard(model)
     return model
 
 
-def check_standard(model: ir.Model) -> None:
+def _check_standard(model: ir.Model) -> None:
     used = {node.domain for node in model.graph.all_nodes()}
     strange = [
         f"{n.domain}::{n.op_type} ({n.name})"

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.converters import Conversion, Feeds, Source
-from knight.converters.tensorflow._export import OPSET, check_standard, listening
+from knight.converters.tensorflow._export import OPSET, checked, listening
 from knight.converters.tensorflow._layout import (
     TO_NCHW,
     TO_NHWC,
@@ -77,9 +77,4 @@ def _exported(path: Path, pictures: list[str]) -> ir.Model:
                     f"give the SavedModel or "
                     f"the Keras file it was made from"
                 ) from error
-    if unsupported:
-        listed = ", ".join(f"{op} ({', '.join(names)})" for op, names in sorted(unsupported.items()))
-        raise ModelError(f"operators that have no ONNX form: {listed}")
-    model: ir.Model = ir.from_proto(proto)
-    check_standard(model)
-    return model
+    return checked(proto, unsupported)
