@@ -32,7 +32,9 @@ def framework_of(path: Path) -> str | None:
     The content decides where it has a signature, the suffix otherwise.
     """
     if path.is_dir():
-        return "tensorflow" if (path / "saved_model.pb").is_file() else None
+        if (path / "saved_model.pb").is_file():
+            return "tensorflow"
+        return "paddle" if (path / "__model__").is_file() or any(path.glob("*.pdmodel")) else None
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

@@ -51,6 +51,10 @@ def test_archives_and_folders(tmp_path: Path) -> None:
     (folder / "saved_model.pb").touch()
     assert framework_of(folder) == "tensorflow"
     assert framework_of(tmp_path / "missing.pt2") == "pytorch"
+    paddle = tmp_path / "paddle"
+    paddle.mkdir()
+    (paddle / "__model__").touch()
+    assert framework_of(paddle) == "paddle"
 
 
 def test_the_hint_is_silent_where_nothing_is_wrong(tmp_path: Path) -> None:
