@@ -22,6 +22,7 @@ from knight.converters.tensorflow._layout import (
     tell_transposed,
 )
 from knight.converters.tensorflow._names import dimension_names, without_wrappers
+from knight.converters.tensorflow._probe import laid_out
 from knight.converters.tensorflow._rewrites import rewritten
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
@@ -56,7 +57,11 @@ def convert_graph(graph: Graph, source: Source, listener: Listener) -> Conversio
         return [a.transpose(TO_NCHW) if name in turned else a for name, a in zip(shown, found, strict=True)]
 
     def probe(feeds: Feeds, names: Sequence[str]) -> Mapping[str, np.ndarray]:
-        return _probe(graph, arrays(feeds), {name: f"{prefix}{name}" for name in names}, model)
+        known = graph.tensors()
+        sources = {graph.name_of(tensor): tensor for tensor in graph.outputs}
+        tensors = {name: sources.get(name, f"{prefix}{name}") for name in names}
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor in known}
+        return laid_out(model, feeds, tensors, lambda wanted: graph.run(arrays(feeds), wanted))
 
     return Conversion(model, reference, probe=probe)
 
@@ -144,31 +149,3 @@ def listening() -> Iterator[dict[str, list[str]]]:
     finally:
         logger.removeHandler(collector)
         logger.propagate = before
-
-
-def _probe(
-    graph: Graph, arrays: Sequence[np.ndarray], wanted: Mapping[str, str], model: ir.Model
-) -> dict[str, np.ndarray]:
-    """Tensors that TensorFlow knows under the same name; pictures are compared in the ONNX value's layout."""
-    known = graph.tensors()
-    names = [name for name, tensor in wanted.items() if tensor in known]
-    if not names:
-        return {}
-    found = dict(zip(names, graph.run(arrays, [wanted[name] for name in names]), strict=True))
-    shapes = {value.name: value.shape for node in model.graph for value in node.outputs}
-    return {name: _as_shaped(array, shapes.get(name)) for name, array in found.items()}
-
-
-def _as_shaped(array: Any, shape: ir.Shape | None) -> np.ndarray:
-    """`array`, in NCHW where the ONNX value's fixed dimensions say so."""
-
-    def fits(candidate: np.ndarray) -> bool:
-        dims = list(shape or ())
-        return len(dims) == candidate.ndim and all(
-            not isinstance(dim, int) or dim == size for dim, size in zip(dims, candidate.shape, strict=True)
-        )
-
-    plain = np.asarray(array)
-    if shape is not None and plain.ndim == 4 and not fits(plain) and fits(plain.transpose(TO_NCHW)):
-        return plain.transpose(TO_NCHW)
-    return plain

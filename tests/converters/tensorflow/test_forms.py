@@ -61,6 +61,74 @@ def test_pictures_that_stay_pictures_are_nchw_too(tmp_path: Path) -> None:
     assert_same(conversion)
 
 
+def picture_net(x: tf.Tensor) -> list[tf.Tensor]:
+    same = tf.nn.conv2d(x, np.ones((3, 3, 3, 6), np.float32), 1, "SAME", name="conv")
+    return [
+        same,
+        tf.reduce_mean(same, [1, 2]),
+        tf.nn.relu(same, name="act"),
+        tf.transpose(same, [0, 2, 1, 3]),
+    ]
+
+
+def test_every_picture_that_goes_out_is_nchw(tmp_path: Path) -> None:
+    conversion = convert_function(tmp_path, picture_net, (None, 8, 7, 3), nchw=True)
+    shapes = [str(value.shape) for value in conversion.model.graph.outputs]
+    assert shapes == ["[batch,6,8,7]", "[batch,6]", "[batch,6,8,7]", "[batch,7,8,6]"]
+    assert_same(conversion)
+
+
+FIRST = {
+    "Conv": lambda x: tf.nn.conv2d(x, np.ones((3, 3, 3, 4), np.float32), 2, "SAME"),
+    "Conv after Pad": lambda x: tf.nn.conv2d(
+        tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), np.ones((3, 3, 3, 4), np.float32), 2, "VALID"
+    ),
+    "Conv after scaling": lambda x: tf.nn.conv2d(
+        (x - [1.0, 2.0, 3.0]) / 2, np.ones((3, 3, 3, 4), np.float32), 2, "SAME"
+    ),
+    "AveragePool": lambda x: tf.nn.avg_pool2d(x, 3, 2, "SAME"),
+    "MaxPool": lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME"),
+    "GlobalAveragePool": lambda x: tf.reduce_mean(x, [1, 2], keepdims=True),
+    "GlobalMaxPool": lambda x: tf.reduce_max(x, [1, 2], keepdims=True),
+    "GlobalAveragePool, flat": lambda x: tf.reduce_mean(x, [1, 2]),
+    "Resize": lambda x: tf.compat.v1.image.resize_bilinear(x, [16, 20], half_pixel_centers=True),
+    "Resize nearest": lambda x: tf.image.resize(x, [16, 20], method="nearest"),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_no_transpose_is_left_at_the_border(first: str, tmp_path: Path) -> None:
+    conversion = convert_function(tmp_path, FIRST[first], (None, 8, 10, 3), nchw=True)
+    assert_same(conversion)
+    model = tidy(conversion.model, PassOptions())
+    assert not [node for node in model.graph if node.op_type == "Transpose"]
+    assert str(model.graph.inputs[0].shape) == "[batch,3,8,10]"
+    assert str(model.graph.outputs[0].shape).startswith("[batch,")
+
+
+def test_a_transpose_that_has_to_stay_is_told(tmp_path: Path) -> None:
+    path, heard = frozen_pb(tmp_path, lambda x: tf.reshape(x, [-1, 240]), (None, 8, 10, 3)), Heard()
+    source = Source(str(path), start_nodes=("data_input",), end_nodes=("output",), nchw=True)
+    assert_same(convert(source, heard))
+    (warning,) = heard.warnings
+    assert "a Transpose is left after input data_input:0, because Reshape reads it as NHWC" in warning
+
+
+@pytest.mark.parametrize("nchw", [False, True])
+def test_values_inside_are_given_in_the_layout_of_the_model(nchw: bool, tmp_path: Path) -> None:
+    conversion = convert_function(tmp_path, picture_net, (None, 6, 6, 3), nchw=nchw)
+    model = tidy(conversion.model, PassOptions())
+    names = [value.name or "" for node in model.graph for value in node.outputs]
+    session = Session(model, taps=names)
+    feeds = random_feeds(session, 2)
+    found = dict(zip((info.name for info in session.outputs), session.run(feeds), strict=True))
+    assert conversion.probe is not None
+    known = conversion.probe(feeds, names)
+    assert len(known) >= 4
+    for name, array in known.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-5, err_msg=name)
+
+
 def test_nchw_where_it_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="-c2chw: the model has no input of four dimensions"):
         convert_function(tmp_path, tf.nn.relu, (None, 5), nchw=True)
