@@ -45,6 +45,13 @@ class Layer:
             raise self.error(f"weight {index} has shape {blob.shape}, the prototxt wants {wanted}")
         return blob.reshape(wanted)
 
+    def check_bottoms(self, least: int, most: int | None = None) -> None:
+        """Raises ModelError unless the layer has `least` bottoms, or up to `most`."""
+        most = least if most is None else most
+        if not least <= len(self.bottoms) <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            raise self.error(f"has {len(self.bottoms)} bottoms, wants {wanted}")
+
     def error(self, text: str) -> ModelError:
         """The error that says `text` of this layer."""
         return ModelError(f"layer {self.name!r} ({self.type}): {text}")
