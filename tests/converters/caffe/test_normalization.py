@@ -54,9 +54,43 @@ def test_lrn_within_a_channel(tmp_path: Path) -> None:
     assert_matches(conversion, {"data": x}, [x * (1 + 0.7 * total / 9) ** -0.6])
 
 
-def test_lrn_of_an_even_size(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="local_size 4; it has to be odd"):
-        convert_net(image(*SHAPE) + layer("LRN", "lrn_param { local_size: 4 }"), {}, tmp_path)
+@pytest.mark.parametrize("region", ["ACROSS_CHANNELS", "WITHIN_CHANNEL"])
+def test_lrn_as_opencv_does_it(region: str, tmp_path: Path) -> None:
+    text = f"lrn_param {{ local_size: 3 alpha: 0.5 beta: 0.6 norm_region: {region} }}"
+    assert_matches_opencv(convert_net(image(*SHAPE) + layer("LRN", text), {}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "bottoms", "message"),
+    [
+        ("LRN", "lrn_param { local_size: 4 }", "data", "local_size 4; it has to be odd"),
+        ("LRN", "", "flat", r"has an input of shape \(2, 6\)"),
+        ("MVN", "", "flat", "leaves no axes to normalize"),
+        ("MVN", "", "data data", "has 2 bottoms, wants 1"),
+        ("Normalize", "", "data", "has no weights"),
+        ("Normalize", "norm_param { channel_shared: false }", "data", r"the prototxt wants \(6,\)"),
+        ("Softmax", "softmax_param { axis: 2 }", "flat", "has axis 2, its bottom has 2 axes"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_layer(
+    kind: str, text: str, bottoms: str, message: str, tmp_path: Path
+) -> None:
+    net = image(*SHAPE) + image(2, 6, name="flat") + layer(kind, text, bottoms)
+    blobs = {"out": [numbers(4)]} if "channel_shared" in text else {}
+    with pytest.raises(ModelError, match=rf"layer 'out' \({kind}\): .*{message}"):
+        convert_net(net, blobs, tmp_path)
+
+
+def test_as_opencv_does_it(tmp_path: Path) -> None:
+    """MVN with its own eps, which vanishes: OpenCV adds it under the root, Caffe behind it."""
+    net = image(1, 6, 5, 4)
+    for top, across, shared in (("whole", "true", "true"), ("pixels", "false", "false")):
+        text = f"across_spatial: {across} channel_shared: {shared} eps: 0.001"
+        net += layer("Normalize", f"norm_param {{ {text} }}", top=top)
+    for top, text in (("each", ""), ("all", "across_channels: true")):
+        net += layer("MVN", f"mvn_param {{ {text} }}", top=top)
+    blobs = {"whole": [[1.5]], "pixels": [numbers(6, seed=1)]}
+    assert_matches_opencv(convert_net(net, blobs, tmp_path))
 
 
 @pytest.mark.parametrize("across", [True, False])

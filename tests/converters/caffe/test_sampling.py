@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from knight.errors import ModelError
-from tests.converters.caffe.nets import assert_matches, convert_net, image, layer, numbers
+from tests.converters.caffe.nets import (
+    assert_matches,
+    assert_matches_opencv,
+    convert_net,
+    image,
+    layer,
+    numbers,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +24,7 @@ from tests.converters.caffe.nets import assert_matches, convert_net, image, laye
         ("scale: 2", (2, 2)),
         ("scale_h: 3 scale_w: 2", (3, 2)),
         ("upsample_h: 12 upsample_w: 10", (3, 2)),
+        ("stride: 3", (3, 3)),
         ("", (1, 1)),
     ],
 )
@@ -27,10 +35,43 @@ def test_upsample(text: str, factors: tuple[int, int], tmp_path: Path) -> None:
     assert_matches(convert_net(net, {}, tmp_path), {"data": x}, [wanted])
 
 
-def test_upsample_to_no_multiple(tmp_path: Path) -> None:
-    net = image(2, 3, 4, 5) + layer("Upsample", "upsample_param { upsample_h: 9 upsample_w: 10 }")
-    with pytest.raises(ModelError, match="upsample_h 9, no multiple of its bottom's 4"):
+@pytest.mark.parametrize(
+    ("text", "bottoms", "message"),
+    [
+        ("upsample_h: 9 upsample_w: 10", "data", r"makes \(4, 5\) to \(9, 10\), no multiple"),
+        ("scale: 0", "data", "makes 4 to 0 along h"),
+        ("scale: 2 pad_out_h: true", "data", r"makes \(4, 5\) to \(7, 10\)"),
+        ("scale: 2", "flat", r"has an input of shape \(2, 6\)"),
+        ("scale: 2", "data small", r"has a mask of shape \(2, 3, 4, 4\)"),
+        ("scale: 2", "data data data", "has 3 bottoms, wants 1 to 2"),
+    ],
+)
+def test_upsample_that_does_not_fit(text: str, bottoms: str, message: str, tmp_path: Path) -> None:
+    net = image(2, 3, 4, 5) + image(2, 3, 4, 4, name="small") + image(2, 6, name="flat")
+    net += layer("Upsample", f"upsample_param {{ {text} }}", bottoms)
+    with pytest.raises(ModelError, match=rf"layer 'out' \(Upsample\): .*{message}"):
         convert_net(net, {}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("scale: 2", (4, 6)), ("scale: 2 pad_out_w: true", (4, 5)), ("upsample_h: 4 upsample_w: 5", (4, 5))],
+)
+def test_upsample_by_the_places_of_a_pooling(text: str, size: tuple[int, int], tmp_path: Path) -> None:
+    net = image(2, 3, *size) + layer(
+        "Pooling", "pooling_param { kernel_size: 2 stride: 2 }", top="small mask"
+    )
+    net += layer("Upsample", f"upsample_param {{ {text} }}", "small mask")
+    x = numbers(2, 3, *size)
+    wanted = np.zeros_like(x)
+    for row in range(0, size[0], 2):
+        for column in range(0, size[1], 2):
+            cell = x[:, :, row : row + 2, column : column + 2]
+            largest = cell == cell.max((2, 3), keepdims=True)
+            wanted[:, :, row : row + 2, column : column + 2] = np.where(largest, cell, 0)
+    conversion = convert_net(net, {}, tmp_path)
+    assert str(conversion.model.graph.inputs[0].shape).startswith("[batch,")
+    assert_matches(conversion, {"data": x}, [wanted])
 
 
 def interpolated(x: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -57,6 +98,9 @@ def interpolated(x: np.ndarray, height: int, width: int) -> np.ndarray:
         ("shrink_factor: 2 zoom_factor: 2", (5, 5), (0, 0)),
         ("height: 6 width: 6 pad_beg: -1 pad_end: -2", (6, 6), (1, 2)),
         ("height: 5 width: 6", (5, 6), (0, 0)),
+        ("height: 1 width: 6", (1, 6), (0, 0)),
+        ("height: 7 width: 9 zoom_factor: 2", (9, 11), (0, 0)),
+        ("height: 7 width: 9 zoom_factor: 2 shrink_factor: 2", (7, 9), (0, 0)),
     ],
 )
 def test_interp(text: str, size: tuple[int, int], crop: tuple[int, int], tmp_path: Path) -> None:
@@ -66,52 +110,74 @@ def test_interp(text: str, size: tuple[int, int], crop: tuple[int, int], tmp_pat
     assert_matches(convert_net(net, {}, tmp_path), {"data": x}, [interpolated(inside, *size)])
 
 
-def test_interp_does_not_pad(tmp_path: Path) -> None:
-    net = image(1, 1, 4, 4) + layer("Interp", "interp_param { height: 8 width: 8 pad_beg: 1 }")
-    with pytest.raises(ModelError, match="has positive pads"):
+def test_interp_as_opencv_does_it(tmp_path: Path) -> None:
+    net = image(1, 3, 5, 6) + layer("Interp", "interp_param { height: 8 width: 11 }", top="sized")
+    net += layer("Interp", "interp_param { zoom_factor: 3 }", top="zoomed")
+    assert_matches_opencv(convert_net(net, {}, tmp_path))  # with several batches, so it is open
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("height: 8 width: 8 pad_beg: 1", "has positive pads"),
+        ("height: 8 width: 8 pad_end: -4", "cropped to"),
+        ("height: 8", "wants height and width, or a zoom_factor"),
+        ("", "wants height and width, or a zoom_factor"),
+        ("zoom_factor: 0", "they have to be 1 or more"),
+        ("height: 0 width: 8", r"to \(0, 8\)"),
+    ],
+)
+def test_interp_that_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
+    net = image(1, 1, 4, 4) + layer("Interp", f"interp_param {{ {text} }}")
+    with pytest.raises(ModelError, match=rf"layer 'out' \(Interp\): .*{message}"):
         convert_net(net, {}, tmp_path)
 
 
 def reorganised(x: np.ndarray, stride: int, reverse: bool) -> np.ndarray:
-    """Darknet's reorg_cpu, index by index; without `reverse` the layer calls it backwards."""
+    """Index by index, as Darknet says it: both ways from the shape of the input."""
     batch, channels, height, width = x.shape
-    flat, out = x.reshape(-1), np.zeros(x.size, x.dtype)
-    if reverse:  # described by the shape of the result
-        channels, height, width = channels // stride**2, height * stride, width * stride
     small = channels // stride**2
-    place = 0
-    for n in range(batch):
-        for k in range(channels):
-            for j in range(height):
-                for i in range(width):
-                    c2, offset = k % small, k // small
-                    w2, h2 = i * stride + offset % stride, j * stride + offset // stride
-                    other = w2 + width * stride * (h2 + height * stride * (c2 + small * n))
-                    if reverse:
-                        out[other] = flat[place]
-                    else:
-                        out[place] = flat[other]
-                    place += 1
+    flat, out = x.reshape(-1), np.zeros(x.size, x.dtype)
+    for place, (n, k, j, i) in enumerate(np.ndindex(*x.shape)):
+        c2, offset = k % small, k // small
+        w2, h2 = i * stride + offset % stride, j * stride + offset // stride
+        other = w2 + width * stride * (h2 + height * stride * (c2 + small * n))
+        if reverse:
+            out[other] = flat[place]
+        else:
+            out[place] = flat[other]
     if reverse:
-        return out.reshape(batch, channels, height, width)
+        return out.reshape(batch, small, height * stride, width * stride)
     return out.reshape(batch, channels * stride**2, height // stride, width // stride)
 
 
-@pytest.mark.parametrize(("shape", "stride"), [((2, 4, 6, 8), 2), ((1, 9, 6, 9), 3)])
-def test_reorg(shape: tuple[int, ...], stride: int, tmp_path: Path) -> None:
-    net = image(*shape) + layer("Reorg", f"reorg_param {{ stride: {stride} }}")
+@pytest.mark.parametrize(
+    ("shape", "stride"), [((2, 4, 6, 8), 2), ((1, 9, 6, 9), 3), ((2, 16, 2, 4), 2), ((1, 2, 3, 4), 1)]
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_reorg(shape: tuple[int, ...], stride: int, reverse: bool, tmp_path: Path) -> None:
+    text = f"reorg_param {{ stride: {stride} reverse: {str(reverse).lower()} }}"
     x = numbers(*shape)
-    assert_matches(convert_net(net, {}, tmp_path), {"data": x}, [reorganised(x, stride, False)])
+    conversion = convert_net(image(*shape) + layer("Reorg", text), {}, tmp_path)
+    assert_matches(conversion, {"data": x}, [reorganised(x, stride, reverse)])
 
 
-def test_reorg_back(tmp_path: Path) -> None:
-    net = image(2, 16, 3, 4) + layer("Reorg", "reorg_param { stride: 2 reverse: true }")
-    x = numbers(2, 16, 3, 4)
-    forward = reorganised(reorganised(x, 2, True), 2, False)
-    np.testing.assert_array_equal(forward, x)  # the statement itself is an inverse
-    assert_matches(convert_net(net, {}, tmp_path), {"data": x}, [reorganised(x, 2, True)])
+def test_reorg_as_opencv_does_it(tmp_path: Path) -> None:
+    """Which knows a stride of 2 alone: it looks for another field."""
+    net = image(1, 8, 6, 4) + layer("Reorg", "reorg_param { stride: 2 }")
+    assert_matches_opencv(convert_net(net, {}, tmp_path))
 
 
-def test_reorg_that_does_not_divide(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="which the stride 2 does not divide"):
-        convert_net(image(1, 4, 5, 4) + layer("Reorg", ""), {}, tmp_path)
+@pytest.mark.parametrize(
+    ("shape", "text", "message"),
+    [
+        ((1, 4, 5, 4), "", "of 5x4, which its stride 2 does not divide"),
+        ((1, 6, 4, 4), "", "has 6 channels, which the square of its stride 2"),
+        ((1, 6, 4, 4), "reverse: true", "has 6 channels"),
+        ((1, 4, 4, 4), "stride: 0", "the square of its stride 0"),
+        ((4, 4), "", r"has an input of shape \(4, 4\)"),
+    ],
+)
+def test_reorg_that_does_not_fit(shape: tuple[int, ...], text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=rf"layer 'out' \(Reorg\): .*{message}"):
+        convert_net(image(*shape) + layer("Reorg", f"reorg_param {{ {text} }}"), {}, tmp_path)

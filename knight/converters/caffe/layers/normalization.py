@@ -15,6 +15,7 @@ _WITHIN_CHANNEL = 1
 @layer("Softmax")
 def softmax(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Along one axis."""
+    layer.check_bottoms(1)
     axis, size = layer.param.axis, len(fixed_shape(inputs[0]))
     if not -size <= axis < size:
         raise layer.error(f"has axis {axis}, its bottom has {size} axes")
@@ -23,9 +24,16 @@ def softmax(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
 
 @layer("LRN")
 def lrn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """``x / (k + alpha / n * sum x^2)^beta`` over neighbouring channels; within one, ``1 + alpha * mean``."""
+    """``x / (k + alpha / n * sum x^2)^beta`` over n neighbouring channels.
+
+    Within a channel the mean of n x n squares takes the place of the sum over n, and 1 that of k. (OpenCV
+    takes k for 1 everywhere.)
+    """
+    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
-    size = param.local_size
+    size, shape = param.local_size, fixed_shape(x)
+    if len(shape) != 4:
+        raise layer.error(f"has an input of shape {shape}; it has to have four axes")
     if size % 2 == 0:
         raise layer.error(f"has local_size {size}; it has to be odd")
     if param.norm_region != _WITHIN_CHANNEL:
@@ -40,9 +48,12 @@ def lrn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
 @layer("Normalize")
 def normalize(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Over the root of the sum of squares and eps, then times a scale: SSD's layer."""
+    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
     shape = fixed_shape(x)
-    axes = b.constant(np.arange(1, len(shape)) if param.across_spatial else np.array([1]))
+    if len(shape) < 2:
+        raise layer.error(f"has an input of shape {shape}; it has to have channels")
+    axes = b.constant(np.arange(1, len(shape)) if param.across_spatial else [1], dtype=np.int64)
     total = b.op("ReduceSum", b.op("Mul", x, x), axes, keepdims=1)
     norm = b.op("Sqrt", b.op("Add", total, b.constant(np.float32(param.eps))))
     scale = layer.check_blob(0, (1,) if param.channel_shared else (shape[1],))
@@ -53,8 +64,12 @@ def normalize(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value
 @layer("MVN")
 def mvn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Minus the mean, over the standard deviation plus eps, of each channel or of all."""
+    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
-    axes = b.constant(np.arange(1 if param.across_channels else 2, len(fixed_shape(x))))
+    first, shape = 1 if param.across_channels else 2, fixed_shape(x)
+    if len(shape) <= first:
+        raise layer.error(f"has an input of shape {shape}, which leaves no axes to normalize")
+    axes = b.constant(np.arange(first, len(shape)), dtype=np.int64)
     moved = b.op("Sub", x, b.op("ReduceMean", x, axes, keepdims=1))
     if not param.normalize_variance:
         return [moved]
