@@ -54,19 +54,34 @@ def test_prior_box(text: str, step: tuple[float, float], offset: float, tmp_path
     boxes = boxes.clip(0, 1) if "clip" in text else boxes
     wanted = np.stack([boxes.reshape(-1), np.tile([0.1, 0.2, 0.3, 0.4], len(boxes))])[None]
     feeds = {"map": numbers(1, 4, 3, 2), "data": numbers(1, 3, 60, 40)}
-    conversion = convert_net(net, {}, tmp_path)
-    assert_matches(
-        conversion,
-        {info.name or "": feeds[info.name or ""] for info in conversion.model.graph.inputs},
-        [wanted],
+    assert_matches(convert_net(net, {}, tmp_path), feeds, [wanted])
+
+
+def test_prior_box_of_a_picture_whose_size_is_given(tmp_path: Path) -> None:
+    text = (
+        "min_size: 12 aspect_ratio: 1 aspect_ratio: 3 flip: false img_h: 120 img_w: 80 step_h: 30 step_w: 10"
     )
+    net = MAP + layer("PriorBox", f"prior_box_param {{ {text} }}", bottom="map data")
+    wanted = []
+    for row in range(3):
+        for column in range(2):
+            cx, cy = (column + 0.5) * 10, (row + 0.5) * 30
+            for w, h in ((6, 6), (6 * math.sqrt(3), 6 / math.sqrt(3))):
+                wanted += [(cx - w) / 80, (cy - h) / 120, (cx + w) / 80, (cy + h) / 120]
+    conversion = convert_net(net, {}, tmp_path)
+    feeds = {"map": numbers(1, 4, 3, 2), "data": numbers(1, 3, 60, 40)}
+    assert_matches(conversion, feeds, [np.array([[wanted, [0.1] * len(wanted)]])])
 
 
 def test_wrong_priors(tmp_path: Path) -> None:
     for text, said in (
         ("max_size: 3", "has no min_size"),
         ("min_size: 3 min_size: 4 max_size: 5", "has 2 min_size and 1 max_size"),
-        ("min_size: 3 variance: 1 variance: 2", "has 2 variances"),
+        ("min_size: 3 variance: 1 variance: 2", "wants one or four"),
+        ("min_size: 3 variance: -1", "wants one or four above zero"),
+        ("min_size: 0", "a minimum is above 0"),
+        ("min_size: 3 max_size: 3", "a maximum above it"),
+        ("min_size: 3 aspect_ratio: 0", "they have to be above 0"),
     ):
         with pytest.raises(ModelError, match=said):
             convert_net(
@@ -77,16 +92,42 @@ def test_wrong_priors(tmp_path: Path) -> None:
 PRIOR = (
     "prior_box_param { min_size: 12 aspect_ratio: 2 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }"
 )
-COUNT = 3 * 2 * 3
+COUNT = 3 * 2 * 3 + 2 * 2 * 3
+NMS = "nms_param { nms_threshold: 0.45 top_k: 400 } keep_top_k: 200 confidence_threshold: 0.3"
 
 
-def ssd(text: str, batch: int = 1, classes: int = 3) -> str:
-    net = image(batch, 4, 3, 2, name="map") + image(batch, 3, 60, 40)
-    net += layer("PriorBox", PRIOR, bottom="map data", top="prior")
-    net += image(batch, COUNT * 4, name="loc") + image(batch, COUNT * classes, name="conf")
+def ssd(text: str, batch: int = 1, classes: int = 3, places: int = 1) -> str:
+    """Priors of two feature maps, joined as SSD does it; locations and confidences are inputs."""
+    net = image(batch, 4, 3, 2, name="map") + image(batch, 4, 2, 2, name="map2") + image(batch, 3, 60, 40)
+    net += layer("PriorBox", PRIOR, bottom="map data", top="prior1")
+    net += layer("PriorBox", PRIOR, bottom="map2 data", top="prior2")
+    net += layer("Concat", "concat_param { axis: 2 }", "prior1 prior2", "prior")
+    net += image(batch, COUNT * 4 * places, name="loc") + image(batch, COUNT * classes, name="conf")
     return net + layer(
         "DetectionOutput", f"detection_output_param {{ num_classes: {classes} {text} }}", "loc conf prior"
     )
+
+
+def predictions(batch: int = 1, places: int = 1, seed: int = 0, spread: float = 0.5) -> dict[str, np.ndarray]:
+    return {
+        "map": numbers(batch, 4, 3, 2),
+        "map2": numbers(batch, 4, 2, 2),
+        "data": numbers(batch, 3, 60, 40),
+        "loc": numbers(batch, COUNT * 4 * places, seed=seed) * spread,
+        "conf": np.random.default_rng(seed).random((batch, COUNT * 3)).astype(np.float32),
+    }
+
+
+def prior_boxes() -> tuple[np.ndarray, np.ndarray]:
+    """The boxes of `PRIOR` for both maps, and their variances: [COUNT, 4] each."""
+    found = []
+    for rows, columns in ((3, 2), (2, 2)):
+        for row, column in np.ndindex(rows, columns):
+            cx, cy = (column + 0.5) / columns, (row + 0.5) / rows
+            for ratio in (1, 2, 0.5):
+                w, h = 6 * math.sqrt(ratio) / 40, 6 / math.sqrt(ratio) / 60
+                found.append([cx - w, cy - h, cx + w, cy + h])
+    return np.array(found), np.tile([0.1, 0.1, 0.2, 0.2], (COUNT, 1))
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,44 +136,46 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return inside / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - inside)
 
 
+def boxes_of(offset: np.ndarray, code: str, encoded: bool) -> np.ndarray:
+    """SSD's boxes from `offset`, [COUNT, 4]."""
+    boxes, variance = prior_boxes()
+    offset = offset if encoded else offset * variance
+    size, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+    if code == "CENTER_SIZE":
+        middle, half = offset[:, :2] * size + centre, np.exp(offset[:, 2:]) * size / 2
+        return np.concatenate([middle - half, middle + half], 1)
+    return boxes + offset * (np.tile(size, 2) if code == "CORNER_SIZE" else 1)
+
+
 def decided(
-    loc: np.ndarray,
-    conf: np.ndarray,
-    prior: np.ndarray,
-    threshold: float,
-    limit: float,
-    top_k: int,
-    keep: int,
+    feeds: dict[str, np.ndarray],
+    threshold: float = 0.3,
+    top_k: int = 400,
+    keep: int = 200,
     code: str = "CENTER_SIZE",
+    encoded: bool = False,
+    background: int = 0,
 ) -> np.ndarray:
-    """SSD's rule."""
-    boxes, variance = prior.reshape(2, -1, 4)
+    """SSD's rule, picture by picture and label by label."""
     rows: list[list[float]] = []
-    for n in range(len(loc)):
-        offset = loc[n].reshape(-1, 4)
-        size, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
-        middle = variance[:, :2] * offset[:, :2] * size + centre
-        half = np.exp(variance[:, 2:] * offset[:, 2:]) * size / 2
-        found = np.concatenate([middle - half, middle + half], 1)
-        if code == "CORNER_SIZE":
-            found = boxes + variance * offset * np.tile(size, 2)
-        scores = conf[n].reshape(len(found), -1)
-        picked: list[tuple[float, int, int]] = []
-        for label in range(1, scores.shape[1]):
-            order = [i for i in np.argsort(-scores[:, label], kind="stable") if scores[i, label] > threshold][
-                :top_k
-            ]
+    batch = len(feeds["loc"])
+    for n in range(batch):
+        offsets = feeds["loc"][n].reshape(COUNT, -1, 4)
+        scores = feeds["conf"][n].reshape(COUNT, -1)
+        picked: list[tuple[float, int, np.ndarray]] = []
+        for label in set(range(scores.shape[1])) - {background}:
+            found = boxes_of(offsets[:, label % offsets.shape[1]], code, encoded)
+            order = np.argsort(-scores[:, label], kind="stable")
             kept: list[int] = []
-            for i in order:
-                if all(overlap(found[i], found[j]) <= limit for j in kept):
+            for i in [i for i in order if scores[i, label] > threshold][:top_k]:
+                if all(overlap(found[i], found[j]) <= 0.45 for j in kept):
                     kept.append(int(i))
-            picked += [(float(scores[i, label]), label, i) for i in kept]
+            picked += [(float(scores[i, label]), label, found[i]) for i in kept]
         picked = sorted(picked, key=lambda item: -item[0])[:keep]
-        rows += [
-            [n, label, score, *found[i]] for score, label, i in sorted(picked, key=lambda p: (p[1], -p[0]))
-        ]
+        picked = sorted(picked, key=lambda item: (item[1], -item[0]))
+        rows += [[n, label, score, *box] for score, label, box in picked]
     if not rows:
-        rows = [[n, *[-1.0] * 6] for n in range(len(loc))]
+        rows = [[n, *[-1.0] * 6] for n in range(batch)]
     return np.array(rows)[None, None]
 
 
@@ -143,92 +186,75 @@ def test_detection_output(batch: int, top_k: int, keep: int, threshold: float, t
         f"nms_param {{ nms_threshold: 0.45 top_k: {top_k} }} code_type: CENTER_SIZE keep_top_k: {keep} "
         f"confidence_threshold: {threshold} background_label_id: 0"
     )
-    conversion = convert_net(ssd(text, batch), {}, tmp_path)
-    random = np.random.default_rng(0)
-    feeds = {
-        "map": numbers(batch, 4, 3, 2),
-        "data": numbers(batch, 3, 60, 40),
-        "loc": numbers(batch, COUNT * 4) / 2,
-        "conf": random.random((batch, COUNT * 3)).astype(np.float32),
-    }
-    feeds = {info.name or "": feeds[info.name or ""] for info in conversion.model.graph.inputs}
-    prior = _prior()
-    wanted = decided(feeds["loc"], feeds["conf"], prior, threshold, 0.45, top_k, keep)
-    assert_matches(conversion, feeds, [wanted])
+    feeds = predictions(batch)
+    wanted = decided(feeds, threshold, top_k, keep)
+    assert_matches(convert_net(ssd(text, batch), {}, tmp_path), feeds, [wanted])
 
 
-def _prior() -> np.ndarray:
-    found = []
-    for row in range(3):
-        for column in range(2):
-            cx, cy = (column + 0.5) * 20, (row + 0.5) * 20
-            for w, h in (
-                (12, 12),
-                (12 * math.sqrt(2), 12 / math.sqrt(2)),
-                (12 / math.sqrt(2), 12 * math.sqrt(2)),
-            ):
-                found.append([(cx - w / 2) / 40, (cy - h / 2) / 60, (cx + w / 2) / 40, (cy + h / 2) / 60])
-    return np.stack([np.array(found).reshape(-1), np.tile([0.1, 0.1, 0.2, 0.2], COUNT)])
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("code_type: CENTER_SIZE variance_encoded_in_target: true", {"encoded": True}),
+        ("code_type: CORNER", {"code": "CORNER"}),
+        ("code_type: CORNER variance_encoded_in_target: true", {"code": "CORNER", "encoded": True}),
+        ("code_type: CORNER_SIZE", {"code": "CORNER_SIZE"}),
+        ("code_type: CENTER_SIZE background_label_id: 2", {"background": 2}),
+        ("code_type: CENTER_SIZE background_label_id: -1", {"background": -1}),
+    ],
+)
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_code_of_boxes(text: str, rule: dict, shared: bool, tmp_path: Path) -> None:
+    """With boxes for all classes together, and for each."""
+    places = 1 if shared else 3
+    net = ssd(f"{NMS} {text} share_location: {str(shared).lower()}", 2, places=places)
+    feeds = predictions(2, places, seed=3, spread=0.05)
+    assert_matches(convert_net(net, {}, tmp_path), feeds, [decided(feeds, **rule)])
 
 
-@pytest.mark.parametrize("code", ["CORNER", "CENTER_SIZE"])
-def test_box_codes_as_opencv_reads_them(code: str, tmp_path: Path) -> None:
-    text = (
-        f"nms_param {{ nms_threshold: 0.9 top_k: 100 }} code_type: {code} keep_top_k: 100 "
-        "confidence_threshold: 0.2 share_location: true background_label_id: 0"
-    )
-    conversion = convert_net(ssd(text), {}, tmp_path)
-    random = np.random.default_rng(1)
-    feeds = {
-        "map": numbers(1, 4, 3, 2),
-        "data": numbers(1, 3, 60, 40),
-        "loc": numbers(1, COUNT * 4) / 8,
-        "conf": random.random((1, COUNT * 3)).astype(np.float32),
-    }
-    names = [value.name or "" for value in conversion.model.graph.inputs]
-    assert_matches_opencv(conversion, {name: feeds[name] for name in names})
+def test_equal_scores_beyond_top_k(tmp_path: Path) -> None:
+    """Of equal ones the first `top_k` take part, not more: every box here has a score of 0.5."""
+    net = ssd("nms_param { nms_threshold: 0.45 top_k: 7 } code_type: CENTER_SIZE keep_top_k: 200")
+    feeds = predictions(spread=0.01)
+    feeds["conf"][:] = 0.5
+    assert_matches(convert_net(net, {}, tmp_path), feeds, [decided(feeds, -1, 7)])
 
 
-def test_variances_that_are_in_the_offsets_already(tmp_path: Path) -> None:
-    text = (
-        "nms_param { nms_threshold: 0.45 top_k: 400 } code_type: CENTER_SIZE keep_top_k: 200 "
-        "confidence_threshold: 0.3 variance_encoded_in_target: true"
-    )
-    conversion = convert_net(ssd(text), {}, tmp_path)
-    feeds = {
-        "map": numbers(1, 4, 3, 2),
-        "data": numbers(1, 3, 60, 40),
-        "loc": numbers(1, COUNT * 4) / 8,
-        "conf": np.random.default_rng(4).random((1, COUNT * 3)).astype(np.float32),
-    }
-    feeds = {info.name or "": feeds[info.name or ""] for info in conversion.model.graph.inputs}
-    prior = np.stack([_prior()[0], np.ones(COUNT * 4)])
-    wanted = decided(feeds["loc"], feeds["conf"], prior, 0.3, 0.45, 400, 200)
-    assert_matches(conversion, feeds, [wanted])
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("code_type: CORNER share_location: true", 1),
+        ("code_type: CENTER_SIZE share_location: true", 1),
+        ("code_type: CENTER_SIZE share_location: false", 3),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_as_opencv_does_it(text: str, places: int, batch: int, tmp_path: Path) -> None:
+    net = ssd(f"{NMS} {text} background_label_id: 0", batch, places=places)
+    conversion = convert_net(net, {}, tmp_path)
+    assert_matches_opencv(conversion, predictions(batch, places, seed=1, spread=0.1))
 
 
-def test_corners_by_size(tmp_path: Path) -> None:
-    text = (
-        "nms_param { nms_threshold: 0.45 top_k: 400 } code_type: CORNER_SIZE keep_top_k: 200 "
-        "confidence_threshold: 0.3"
-    )
-    conversion = convert_net(ssd(text), {}, tmp_path)
-    feeds = {
-        "map": numbers(1, 4, 3, 2),
-        "data": numbers(1, 3, 60, 40),
-        "loc": numbers(1, COUNT * 4),
-        "conf": np.random.default_rng(3).random((1, COUNT * 3)).astype(np.float32),
-    }
-    feeds = {info.name or "": feeds[info.name or ""] for info in conversion.model.graph.inputs}
-    wanted = decided(feeds["loc"], feeds["conf"], _prior(), 0.3, 0.45, 400, 200, "CORNER_SIZE")
-    assert_matches(conversion, feeds, [wanted])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("share_location: false", r"which do not fit num_classes 3 and share_location false"),
+        ("num_classes: 4", r"which do not fit num_classes 4"),
+        ("num_classes: 0", r"which do not fit num_classes 0"),
+        ("nms_param { eta: 0.9 }", "eta"),
+        ("normalized_bbox: false", "normalized_bbox"),
+    ],
+)
+def test_what_does_not_fit(text: str, message: str, tmp_path: Path) -> None:
+    net = ssd(text)
+    if "num_classes" in text:
+        net = net.replace("num_classes: 3 ", "", 1)
+    with pytest.raises(ModelError, match=rf"layer 'out' \(DetectionOutput\): .*{message}"):
+        convert_net(net, {}, tmp_path)
 
 
-def test_what_has_no_form(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="share_location false"):
-        convert_net(ssd("share_location: false"), {}, tmp_path)
-    with pytest.raises(ModelError, match="eta"):
-        convert_net(ssd("nms_param { eta: 0.9 }"), {}, tmp_path)
+def test_detection_output_wants_three_bottoms(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"layer 'out' \(DetectionOutput\): has 1 bottoms, wants 3"):
+        convert_net(image(1, 8) + layer("DetectionOutput"), {}, tmp_path)
 
 
 def test_roi_pooling(tmp_path: Path) -> None:
@@ -252,18 +278,18 @@ def test_roi_pooling(tmp_path: Path) -> None:
     assert_matches(conversion, {"data": x, "rois": rois}, [wanted])
 
 
-def test_a_small_ssd_as_opencv_runs_it(tmp_path: Path) -> None:
-    text = (
-        "nms_param { nms_threshold: 0.45 top_k: 100 } code_type: CENTER_SIZE keep_top_k: 50 "
-        "confidence_threshold: 0.4 share_location: true background_label_id: 0"
-    )
-    conversion = convert_net(ssd(text), {}, tmp_path)
-    assert conversion.reference is not None, conversion.unproven
-    feeds = {
-        "map": numbers(1, 4, 3, 2),
-        "data": numbers(1, 3, 60, 40),
-        "loc": numbers(1, COUNT * 4) / 4,
-        "conf": np.random.default_rng(2).random((1, COUNT * 3)).astype(np.float32),
-    }
-    names = [value.name or "" for value in conversion.model.graph.inputs]
-    assert_matches_opencv(conversion, {name: feeds[name] for name in names})
+@pytest.mark.parametrize(
+    ("text", "rois", "message"),
+    [
+        ("pooled_h: 3", (4, 5), "wants pooled_h, pooled_w"),
+        ("pooled_h: 3 pooled_w: 3 spatial_scale: 0", (4, 5), "and spatial_scale above zero"),
+        ("pooled_h: 3 pooled_w: 3", (4, 4), "five numbers for each region"),
+    ],
+)
+def test_roi_pooling_that_does_not_fit(
+    text: str, rois: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    net = image(1, 3, 8, 10) + image(*rois, name="rois")
+    net += layer("ROIPooling", f"roi_pooling_param {{ {text} }}", "data rois")
+    with pytest.raises(ModelError, match=rf"layer 'out' \(ROIPooling\): .*{message}"):
+        convert_net(net, {}, tmp_path)

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
 from knight.converters._builder import Builder, fixed_shape
 from knight.converters.caffe._layers import Layer
 from knight.converters.caffe.layers import layer
 
-CORNER, CENTER_SIZE, CORNER_SIZE = 1, 2, 3
+CENTER_SIZE, CORNER_SIZE = 2, 3
+"""Of DetectionOutputParameter's CodeType; the third, CORNER, is what is left."""
 
 
 @layer("PriorBox")
 def prior_box(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """Boxes around every cell, and their variances: [1, 2, boxes * 4]; a constant, since shapes are fixed."""
-    if len(inputs) != 2:
-        raise layer.error(f"has {len(inputs)} bottoms, wants the feature map and the picture")
-    cells, picture = fixed_shape(inputs[0])[2:], fixed_shape(inputs[1])[2:]
-    boxes = _boxes(layer, cells, _picture(layer, picture))
+    """Boxes around every cell, and their variances: [1, 2, boxes * 4]; a constant, since shapes are fixed.
+
+    Sizes may be fractions, as in OpenCV and Intel's Caffe; the first Caffe of SSD cuts them to whole numbers.
+    """
+    layer.check_bottoms(2)
+    shapes = [fixed_shape(value) for value in inputs]
+    if any(len(shape) != 4 for shape in shapes):
+        raise layer.error(
+            f"has bottoms of the shapes {shapes[0]} and {shapes[1]}; they have to have four axes"
+        )
+    boxes = _boxes(layer, shapes[0][2:], _picture(layer, shapes[1][2:]))
     if layer.param.clip:
         boxes = boxes.clip(0, 1)
     variances = np.tile(_variances(layer), len(boxes))
@@ -39,8 +46,8 @@ def _picture(layer: Layer, shape: Sequence[int]) -> tuple[int, int]:
 
 def _variances(layer: Layer) -> list[float]:
     given = list(layer.param.variance) or [0.1]
-    if len(given) not in (1, 4):
-        raise layer.error(f"has {len(given)} variances, wants one or four")
+    if len(given) not in (1, 4) or min(given) <= 0:
+        raise layer.error(f"has the variances {given}, wants one or four above zero")
     return given * 4 if len(given) == 1 else given
 
 
@@ -69,6 +76,12 @@ def _sizes(layer: Layer) -> list[tuple[float, float]]:
         raise layer.error("has no min_size")
     if most and len(most) != len(least):
         raise layer.error(f"has {len(least)} min_size and {len(most)} max_size")
+    if min(least) <= 0 or any(high <= low for low, high in zip(least, most, strict=False)):
+        raise layer.error(
+            f"has min_size {least} and max_size {most}; a minimum is above 0, a maximum above it"
+        )
+    if any(ratio <= 0 for ratio in layer.param.aspect_ratio):
+        raise layer.error(f"has aspect_ratio {list(layer.param.aspect_ratio)}; they have to be above 0")
     ratios: list[float] = []
     for ratio in layer.param.aspect_ratio:
         if any(abs(ratio - known) < 1e-6 for known in (1.0, *ratios)):
@@ -84,58 +97,82 @@ def _sizes(layer: Layer) -> list[tuple[float, float]]:
     return sizes
 
 
+@dataclass(frozen=True)
+class _Task:
+    """The sizes of a DetectionOutput. places: how many boxes a prior has, one or one per class."""
+
+    batch: int
+    priors: int
+    classes: int
+    places: int
+
+
 @layer("DetectionOutput")
 def detection_output(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Rows of picture, label, score and box: [1, 1, rows, 7], by picture, then label, then falling score.
 
-    Where nothing is found there is one row per picture: its number, then -1.
+    Where nothing is found there is one row per picture: its number, then -1. Boxes of which the offsets have
+    swapped the corners (of code type CENTER_SIZE none can be) are swapped back; Caffe takes them for empty.
     """
+    task = _task(layer, inputs)
+    location, confidence, prior = inputs
+    boxes = _decoded(b, layer, location, prior, task)
+    shape = b.constant([task.batch, task.priors, task.classes], dtype=np.int64)
+    scores = b.op("Transpose", b.op("Reshape", confidence, shape), perm=[0, 2, 1])
+    scores, threshold = _candidates(b, layer, scores, task)
+    # NonMaxSuppression has one set of boxes for each of its batches: where each class has its own, it is one.
+    split = b.constant([1 if task.places == 1 else 2], dtype=np.int64)
+    scores = b.op("Unsqueeze", scores, split)
+    rows = [_rows(b, layer, boxes, scores, threshold, picture, task) for picture in range(task.batch)]
+    found = rows[0] if task.batch == 1 else b.op("Concat", *rows, axis=0)
+    return [b.op("Reshape", _or_none(b, found, task.batch), b.constant([1, 1, -1, 7], dtype=np.int64))]
+
+
+def _task(layer: Layer, inputs: list[ir.Value]) -> _Task:
+    """Raises ModelError for what has no ONNX form, and where the bottoms do not fit each other."""
+    layer.check_bottoms(3)
     param = layer.param
-    if not param.share_location:
-        raise layer.error("has share_location false: boxes per class have no ONNX form here")
     if param.nms_param.HasField("eta") and param.nms_param.eta != 1:
         raise layer.error("has nms_param.eta, which ONNX's NonMaxSuppression lacks; leave it at 1")
-    location, confidence, prior = inputs[:3]
-    batch, classes = fixed_shape(location)[0], param.num_classes
-    count = int(np.prod(fixed_shape(location)[1:])) // 4
-    boxes = _decoded(b, layer, location, prior, batch, count)
-    shape = b.constant(np.array([batch, count, classes]))
-    scores = b.op("Transpose", b.op("Reshape", confidence, shape), perm=[0, 2, 1])
-    scores, threshold = _candidates(b, layer, scores, count)
-    rows = [_rows(b, layer, boxes, scores, threshold, picture, batch, count) for picture in range(batch)]
-    found = rows[0] if batch == 1 else b.op("Concat", *rows, axis=0)
-    return [b.op("Reshape", _or_none(b, found, batch), b.constant(np.array([1, 1, -1, 7])))]
+    if not param.normalized_bbox:
+        raise layer.error(
+            "has normalized_bbox false: only boxes in fractions of the picture can be converted"
+        )
+    location, confidence, prior = (fixed_shape(value) for value in inputs)
+    classes, priors = param.num_classes, math.prod(prior) // 8
+    places = 1 if param.share_location else classes
+    wanted = (location[0] * priors * places * 4, location[0] * priors * classes, priors * 8)
+    if 0 in wanted or wanted != tuple(map(math.prod, (location, confidence, prior))):
+        raise layer.error(
+            f"has bottoms of the shapes {location}, {confidence} and {prior}, which do not fit "
+            f"num_classes {classes} and share_location {str(param.share_location).lower()}"
+        )
+    return _Task(location[0], priors, classes, places)
 
 
-def _decoded(
-    b: Builder, layer: Layer, location: ir.Value, prior: ir.Value, batch: int, count: int
-) -> ir.Value:
-    """[batch, count, 4] of xmin, ymin, xmax, ymax."""
-    known = models.constant(prior)
-    if known is None:
-        raise layer.error("wants prior boxes that are fixed: a PriorBox, or a Concat of some")
-    boxes, variance = known.reshape(2, count, 4)
-    if layer.param.variance_encoded_in_target:
-        variance = np.ones_like(variance)
-    offsets = b.op("Reshape", location, b.constant(np.array([batch, count, 4])))
-    low, high = boxes[:, :2], boxes[:, 2:]
-    size = high - low
+def _decoded(b: Builder, layer: Layer, location: ir.Value, prior: ir.Value, task: _Task) -> ir.Value:
+    """[batch, places, priors, 4] of xmin, ymin, xmax, ymax. The priors' part folds into constants later."""
+    corners = b.op("Reshape", prior, b.constant([2, task.priors, 4], dtype=np.int64))
+    boxes, variance = b.ops("Split", corners, outputs=2, axis=0, num_outputs=2)
+    low, high = b.ops("Split", boxes, outputs=2, axis=2, num_outputs=2)
+    size = b.op("Sub", high, low)
+    shape = b.constant([task.batch, task.priors, task.places, 4], dtype=np.int64)
+    offsets = b.op("Transpose", b.op("Reshape", location, shape), perm=[0, 2, 1, 3])
+    if not layer.param.variance_encoded_in_target:
+        offsets = b.op("Mul", offsets, variance)
     if layer.param.code_type == CENTER_SIZE:
-        first, second = b.ops("Split", offsets, outputs=2, axis=2, num_outputs=2)
-        centre = _affine(b, first, variance[:, :2] * size, (low + high) / 2)
-        half = b.op("Mul", b.op("Exp", _affine(b, second, variance[:, 2:], None)), b.constant(size / 2))
-        return b.op("Concat", b.op("Sub", centre, half), b.op("Add", centre, half), axis=2)
-    factor = variance * np.tile(size, 2) if layer.param.code_type == CORNER_SIZE else variance
-    return _affine(b, offsets, factor, boxes)
+        half = b.constant(np.float32(0.5))
+        first, second = b.ops("Split", offsets, outputs=2, axis=3, num_outputs=2)
+        centre = b.op("Add", b.op("Mul", first, size), b.op("Mul", b.op("Add", low, high), half))
+        reach = b.op("Mul", b.op("Exp", second), b.op("Mul", size, half))
+        return b.op("Concat", b.op("Sub", centre, reach), b.op("Add", centre, reach), axis=3)
+    if layer.param.code_type == CORNER_SIZE:
+        offsets = b.op("Mul", offsets, b.op("Concat", size, size, axis=2))
+    return b.op("Add", offsets, boxes)
 
 
-def _affine(b: Builder, value: ir.Value, factor: np.ndarray, shift: np.ndarray | None) -> ir.Value:
-    product = b.op("Mul", value, b.constant(factor.astype(np.float32)))
-    return product if shift is None else b.op("Add", product, b.constant(shift.astype(np.float32)))
-
-
-def _candidates(b: Builder, layer: Layer, scores: ir.Value, count: int) -> tuple[ir.Value, float]:
-    """Scores [batch, classes, count] with those that do not take part below the threshold, and the threshold.
+def _candidates(b: Builder, layer: Layer, scores: ir.Value, task: _Task) -> tuple[ir.Value, float]:
+    """Scores [batch, classes, priors] with those that do not take part below the threshold; the threshold.
 
     What takes part is no background, and among the best `top_k` of its class.
     """
@@ -143,47 +180,38 @@ def _candidates(b: Builder, layer: Layer, scores: ir.Value, count: int) -> tuple
     threshold = float(param.confidence_threshold) if param.HasField("confidence_threshold") else -1e30
     out = b.constant(np.float32(threshold - max(1.0, abs(threshold))))
     top_k = param.nms_param.top_k
-    if 0 < top_k < count:
-        best, _ = b.ops("TopK", scores, b.constant(np.array([top_k])), outputs=2, axis=2)
-        least = b.op("ReduceMin", best, b.constant(np.array([2])), keepdims=1)
-        scores = b.op("Where", b.op("Less", scores, least), out, scores)
-    if 0 <= param.background_label_id < param.num_classes:
-        background = np.arange(param.num_classes)[:, None] == param.background_label_id
+    if 0 < top_k < task.priors:
+        best, places = b.ops("TopK", scores, b.constant([top_k], dtype=np.int64), outputs=2, axis=2)
+        nothing = b.op("Expand", out, b.constant(fixed_shape(scores), dtype=np.int64))
+        scores = b.op("ScatterElements", nothing, places, best, axis=2)
+    if 0 <= param.background_label_id < task.classes:
+        background = np.arange(task.classes)[:, None] == param.background_label_id
         scores = b.op("Where", b.constant(background), out, scores)
     return scores, threshold
 
 
 def _rows(
-    b: Builder,
-    layer: Layer,
-    boxes: ir.Value,
-    scores: ir.Value,
-    threshold: float,
-    picture: int,
-    batch: int,
-    count: int,
+    b: Builder, layer: Layer, boxes: ir.Value, scores: ir.Value, threshold: float, picture: int, task: _Task
 ) -> ir.Value:
     """What is found in one picture: [rows, 7]."""
-    one = b.constant(np.array([picture]))
-    boxes, scores = (value if batch == 1 else b.op("Gather", value, one, axis=0) for value in (boxes, scores))
-    limits = (np.array([count]), np.array([layer.param.nms_param.nms_threshold], np.float32))
-    limit, overlap = map(b.constant, limits)
-    chosen = b.op(
-        "NonMaxSuppression", boxes, scores, limit, overlap, b.constant(np.array([threshold], np.float32))
-    )
+    one = b.constant(picture, dtype=np.int64)
+    boxes, scores = (b.op("Gather", value, one, axis=0) for value in (boxes, scores))
+    limit = b.constant([task.priors], dtype=np.int64)
+    bounds = [
+        b.constant([bound], dtype=np.float32) for bound in (layer.param.nms_param.nms_threshold, threshold)
+    ]
+    chosen = b.op("NonMaxSuppression", boxes, scores, limit, *bounds)
     value = b.op("GatherND", scores, chosen)
     order = _by_score(b, layer, value)
     chosen, value = b.op("Gather", chosen, order, axis=0), b.op("Gather", value, order, axis=0)
-    label = b.op("Gather", chosen, b.constant(np.array([1])), axis=1)
+    column = b.constant([1 if task.places == 1 else 0], dtype=np.int64)
+    label = b.op("Cast", b.op("Gather", chosen, column, axis=1), to=ir.DataType.FLOAT)
     order = _by_label(b, label)
     chosen, value, label = (b.op("Gather", item, order, axis=0) for item in (chosen, value, label))
-    places = b.op("Gather", chosen, b.constant(np.array([0, 2])), axis=1)
-    corners = b.op("GatherND", boxes, places)
-    labels = b.op("Cast", label, to=ir.DataType.FLOAT)
-    number = b.op("Add", b.op("Mul", labels, b.constant(np.float32(0))), b.constant(np.float32(picture)))
-    return b.op(
-        "Concat", number, labels, b.op("Unsqueeze", value, b.constant(np.array([1]))), corners, axis=1
-    )
+    corners = b.op("GatherND", boxes, b.op("Gather", chosen, b.constant([0, 2], dtype=np.int64), axis=1))
+    number = b.op("Add", b.op("Mul", label, b.constant(np.float32(0))), b.constant(np.float32(picture)))
+    value = b.op("Unsqueeze", value, b.constant([1], dtype=np.int64))
+    return b.op("Concat", number, label, value, corners, axis=1)
 
 
 def _by_score(b: Builder, layer: Layer, scores: ir.Value) -> ir.Value:
@@ -196,8 +224,8 @@ def _by_score(b: Builder, layer: Layer, scores: ir.Value) -> ir.Value:
 
 
 def _by_label(b: Builder, label: ir.Value) -> ir.Value:
-    """Places by rising label; equal ones keep their order, as TopK promises."""
-    flat = b.op("Cast", b.op("Reshape", label, b.constant(np.array([-1]))), to=ir.DataType.FLOAT)
+    """Places by rising label [rows, 1]; equal ones keep their order, as TopK promises."""
+    flat = b.op("Reshape", label, b.constant([-1], dtype=np.int64))
     return b.ops("TopK", flat, b.op("Shape", flat), outputs=2, axis=0, largest=0)[1]
 
 
@@ -213,12 +241,22 @@ def _or_none(b: Builder, rows: ir.Value, batch: int) -> ir.Value:
 
 @layer("ROIPooling")
 def roi_pooling(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
-    """The largest element of each cell of each region; corners are rounded as in Fast R-CNN."""
-    param = layer.param
-    if not param.pooled_h or not param.pooled_w:
-        raise layer.error("wants pooled_h and pooled_w above zero")
-    shape, scale = [param.pooled_h, param.pooled_w], float(param.spatial_scale)
-    regions = inputs[1]
-    if len(fixed_shape(regions)) != 2:
-        regions = b.op("Reshape", regions, b.constant(np.array([-1, 5])))
-    return [b.op("MaxRoiPool", inputs[0], regions, pooled_shape=shape, spatial_scale=scale)]
+    """The largest element of each cell of each region [picture, x1, y1, x2, y2].
+
+    MaxRoiPool rounds as Fast R-CNN does: scaled corners to the nearest whole number, halves up; a cell from
+    the floor of its beginning to the ceiling of its end; 0 for one without elements.
+    """
+    layer.check_bottoms(2)
+    param, (x, regions) = layer.param, inputs
+    if not param.pooled_h or not param.pooled_w or param.spatial_scale <= 0:
+        raise layer.error("wants pooled_h, pooled_w and spatial_scale above zero")
+    given = fixed_shape(regions)
+    if len(fixed_shape(x)) != 4 or math.prod(given[1:]) != 5:
+        raise layer.error(
+            f"has bottoms of the shapes {fixed_shape(x)} and {given}; the first has to have four axes, "
+            f"the second five numbers for each region"
+        )
+    if len(given) != 2:
+        regions = b.op("Reshape", regions, b.constant([-1, 5], dtype=np.int64))
+    shape = [param.pooled_h, param.pooled_w]
+    return [b.op("MaxRoiPool", x, regions, pooled_shape=shape, spatial_scale=param.spatial_scale)]
