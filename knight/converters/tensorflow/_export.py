@@ -43,7 +43,7 @@ def convert_graph(graph: Graph, source: Source, listener: Listener) -> Conversio
     turned = leave_outputs_in_nchw(model) if source.nchw else frozenset()
     if source.nchw:
         tell_transposed(model, [graph.name_of(name) for name in pictures], listener)
-    prefix = without_wrappers(model)
+    former = without_wrappers(model, graph.scopes)
     dimension_names(model)
     turned_in = {graph.name_of(name) for name in pictures}
 
@@ -59,7 +59,7 @@ def convert_graph(graph: Graph, source: Source, listener: Listener) -> Conversio
     def probe(feeds: Feeds, names: Sequence[str]) -> Mapping[str, np.ndarray]:
         known = graph.tensors()
         sources = {graph.name_of(tensor): tensor for tensor in graph.outputs}
-        tensors = {name: sources.get(name, f"{prefix}{name}") for name in names}
+        tensors = {name: sources.get(name) or former.get(name, name) for name in names}
         tensors = {name: tensor for name, tensor in tensors.items() if tensor in known}
         return laid_out(model, feeds, tensors, lambda wanted: graph.run(arrays(feeds), wanted))
 

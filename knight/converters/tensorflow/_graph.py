@@ -8,18 +8,23 @@ from typing import Any
 
 import numpy as np
 
+_IN_PARTS = {"Rsqrt", "SquaredDifference", "NotEqual", "MirrorPad"}
+"""Operators that tf2onnx writes as several, the first of which gets the name of the result."""
+
 
 @dataclass(frozen=True)
 class Graph:
     """A GraphDef without variables.
 
     inputs, outputs: tensor names (``data:0``), in order. shown: names for the ONNX model, where they differ.
+    scopes: what layers are called, by the path of their nodes.
     """
 
     definition: Any
     inputs: Sequence[str]
     outputs: Sequence[str]
     shown: Mapping[str, str] = field(default_factory=dict)
+    scopes: Mapping[str, str] = field(default_factory=dict)
     _functions: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False)
 
     def name_of(self, tensor: str) -> str:
@@ -60,8 +65,8 @@ class Graph:
         return None if shape.rank is None else shape.as_list()
 
     def tensors(self) -> set[str]:
-        """Names of the first output of every node."""
-        return {f"{node.name}:0" for node in self.definition.node}
+        """Names of the first output of every node that has one value of that name in ONNX too."""
+        return {f"{node.name}:0" for node in self.definition.node if node.op not in _IN_PARTS}
 
 
 def frozen(function: Any) -> Any:

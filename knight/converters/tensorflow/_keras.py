@@ -9,9 +9,12 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph, frozen
+from knight.converters.tensorflow._scopes import recorded
 from knight.errors import ModelError
 from knight.executor import described
 from knight.formats import hint
+
+_HDF5 = b"\x89HDF"
 
 
 def load(path: Path, source: Source) -> Graph:
@@ -30,14 +33,15 @@ def load(path: Path, source: Source) -> Graph:
     def call(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    graph = frozen(call.get_concrete_function(*specs))
+    with recorded(model) as scopes:
+        graph = frozen(call.get_concrete_function(*specs))
     inputs = [tensor.name for tensor in graph.inputs]
     outputs = [tensor.name for tensor in graph.outputs]
     shown = {name: spec.name for name, spec in zip(inputs, specs, strict=True)}
     names = [_plain(tensor._keras_history.operation.name) for tensor in model.outputs]
     if len(names) == len(outputs) and len(set(names)) == len(names):
         shown.update(zip(outputs, names, strict=True))
-    return Graph(graph.graph.as_graph_def(), inputs, outputs, shown)
+    return Graph(graph.graph.as_graph_def(), inputs, outputs, shown, scopes)
 
 
 def _plain(name: str) -> str:
@@ -56,8 +60,23 @@ def _model(path: Path) -> Any:
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its layers raise
-        told = described(error)
-        unknown = re.search(r"(?:Could not locate|Unknown) (?:class|layer|object)[^.]*", told)
-        if unknown:
-            told = f"{unknown[0]}; a layer of your own is not in the file: export the model as a SavedModel"
-        raise ModelError(f"model {path}: Keras cannot build it: {told[:300]}") from error
+        raise ModelError(f"model {path}: {_explained(path, described(error))}") from error
+
+
+def _explained(path: Path, told: str) -> str:
+    """What went wrong and what to do, of Keras's own message."""
+    if "No model config found" in told:
+        return "it holds weights and no model; save the whole model (model.save) or export a SavedModel"
+    if "`Lambda` layer" in told:
+        return (
+            "it has a Lambda layer, Python code that is not run from a file; export the model as a SavedModel"
+        )
+    unknown = re.search(r"(?:Could not locate|Unknown) (?:class|layer|object)[^.]*", told)
+    unknown = unknown or re.search(r"<class '[^']+'> could not be deserialized", told)
+    if unknown:
+        own = "a layer of your own is not in the file: export the model as a SavedModel"
+        return f"Keras cannot build it: {unknown[0]}; {own}"
+    advice = "; an .h5 file cannot hold every layer: save the model as .keras, or export a SavedModel"
+    with path.open("rb") as file:
+        is_hdf5 = file.read(len(_HDF5)) == _HDF5
+    return f"Keras cannot build it: {told[:300].rstrip('.')}{advice if is_hdf5 else ''}"

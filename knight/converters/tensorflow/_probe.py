@@ -31,16 +31,26 @@ def laid_out(
     session = Session(model, taps=names, level="none")
     seen = dict(zip((info.name for info in session.outputs), session.run(dict(feeds)), strict=True))
     found = fetch([tensors[name] for name in names])
-    return {name: as_seen(np.asarray(array), seen[name]) for name, array in zip(names, found, strict=True)}
+    forms = {name: as_seen(np.asarray(a), seen[name]) for name, a in zip(names, found, strict=True)}
+    return {name: form for name, form in forms.items() if form is not None}
 
 
-def as_seen(array: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """`array`, or its channels-first form, or its reshaped form: what is nearest to `seen`."""
-    forms = [array, np.moveaxis(array, -1, 1)] if array.ndim > 2 else [array]
+def as_seen(array: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
+    """`array`, or it with channels first, time first, or other ones in its shape: what is nearest to `seen`.
+
+    None where nothing has the shape of `seen`: then the two are no values of the same thing.
+    """
+    forms = [array]
+    if array.ndim > 2:
+        forms += [np.moveaxis(array, -1, 1), np.swapaxes(array, 0, 1)]
     fitting = [form for form in forms if form.shape == seen.shape]
-    if not fitting and array.size == seen.size:
-        fitting = [form.reshape(seen.shape) for form in forms]
-    return min(fitting, key=lambda form: _distance(form, seen), default=array)
+    if not fitting and _sizes(array) == _sizes(seen):
+        fitting = [array.reshape(seen.shape)]
+    return min(fitting, key=lambda form: _distance(form, seen), default=None)
+
+
+def _sizes(array: np.ndarray) -> list[int]:
+    return [size for size in array.shape if size > 1]
 
 
 def _distance(array: np.ndarray, other: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph, frozen
+from knight.converters.tensorflow._scopes import guessed
 from knight.errors import ModelError
 from knight.executor import described
 from knight.listener import Listener
@@ -34,7 +35,11 @@ def load(path: Path, source: Source, listener: Listener) -> Graph:
         listener.detail(
             "-snn and -enn are not needed: the SavedModel's signature names its inputs and outputs"
         )
-    return Graph(graph.graph.as_graph_def(), inputs, outputs, shown)
+    definition = graph.graph.as_graph_def()
+    variables = [variable.name for variable in function.graph.variables]
+    return Graph(
+        definition, inputs, outputs, shown, guessed((node.name for node in definition.node), variables)
+    )
 
 
 def _signature(path: Path, signatures: dict[str, Any]) -> Any:
