@@ -148,6 +148,13 @@ class Agreement:
         return self._product[name] / norm
 
 
+def sqnr_db(signal: float, noise: float) -> float:
+    """SQNR in dB of the energies of a signal and its noise, kept within -200 and 200."""
+    if noise == 0.0:
+        return 200.0
+    return _decibels(noise / signal if signal else math.inf)
+
+
 def _decibels(noise_to_signal: float) -> float:
     """dB of a noise-to-signal energy ratio, kept within -200 and 200 so that it is a plain JSON number."""
     if noise_to_signal <= 1e-20:

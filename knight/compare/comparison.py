@@ -1,0 +1,169 @@
+"""What a comparison finds, as data: everything that tables, files, plots and the report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a value is quantized: ``real = scale * (q - zero_point)``, representable from `low` to `high`.
+
+    read_scale: the scale by which the readers turn the integers back, where it is another one.
+    """
+
+    scale: float
+    zero_point: int
+    bits: int
+    low: float
+    high: float
+    read_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of one layer's values, sampled, over common bins.
+
+    edges: (n + 1,). reference, result: (n,) each, of the float and of the quantized model.
+    """
+
+    edges: Array
+    reference: NDArray[np.int64]
+    result: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Per-channel figures of one tensor, each (channels,). low, high: extremes of the float model's numbers.
+
+    sqnr: of the own error (activations), or of the quantized weight; NaN where a channel is all zeros.
+    outliers: channels whose magnitude stands far above the others'.
+    """
+
+    low: Array
+    high: Array
+    sqnr: Array
+    outliers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A layer's weight: its name in the quantized model, bits, per-channel figures, and histograms."""
+
+    name: str
+    bits: int
+    shape: tuple[int, ...]
+    per_channel: bool
+    channels: Channels
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a layer's own error is as it is. kind: a key of `causes.KINDS`. text: one sentence with numbers.
+
+    remedy: what to try. gain_db: what that should win of the layer's own SQNR, None where not known.
+    """
+
+    kind: str
+    text: str
+    remedy: str = ""
+    gain_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One value that both models have.
+
+    index: position in the graph; 0 is the (first) input. op_type: operator that makes it; "Input" for a model
+    input. name: of that operator in the float model. output: the value's name in the float model;
+    quantized_output: in the other one. shape: of the first call. figures: by metric key (see
+    `compare.metrics`), of the accumulated error; fractions, not percent. own_sqnr: dB of this layer quantized
+    alone, None where that could not be run (`own_missing` says why). best_sqnr: dB that the best range would
+    give at the same width. rounding: None for a value that stays float. clipped: fraction of the float
+    elements outside its range. minimum, maximum: of the float model's numbers.
+    """
+
+    index: int
+    op_type: str
+    name: str
+    output: str
+    quantized_output: str
+    shape: tuple[int, ...]
+    figures: Mapping[str, float | None]
+    own_sqnr: float | None = None
+    own_missing: str | None = None
+    best_sqnr: float | None = None
+    broken: int = 0
+    rounding: Rounding | None = None
+    clipped: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    cause: Cause | None = None
+    histogram: Histogram | None = None
+    channels: Channels | None = None
+    weights: Weights | None = None
+
+    @property
+    def sqnr(self) -> float | None:
+        """dB of the accumulated error."""
+        return self.figures.get("accumulated_sqnr")
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A value of one model (`side`: "float" or "quantized") without a twin in the other, and why."""
+
+    side: str
+    op_type: str
+    output: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change worth making, for one or several layers. gain_db: of the final output's SQNR, measured where
+    `measured`, else the layers' own."""
+
+    text: str
+    layers: tuple[str, ...] = ()
+    gain_db: float | None = None
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    reference, result: what was compared (files or folders). layers: in graph order. metric_reference,
+    metric_result: what the infer function returned for either model. output_sqnr: dB over the model's
+    outputs. mixed_precision: entries for a file for -mc. arguments: of the run, for the record.
+    """
+
+    reference: str
+    result: str
+    layers: Sequence[Layer]
+    unpaired: Sequence[Unpaired] = ()
+    samples: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    metric_reference: float | None = None
+    metric_result: float | None = None
+    loss: float | None = None
+    output_sqnr: float | None = None
+    remedies: Sequence[Remedy] = ()
+    mixed_precision: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def guilty(self) -> list[Layer]:
+        """The layers with an own error, worst first; those that compute nothing new come by themselves."""
+        known = [layer for layer in self.layers if layer.own_sqnr is not None]
+        return sorted(known, key=lambda layer: (layer.own_sqnr, layer.index))

@@ -1,0 +1,14 @@
+"""Signal-to-quantization-noise ratio: ``10 log10(sum l^2 / sum (r - l)^2)`` dB, kept within -200 and 200."""
+
+from __future__ import annotations
+
+from knight.compare.metrics import Column, Metric
+from knight.compare.tally import Tally
+from knight.evaluation import sqnr_db
+
+
+def _compute(tally: Tally) -> tuple[float | None]:
+    return (sqnr_db(tally.signal, tally.noise) if tally.count else None,)
+
+
+metric = Metric({"accumulated_sqnr": Column("SQNR(dB)", falling=True)}, _compute)

@@ -1,0 +1,19 @@
+"""Largest differences over the elements with ``l > 1e-6``: relative, ``max |r - l| / l``, and absolute."""
+
+from __future__ import annotations
+
+from knight.compare.metrics import Column, Metric
+from knight.compare.tally import Tally
+
+
+def _compute(tally: Tally) -> tuple[float | None, float | None]:
+    return (tally.max_relative, tally.max_absolute) if tally.count else (None, None)
+
+
+metric = Metric(
+    {
+        "max_relative": Column("max rel(%)", percent=True),
+        "max_absolute": Column("max abs", digits=6),
+    },
+    _compute,
+)

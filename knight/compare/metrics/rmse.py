@@ -1,0 +1,17 @@
+"""Root mean square error, relative: ``sqrt(sum (r - l)^2 / sum l^2)``; not defined as `mre` is not."""
+
+from __future__ import annotations
+
+import math
+
+from knight.compare.metrics import Column, Metric
+from knight.compare.tally import Tally
+
+
+def _compute(tally: Tally) -> tuple[float | None]:
+    if not tally.count or (tally.noise and not tally.signal) or not math.isfinite(tally.signal):
+        return (None,)
+    return (math.sqrt(tally.noise / tally.signal) if tally.noise else 0.0,)
+
+
+metric = Metric({"rmse": Column("RMSE(%)", percent=True, digits=4)}, _compute)

@@ -1,0 +1,108 @@
+"""Running sums over pairs of tensors, from which every metric is answered afterwards.
+
+Nothing here grows with the number of samples. Sums are kept in float64; tensors of any type are taken as
+numbers (booleans as 0 and 1). Where both sides hold the same infinity, or both NaN, the element is equal and
+enters no sum; where only one side is finite it is counted as `broken` and enters no sum either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+BAND_EDGES = (0.01, 0.1, 0.5, 1.0)
+"""Relative errors that divide the elements into bands: 0-1, 1-10, 10-50, 50-100 and above 100 %."""
+
+LEAST = 1e-6
+"""Elements of the reference up to this are left out of `max_relative` and `max_absolute`."""
+
+_CHUNK = 1 << 15  # elements handled at a time, so that the temporaries stay in the cache
+
+
+@dataclass
+class Tally:
+    """Sums over all elements seen: l of the reference (float), r of the result (quantized).
+
+    count: elements that entered the sums. signal: sum l^2. energy: sum r^2. product: sum l r. noise:
+    sum (r - l)^2. signal_abs: sum |l|. noise_abs: sum |r - l|. above, below: elements with r > l, r < l.
+    bands: elements by relative error. max_relative, max_absolute: of |r - l|, over l > 1e-6. largest: of
+    |r - l|, over all. equal_nonfinite, broken: elements that entered no sum.
+    """
+
+    count: int = 0
+    signal: float = 0.0
+    energy: float = 0.0
+    product: float = 0.0
+    noise: float = 0.0
+    signal_abs: float = 0.0
+    noise_abs: float = 0.0
+    above: int = 0
+    below: int = 0
+    bands: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(BAND_EDGES) + 1, np.int64))
+    max_relative: float = 0.0
+    max_absolute: float = 0.0
+    largest: float = 0.0
+    equal_nonfinite: int = 0
+    broken: int = 0
+
+    def update(self, reference: np.ndarray, result: np.ndarray) -> None:
+        """Adds two tensors of one size. Raises ValueError where the sizes differ."""
+        left, right = np.asarray(reference).reshape(-1), np.asarray(result).reshape(-1)
+        if left.size != right.size:
+            raise ValueError(f"{np.shape(reference)} and {np.shape(result)} cannot be compared")
+        for start in range(0, left.size, _CHUNK):
+            self._add(*numbers(left[start : start + _CHUNK], right[start : start + _CHUNK]))
+
+    def _add(self, left: Array, right: Array) -> None:
+        d = right - left
+        noise = float(d @ d)
+        if not np.isfinite(noise) or not np.isfinite(left @ left):
+            left, right = self._finite(left, right)
+            with np.errstate(over="ignore"):
+                d = right - left
+                noise = float(d @ d)
+        size = np.abs(d)
+        magnitude = np.abs(left)
+        self.count += left.size
+        with np.errstate(over="ignore"):  # beyond 1e154 a square is infinite; so is the sum then
+            self.signal += float(left @ left)
+            self.energy += float(right @ right)
+            self.product += float(left @ right)
+        self.noise += noise
+        self.signal_abs += float(magnitude.sum())
+        self.noise_abs += float(size.sum())
+        self.above += int(np.count_nonzero(d > 0))
+        self.below += int(np.count_nonzero(d < 0))
+        if not noise and not size.any():
+            self.bands[0] += left.size
+            return
+        self.largest = max(self.largest, float(size.max()))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.divide(size, magnitude)  # 0 / 0 is NaN, which is above no edge: no error
+        above = [int(np.count_nonzero(ratio >= edge)) for edge in BAND_EDGES]
+        self.bands += np.subtract([left.size, *above], [*above, 0])
+        counted = left > LEAST
+        self.max_relative = max(self.max_relative, float(ratio.max(where=counted, initial=0.0)))
+        self.max_absolute = max(self.max_absolute, float(size.max(where=counted, initial=0.0)))
+
+    def _finite(self, left: Array, right: Array) -> tuple[Array, Array]:
+        finite_l, finite_r = np.isfinite(left), np.isfinite(right)
+        equal = ~finite_l & ~finite_r & ((left == right) | (np.isnan(left) & np.isnan(right)))
+        both = finite_l & finite_r
+        self.equal_nonfinite += int(np.count_nonzero(equal))
+        self.broken += int(np.count_nonzero(~both & ~equal))
+        return left[both], right[both]
+
+    @property
+    def shares(self) -> list[float] | None:
+        """Fraction of the elements in each band of relative error."""
+        return None if not self.count else [float(band) / self.count for band in self.bands]
+
+
+def numbers(*arrays: np.ndarray) -> tuple[Array, ...]:
+    """Tensors of any type as float64."""
+    return tuple(array.astype(np.float64) for array in arrays)
