@@ -106,7 +106,7 @@ def _bounds(array: np.ndarray) -> tuple[float, float]:
 
 def _edges(low: float, high: float, whole: bool) -> np.ndarray | None:
     """Edges of at most 64 bins. whole: of whole numbers, one bin for each where that is possible."""
-    if whole and high - low < _BINS:
+    if whole and high - low < _BINS and max(-low, high) < 1 << 52:  # above, floats know no halves
         return np.arange(low, high + 2) - 0.5
     with np.errstate(over="ignore", invalid="ignore"):
         edges = np.unique(np.linspace(low, high, _BINS + 1))
@@ -193,6 +193,9 @@ def read_places(half: Path) -> list[Place]:
         for path in sorted(half.iterdir())
         if (match := _FOLDER.fullmatch(path.name)) and path.is_dir()
     }
+    if not found:
+        hint = "; its halves are compared by -qd" if (half / FLOAT).is_dir() else ""
+        raise DataError(f"{half} holds no folder like 0001:Input_x; name one of a dump's halves{hint}")
     index = next((path for path in (half / INDEX, half.parent / INDEX) if path.is_file()), None)
     listed = _listed(read_index(index), found, half) if index else {}
     places = []
@@ -200,9 +203,6 @@ def read_places(half: Path) -> list[Place]:
         op_type, _, output = match[2].partition("_")
         entry = listed.get(name) or Entry(op_type, "", output or match[2])
         places.append(Place(int(match[1]), entry, half / name, _batches(half / name, entry)))
-    if not places:
-        hint = "; its halves are compared by -qd" if (half / FLOAT).is_dir() else ""
-        raise DataError(f"{half} holds no folder like 0001:Input_x; name one of a dump's halves{hint}")
     return sorted(places, key=lambda place: (place.entry.op_type != "Input", place.number, place.folder.name))
 
 
