@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOAT, _QUANTIZED, _WORST = "#2a6fbb", "#d9730d", "#b3261e"
-_GRID = "#dddddd"
+_GRID, _GREY = "#dddddd", "#777777"
 _NAMED = 3  # layers with the lowest own SQNR that are marked in the plot
 _EXACT = 199.0  # dB; an error of nothing is 200
 _FEW = 60  # layers up to which every point has a mark
@@ -158,7 +158,8 @@ def _percent(layer: Layer, key: str) -> float | None:
 def _drawn(axis: Axes) -> Array:
     """The finite numbers on the y axis."""
     values = np.concatenate([np.asarray(line.get_ydata(orig=False), np.float64) for line in axis.get_lines()])
-    return values[np.isfinite(values)]
+    finite: Array = values[np.isfinite(values)]
+    return finite
 
 
 def _fit_errors(axis: Axes) -> None:
@@ -176,13 +177,14 @@ def _fit_decibels(axis: Axes) -> None:
         low, high = float(ordinary.min()), float(ordinary.max())
         margin = 0.05 * max(high - low, 1.0)
         axis.set_ylim(low - margin, high + margin)
+        axis.set_title("exact layers are above the plot", loc="right", fontsize=9, color=_GREY)
 
 
 def _name_the_worst(axis: Axes, comparison: Comparison) -> None:
     """Marks the layers with the lowest own SQNR; the number is in the plot, the name in the legend."""
     for layer in comparison.guilty()[:_NAMED]:
         own = layer.own_sqnr
-        if own is None or not math.isfinite(own):
+        if own is None or not own < _EXACT:
             continue
         name = f"{layer.index}: {_shorten(layer.op_type, 30)} {_shorten(layer.output, 70)}, own {own:.1f} dB"
         (mark,) = axis.plot([layer.index], [own], "o", markersize=7, color=_WORST, label=f"worst {name}")
@@ -204,13 +206,13 @@ def _dress(axis: Axes, layers: Sequence[Layer]) -> None:
     axis.grid(color=_GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=24, integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=24, integer=True, min_n_ticks=1))
     axis.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    if layers:
-        first, last = layers[0].index, layers[-1].index
-        margin = max(0.5, 0.01 * (last - first))
-        axis.set_xlim(first - margin, last + margin)
+    first, last = (layers[0].index, layers[-1].index) if layers else (0, 0)
+    margin = max(0.5, 0.01 * (last - first))
+    axis.set_xlim(first - margin, last + margin)
     if not _drawn(axis).size:
+        axis.set_yticks([])
         _say(axis, "not known for any layer")
 
 
@@ -239,12 +241,14 @@ def _histograms(
 
 
 def _limits(edges: Array) -> tuple[float, float]:
-    margin = 0.03 * float(edges[-1] - edges[0])
+    margin = 0.03 * float(edges[-1] - edges[0]) or 0.5
     return float(edges[0]) - margin, float(edges[-1]) + margin
 
 
 def _range(axis: Axes, rounding: Rounding) -> None:
     """Marks what can be represented, and shades what cannot. A range far wider than the data is cut off."""
+    if not math.isfinite(rounding.high - rounding.low):
+        return
     left, right = axis.get_xlim()
     room = right - left
     left = max(min(left, rounding.low - 0.03 * room), left - room)
@@ -255,11 +259,11 @@ def _range(axis: Axes, rounding: Rounding) -> None:
     for end in (rounding.low, rounding.high):
         axis.axvline(end, color=_WORST, linestyle="--", linewidth=1.2)
     axis.set_xlim(left, right)
-    axis.set_xlabel(f"dashed: range {rounding.low:.4g} to {rounding.high:.4g}", color=_WORST, fontsize=9)
+    axis.set_xlabel(f"range {rounding.low:.4g} to {rounding.high:.4g}", color=_WORST, fontsize=9)
 
 
 def _say(axis: Axes, text: str) -> None:
-    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="#777777")
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=_GREY)
 
 
 def _bits(title: str, bits: int | None) -> str:
