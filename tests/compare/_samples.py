@@ -90,6 +90,7 @@ def _layer(random: np.random.Generator, index: int, channels: int) -> Layer:
     accumulated = float(min(own, 44 - 18 * min(index, 60) / 60) - random.uniform(0, 3))
     values = np.maximum(random.normal(0.4, 1.2, 4000), -1.0)
     high = 2.41 if cause else float(values.max())
+    known = op_type in WEIGHTED or index % 3 == 0
     stage = f"layer{index // 16 + 1}.{index % 16 // 4}"
     return Layer(
         index=index,
@@ -99,8 +100,8 @@ def _layer(random: np.random.Generator, index: int, channels: int) -> Layer:
         quantized_output="input" if index == 0 else f"/{stage}/{op_type.lower()}_{index}_quantized",
         shape=(1, channels, 28, 28),
         figures=_figures(random, accumulated),
-        own_sqnr=own if op_type in WEIGHTED or index == 0 or index % 3 == 0 else None,
-        own_missing=None if index % 3 == 0 else "it computes nothing new: it only moves values",
+        own_sqnr=own if known else None,
+        own_missing=None if known else "it computes nothing new: it only moves values",
         best_sqnr=own + float(random.uniform(12, 20) if cause else random.uniform(0.1, 1.5)),
         rounding=None if op_type == "Softmax" else _rounding(float(values.min()), high),
         clipped=float(np.mean(values > high)),

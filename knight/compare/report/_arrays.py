@@ -39,8 +39,8 @@ def shorts(values: NDArray[Any], digits: int = DIGITS) -> list[float | int | Non
 
 
 def histogram(found: Histogram | None) -> dict[str, Any] | None:
-    """At most `BINS` bins: neighbours are added up, the last one may be narrower."""
-    if found is None or not found.reference.size:
+    """At most `BINS` bins: neighbours are added up, the last may be narrower. None where none can be drawn."""
+    if found is None or not found.reference.size or not np.isfinite(found.edges).all():
         return None
     starts = np.arange(0, found.reference.size, math.ceil(found.reference.size / BINS))
     return {

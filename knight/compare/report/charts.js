@@ -37,7 +37,8 @@ function binTip(histogram, bin) {
 }
 
 // Counts on a logarithmic scale: the tails decide, and they hold few elements.
-function drawHistogram(histogram, rounding, width) {
+function drawHistogram(histogram, range, width) {
+  const rounding = range && !missing(range.low) && !missing(range.high) ? range : null;
   const { edges, reference, result } = histogram;
   const height = 220;
   const [left, right, above, below] = [44, width - 10, 26, height - 28];

@@ -69,6 +69,13 @@ function base(path) {
   return path.replace(/[/\\]+$/, "").split(/[/\\]/).pop();
 }
 
+// A long name loses its middle where there is no room: the end tells one from another.
+function cut(name) {
+  const split = name.length > 26 ? name.length - 16 : name.length;
+  return `<span class="cut" title="${escape(name)}"><span>${escape(name.slice(0, split))}</span>` +
+    `<span>${escape(name.slice(split))}</span></span>`;
+}
+
 function words(key) {
   return key.replace(/_/g, " ");
 }

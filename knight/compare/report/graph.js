@@ -1,6 +1,6 @@
 // The error along the graph: a line for the whole quantized net, a mark per layer quantized alone.
 
-const LABELLED = 3; // of the worst layers
+const APART = 34; // pixels between two labels
 const TOP = 100; // dB: what is better is drawn there, exact values too
 const BOTTOM = -20;
 
@@ -39,12 +39,16 @@ function ownMarks(layers, x, y, top, size) {
   }).join("");
 }
 
-function labels(layers, x, y) {
-  return data.guilty.slice(0, LABELLED).filter((place) => level(layers[place].own).name !== "good")
-    .map((place) => {
-      const spot = [round(x(place)), round(y(drawable(layers[place].own)) + 20)];
-      return `<text class="label" x="${spot[0]}" y="${spot[1]}" text-anchor="middle">#${layers[place].index}</text>`;
-    }).join("");
+// The number of each bad layer, the worst first, where no worse one's stands.
+function labels(layers, x, y, left) {
+  const taken = [];
+  return data.guilty.filter((place) => ["bad", "broken"].includes(level(layers[place].own).name)).map((place) => {
+    const spot = Math.max(x(place), left + 14);
+    if (taken.some((other) => Math.abs(other - spot) < APART)) return "";
+    taken.push(spot);
+    const under = round(y(drawable(layers[place].own)) + 20);
+    return `<text class="label" x="${round(spot)}" y="${under}" text-anchor="middle">#${layers[place].index}</text>`;
+  }).join("");
 }
 
 function graphTip(layer) {
@@ -67,7 +71,7 @@ function drawGraph(width) {
   const body = horizontals(ticks(low, high, 6), y, left, right) +
     verticals(places, x, below, (place) => layers[place].index) +
     `<line class="axis" x1="${left}" x2="${right}" y1="${below}" y2="${below}"/>` +
-    `<path class="line" d="${path}"/>` + ownMarks(layers, x, y, high, size) + labels(layers, x, y);
+    `<path class="line" d="${path}"/>` + ownMarks(layers, x, y, high, size) + labels(layers, x, y, left);
   const at = (place) => ({ x: x(place), y: y(0), place, html: graphTip(layers[place]) });
   return {
     svg: svg(width, height, `SQNR of ${plural(layers.length, "layer")} along the graph`, body),

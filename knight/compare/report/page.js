@@ -73,7 +73,7 @@ function guiltyRow(place) {
   const share = layer.own >= EXACT ? 100 : clamp(layer.own, 0, 50) * 2;
   const text = layer.cause ? `<b>${escape(words(layer.cause.kind))}</b> ${escape(layer.cause.text)}` : "";
   return `<li class="${level(layer.own).name}"><a href="#layer-${layer.index}">
-    <span class="who"><b>#${layer.index} ${escape(layer.op)}</b> <span class="name">${escape(layer.output)}</span></span>
+    <span class="who"><b>#${layer.index} ${escape(layer.op)}</b> <span class="name">${cut(layer.output)}</span></span>
     <span class="sqnr">${mark(layer.own)}${withUnit(layer.own)}</span>
     <span class="meter" aria-hidden="true"><i style="width:${Math.round(share)}%"></i></span>
     ${text ? `<span class="why">${text}</span>` : ""}</a></li>`;

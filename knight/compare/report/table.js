@@ -30,7 +30,7 @@ function ownCell(value) {
 }
 
 function outputCell(value, layer) {
-  return `<a href="#layer-${layer.index}" tabindex="-1" title="${escape(value)}">${escape(value)}</a>` +
+  return `<a href="#layer-${layer.index}" tabindex="-1">${cut(value)}</a>` +
     (layer.cause ? `<span class="folded">${escape(words(layer.cause.kind))}</span>` : "");
 }
 
@@ -99,7 +99,7 @@ function mountTable(open) {
       .filter((place) => matches(data.layers[place], filter)).sort(compare(column, sorted.downwards));
     rows.innerHTML = table.order.map((place, at) => row(place, at === 0)).join("") ||
       `<tr class="empty"><td colspan="${COLUMNS.length}">No layer fits the filter.</td></tr>`;
-    count.textContent = `${table.order.length} of ${plural(data.layers.length, "layer")}`;
+    count.textContent = `${table.order.length.toLocaleString("en")} of ${plural(data.layers.length, "layer")}`;
   };
   const showHeads = () => { heads.innerHTML = COLUMNS.map((column) => head(column, sorted)).join(""); };
   const sortBy = (key) => {
