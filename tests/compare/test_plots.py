@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,6 +64,67 @@ def test_a_bad_layer_can_be_seen(tmp_path):
 def test_odd_comparisons_are_drawn(tmp_path, comparison):
     plots.plot_result(comparison, tmp_path / "plot.png")
     assert picture(tmp_path / "plot.png").std() > 0
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would have been written."""
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def test_every_curve_has_the_figures_of_its_layers_and_gaps_where_there_are_none(drawn):
+    unknown = with_layer(7, own_sqnr=None, figures={**SAMPLE.layers[7].figures, "mre": None})
+    plots.plot_result(unknown, None)
+    mre, cos, sqnr = drawn[0].axes
+    for axis, key, factor in ((mre, "mre", 100), (cos, "cos", 100), (sqnr, "accumulated_sqnr", 1)):
+        wanted = [layer.figures[key] for layer in unknown.layers]
+        wanted = [np.nan if value is None else factor * value for value in wanted]
+        np.testing.assert_allclose(axis.lines[0].get_ydata(), wanted)
+        assert list(axis.lines[0].get_xdata()) == list(range(20))
+    own = [np.nan if layer.own_sqnr is None else layer.own_sqnr for layer in unknown.layers]
+    np.testing.assert_array_equal(sqnr.lines[1].get_ydata(), own)
+
+
+def test_the_worst_layers_by_themselves_are_named(drawn):
+    plots.plot_result(SAMPLE, None)
+    axis = drawn[0].axes[2]
+    worst = [str(layer.index) for layer in SAMPLE.guilty()[:3]]
+    assert [text.get_text() for text in axis.texts] == worst and worst[0] == "12"
+    assert axis.get_legend().get_texts()[2].get_text() == (
+        f"worst 12: Conv {SAMPLE.layers[12].output}, own {SAMPLE.layers[12].own_sqnr:.1f} dB"
+    )
+
+
+def test_an_exact_layer_does_not_flatten_the_others(drawn):
+    figures = {**SAMPLE.layers[0].figures, "accumulated_sqnr": 200.0}
+    plots.plot_result(with_layer(0, figures=figures, own_sqnr=200.0), None)
+    low, high = drawn[0].axes[2].get_ylim()
+    assert 0 < low < high < 60
+
+
+def test_a_huge_error_is_shown_on_a_logarithmic_scale(drawn):
+    for mre in (0.9, 90.0):
+        plots.plot_result(with_layer(5, figures={"mre": mre}), None)
+    assert [figure.axes[0].get_yscale() for figure in drawn] == ["linear", "symlog"]
+
+
+@pytest.mark.parametrize(
+    ("rounding", "left", "right"),
+    [
+        (Rounding(0.01, 0, 8, -0.5, 0.5), (-1.2, -1.0), (2.0, 10.0)),  # inside the data: all of it is seen
+        (Rounding(0.01, 0, 8, -3.0, 3.0), (-3.5, -3.0), (3.0, 10.0)),  # around it: both ends are seen
+        (Rounding(10.0, 0, 8, -900.0, 900.0), (-12.0, -2.0), (4.0, 13.0)),  # far off: the data stays readable
+    ],
+)
+def test_the_range_is_marked_in_both_outputs(drawn, rounding, left, right):
+    plots.plot_layer_histograms(replace(SAMPLE.layers[12], rounding=rounding), None)
+    for axis in drawn[0].axes[:2]:
+        assert [line.get_xdata()[0] for line in axis.lines] == [rounding.low, rounding.high]
+        low, high = axis.get_xlim()
+        assert left[0] <= low <= left[1] and right[0] <= high <= right[1]
+    assert [len(axis.lines) for axis in drawn[0].axes[2:]] == [0, 0]
 
 
 def panel(pixels, row, column):
@@ -138,4 +200,5 @@ def test_pyplot_is_never_loaded_and_matplotlib_not_by_the_import(tmp_path):
         f"plots.plot_result(Comparison('a', 'b', []), Path({str(tmp_path / 'p.png')!r}))\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, env={"PATH": ""})
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+    subprocess.run([sys.executable, "-c", script], check=True, env={**environment, "MPLBACKEND": "TkAgg"})
