@@ -39,7 +39,7 @@ def shorts(values: NDArray[Any], digits: int = DIGITS) -> list[float | int | Non
 
 
 def histogram(found: Histogram | None) -> dict[str, Any] | None:
-    """At most `BINS` bins: neighbours are added up, the last may be narrower. None where none can be drawn."""
+    """At most `BINS` bins: neighbours are added up, the last may be narrower. None: nothing to draw."""
     if found is None or not found.reference.size or not np.isfinite(found.edges).all():
         return None
     starts = np.arange(0, found.reference.size, math.ceil(found.reference.size / BINS))
