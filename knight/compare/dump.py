@@ -111,9 +111,14 @@ def safe_name(name: str, longest: int = _LONGEST_NAME) -> str:
     return f"{coded[: longest - 9].decode('utf-8', 'ignore')}~{short}"
 
 
+def stem(op_type: str, output: str) -> str:
+    """``OpType_outname``, the part of a folder's name that is the same wherever the layer stands."""
+    return f"{safe_name(op_type, _LONGEST_TYPE)}_{safe_name(output)}"
+
+
 def folder_name(number: int, op_type: str, output: str) -> str:
     """``NNNN:OpType_outname``. number: from 1."""
-    return f"{number:04d}:{safe_name(op_type, _LONGEST_TYPE)}_{safe_name(output)}"
+    return f"{number:04d}:{stem(op_type, output)}"
 
 
 class DumpWriter:

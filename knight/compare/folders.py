@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from knight.compare.comparison import Comparison, Histogram, Layer, Unpaired
-from knight.compare.dump import FLOAT, INDEX, QUANT, Entry, read_index, safe_name
+from knight.compare.dump import FLOAT, INDEX, QUANT, Entry, read_index, safe_name, stem
 from knight.compare.metrics import figures
 from knight.compare.tally import Tally
 from knight.errors import DataError, did_you_mean
@@ -209,7 +209,7 @@ def read_places(half: Path) -> list[Place]:
 def _listed(entries: Sequence[Entry], found: dict[str, re.Match[str]], half: Path) -> dict[str, Entry]:
     """The entries of dump.json by the names of the folders that there are.
 
-    A copy may have changed the names of folders: then the number finds them. Lists of other tools name no
+    A copy may have changed the names of folders: then number and type find them. Lists of other tools name no
     folders; there the names of the values do, and what is not in the half is passed over.
     """
     by_number: dict[int, list[str]] = {}
@@ -221,12 +221,12 @@ def _listed(entries: Sequence[Entry], found: dict[str, re.Match[str]], half: Pat
     for position, entry in enumerate(entries, 1):
         if entry.folder:
             place = _FOLDER.fullmatch(entry.folder)
-            names = [entry.folder, *by_number.get(int(place[1]) if place else 0, [])]
+            named, number = [entry.folder], int(place[1]) if place else position
         else:
-            numbered = by_number.get(position, [])
-            names = by_stem.get(f"{safe_name(entry.op_type)}_{safe_name(entry.output)}", [])
-            names = names + [name for name in numbered if found[name][2].startswith(f"{entry.op_type}_")]
-        fresh = [name for name in names if name in found and name not in listed]
+            named, number = by_stem.get(stem(entry.op_type, entry.output), []), position
+        alike = stem(entry.op_type, "")
+        named = named + [name for name in by_number.get(number, []) if found[name][2].startswith(alike)]
+        fresh = [name for name in named if name in found and name not in listed]
         if fresh:
             listed[fresh[0]] = entry
         elif entry.folder:
@@ -317,7 +317,7 @@ def _load(path: Path, output: str) -> np.ndarray:
     """An .npy file mapped into memory; nothing in it is ever run."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, TypeError, OverflowError, EOFError, SyntaxError) as error:
+    except Exception as error:  # numpy lets out whatever Python's parser says of a damaged header
         reason = " ".join(str(error).split())
         raise DataError(
             f"layer {output!r}: {path} is cut short or no array of numbers ({reason}); {_AGAIN}"

@@ -203,6 +203,13 @@ def test_a_copy_without_colons_still_has_its_names(tmp_path: Path, colon: str) -
     assert [layer.output for layer in compared(dump).layers] == ["x", "a/b", "y"]
 
 
+def test_an_index_of_another_dump_names_no_layers(tmp_path: Path) -> None:
+    dump = write(tmp_path / "dump", values(), values())
+    plain(tmp_path / "dump" / "mine", {"0001:Input_x": [np.ones(1)], "0002:Gemm_z": [np.ones(1)]})
+    with pytest.raises(DataError, match=r"layer 'a/b': .*0002:Conv_a_b is missing"):
+        read_places(dump / "mine")
+
+
 def test_a_half_can_be_moved_with_its_index_inside(tmp_path: Path) -> None:
     dump = write(tmp_path / "dump", values(), values())
     shutil.copytree(dump / "quant", tmp_path / "other")
