@@ -134,7 +134,7 @@ class Session:
             return self.run(feeds)
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
         try:
             self._session.run_with_iobinding(binding)
@@ -142,6 +142,13 @@ class Session:
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
+
+    def output_bytes(self, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """Size of each output for `feeds`, in bytes; 0 where it depends on more than their shapes."""
+        return {
+            info.name: int(np.prod(shape)) * info.dtype.itemsize if shape and info.dtype is not None else 0
+            for info, shape in self._output_shapes(feeds)
+        }
 
     def _output_shapes(
         self, feeds: Mapping[str, np.ndarray]

@@ -20,7 +20,7 @@ BAND_EDGES = (0.01, 0.1, 0.5, 1.0)
 LEAST = 1e-6
 """Elements of the reference up to this are left out of `max_relative` and `max_absolute`."""
 
-_CHUNK = 1 << 15  # elements handled at a time, so that the temporaries stay in the cache
+_CHUNK = 1 << 13  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it
 
 
 @dataclass
@@ -58,36 +58,37 @@ class Tally:
             self._add(*numbers(left[start : start + _CHUNK], right[start : start + _CHUNK]))
 
     def _add(self, left: Array, right: Array) -> None:
-        d = right - left
-        noise = float(d @ d)
-        if not np.isfinite(noise) or not np.isfinite(left @ left):
-            left, right = self._finite(left, right)
-            with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows makes a sum infinite
+            d = right - left
+            if not np.isfinite(d @ d + left @ left):
+                left, right = self._finite(left, right)
                 d = right - left
-                noise = float(d @ d)
-        size = np.abs(d)
-        magnitude = np.abs(left)
-        self.count += left.size
-        with np.errstate(over="ignore"):  # beyond 1e154 a square is infinite; so is the sum then
+            size, magnitude = np.abs(d), np.abs(left)
+            noise = float(d @ d)
+            self.count += left.size
             self.signal += float(left @ left)
             self.energy += float(right @ right)
             self.product += float(left @ right)
-        self.noise += noise
-        self.signal_abs += float(magnitude.sum())
-        self.noise_abs += float(size.sum())
-        self.above += int(np.count_nonzero(d > 0))
-        self.below += int(np.count_nonzero(d < 0))
+            self.noise += noise
+            self.signal_abs += float(magnitude.sum())
+            self.noise_abs += float(size.sum())
         if not noise and not size.any():
             self.bands[0] += left.size
             return
-        self.largest = max(self.largest, float(size.max()))
+        self.above += int(np.count_nonzero(d > 0))
+        self.below += int(np.count_nonzero(d < 0))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.divide(size, magnitude)  # 0 / 0 is NaN, which is above no edge: no error
         above = [int(np.count_nonzero(ratio >= edge)) for edge in BAND_EDGES]
         self.bands += np.subtract([left.size, *above], [*above, 0])
-        counted = left > LEAST
-        self.max_relative = max(self.max_relative, float(ratio.max(where=counted, initial=0.0)))
-        self.max_absolute = max(self.max_absolute, float(size.max(where=counted, initial=0.0)))
+        self._extremes(size, ratio, left > LEAST)
+
+    def _extremes(self, size: Array, ratio: Array, counted: NDArray[np.bool_]) -> None:
+        largest = float(size.max())
+        self.largest = max(self.largest, largest)
+        if largest > self.max_absolute:
+            self.max_absolute = max(self.max_absolute, float(np.where(counted, size, 0.0).max()))
+        self.max_relative = max(self.max_relative, float(np.where(counted, ratio, 0.0).max()))
 
     def _finite(self, left: Array, right: Array) -> tuple[Array, Array]:
         finite_l, finite_r = np.isfinite(left), np.isfinite(right)

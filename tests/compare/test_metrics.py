@@ -18,7 +18,6 @@ DTYPES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "float32", "float64"),
 ]
-WARNS = pytest.mark.xfail(strict=True, reason="the sums warn before they look whether all is finite")
 ALL_NONE = dict.fromkeys(columns())
 
 
@@ -213,18 +212,14 @@ def test_only_infinities_leave_no_figures():
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "odd", [math.nan, *(pytest.param(odd, marks=WARNS) for odd in (math.inf, -math.inf))]
-)
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_no_reason_to_warn(odd):
     found = measured((np.array([odd, 2.0, odd, 1.0]), np.array([odd, 3.0, 1.0, odd])))
     assert found["mre"] == 0.5
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "size", [1e150, *(pytest.param(size, marks=WARNS) for size in (1e154, 1e200, 1e308))]
-)
+@pytest.mark.parametrize("size", [1e150, 1e154, 1e200, 1e308])
 @pytest.mark.parametrize("factor", [-1.0, 0.99])
 def test_squares_beyond_float64_are_not_known_rather_than_wrong(size, factor):
     """0.99 is 40 dB, or nothing is said; never 200 dB, which is exact."""

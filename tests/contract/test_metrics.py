@@ -15,7 +15,6 @@ from knight.compare import metrics as package
 from knight.compare.metrics import Column, columns, figures, metrics
 from knight.compare.tally import Tally
 
-UPSIDE_DOWN = pytest.mark.xfail(strict=True, reason="a small share in the best band is bad, but not falling")
 names = pytest.mark.parametrize("name", metrics.names())
 
 
@@ -91,10 +90,7 @@ def test_any_float32_numbers_give_plain_json_numbers(name, pair):
         json.dumps(value, allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=UPSIDE_DOWN) if name == "bands" else name for name in metrics.names()],
-)
+@names
 def test_no_noise_is_never_worse_than_noise(name):
     """`falling` tells a small bad number from a large one."""
     x = signal()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 from knight.evaluation import sqnr_db
 
 
 def _compute(tally: Tally) -> tuple[float | None]:
-    return (sqnr_db(tally.signal, tally.noise) if tally.count else None,)
+    known = tally.count and math.isfinite(tally.signal) and math.isfinite(tally.noise)
+    return (sqnr_db(tally.signal, tally.noise) if known else None,)
 
 
 metric = Metric({"accumulated_sqnr": Column("SQNR(dB)", falling=True)}, _compute)

@@ -16,5 +16,9 @@ def _compute(tally: Tally) -> tuple[float | None, ...]:
 
 
 metric = Metric(
-    {f"band_{title.rstrip('+').replace('-', '_')}": Column(title, percent=True) for title in TITLES}, _compute
+    {
+        f"band_{title.rstrip('+').replace('-', '_')}": Column(title, percent=True, falling=title == "0-1")
+        for title in TITLES
+    },
+    _compute,
 )

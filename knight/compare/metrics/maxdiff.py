@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
 
 def _compute(tally: Tally) -> tuple[float | None, float | None]:
-    return (tally.max_relative, tally.max_absolute) if tally.count else (None, None)
+    if not tally.count:
+        return (None, None)
+    relative, absolute = (
+        found if math.isfinite(found) else None for found in (tally.max_relative, tally.max_absolute)
+    )
+    return (relative, absolute)
 
 
 metric = Metric(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
 
 def _compute(tally: Tally) -> tuple[float | None]:
-    if not tally.count or (tally.noise_abs and not tally.signal_abs):
+    known = tally.count and math.isfinite(tally.signal_abs) and math.isfinite(tally.noise_abs)
+    if not known or (tally.noise_abs and not tally.signal_abs):
         return (None,)
     return (tally.noise_abs / tally.signal_abs if tally.noise_abs else 0.0,)
 

@@ -9,7 +9,8 @@ from knight.compare.tally import Tally
 
 
 def _compute(tally: Tally) -> tuple[float | None]:
-    if not tally.count or (tally.noise and not tally.signal) or not math.isfinite(tally.signal):
+    known = tally.count and math.isfinite(tally.signal) and math.isfinite(tally.noise)
+    if not known or (tally.noise and not tally.signal):
         return (None,)
     return (math.sqrt(tally.noise / tally.signal) if tally.noise else 0.0,)
 

@@ -1,0 +1,430 @@
+"""The cause of a layer's own error in words, where the numbers show it, and what to do about it.
+
+The error of a layer quantized alone has two parts: what its weights and bias cost, and what the rounding of
+its output costs. The larger part is looked into, and the first kind that fits is the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from knight.calibration import calibrations
+from knight.compare.comparison import Cause, Rounding
+from knight.compare.own import Own
+from knight.compare.weights import Constants, outliers
+from knight.evaluation import sqnr_db
+from knight.observer import Observer
+from knight.quantizer import fake_quantize, params_from_range
+from knight.types import QuantSpec
+
+HEALTHY_DB = 40.0
+"""Layers whose own SQNR is above this need no explanation, unless `LOST_DB` are to be won."""
+
+LOST_DB = 4.0
+"""What a layer may lose against the best that its width allows before that needs an explanation."""
+
+_DOMINANT = 0.5  # share of an error that makes a part of it its cause
+_WIDE = 0.7  # a range of which the values use less is too wide
+_TWICE = 1.6  # the farthest sample reaches this many times as far as the next
+_OFF = 0.08  # a channel's weight is another one's when it differs by more than this fraction
+_FEW_CHANNELS = 0.25
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one layer. numbers: elements of the float model's output, sampled. kept: energy of
+    the output's rounding noise that the best range of the same width would leave, over what it is now.
+    """
+
+    own: Own
+    rounding: Rounding | None
+    constants: Constants | None
+    kept: float
+    broken: int = 0
+
+    @property
+    def signal(self) -> float:
+        """Energy of the float model's output."""
+        return self.own.total("signal")
+
+    @property
+    def sqnr(self) -> float:
+        """dB of the own error."""
+        return sqnr_db(self.signal, self.own.total("noise"))
+
+    @property
+    def weight_noise(self) -> float:
+        """Energy of the error before the output is rounded."""
+        if self.own.total("weight_noise"):
+            return self.own.total("weight_noise")
+        return self.own.total("noise") if self.rounding is None else 0.0
+
+    @property
+    def best_sqnr(self) -> float:
+        """dB that the same widths would allow: the best range, weights rounded as their width demands."""
+        noise = self.own.rounding * self.kept if self.rounding is not None else 0.0
+        return sqnr_db(self.signal, noise + self.weight_noise * self._weights_kept())
+
+    def _weights_kept(self) -> float:
+        if self.constants is None:
+            return 1.0
+        noise = self.constants.noise()
+        kept = min(1.0, self.constants.expected_noise() / noise) if noise else 1.0
+        return min(kept, 1e-3) if bias_is_off(self.constants) else kept
+
+    def gain(self) -> float:
+        """dB between what is and what the same widths would allow."""
+        return max(0.0, self.best_sqnr - self.sqnr)
+
+
+def kept_noise(numbers: np.ndarray, rounding: Rounding | None) -> float:
+    """Share of the rounding noise that stays when the range is the best one for `numbers`, at the same width.
+
+    The best is that of the calibration method mse, or all that occurs.
+    """
+    numbers = numbers[np.isfinite(numbers)]
+    if rounding is None or rounding.bits > 16 or not numbers.size:
+        return 1.0
+    spec = spec_of(rounding)
+    observer = Observer()
+    observer.update(numbers)
+    histogram = observer.histogram()
+    ranges = [calibrations.get("mse")(histogram, spec, 1.0), (histogram.minimum, histogram.maximum)]
+    steps = np.rint(numbers / np.float32(rounding.scale)).clip(
+        *(np.array([rounding.low, rounding.high]) / rounding.scale)
+    )
+    back = rounding.scale if rounding.read_scale is None else rounding.read_scale
+    now = float(np.sum((steps * back - numbers) ** 2, dtype=np.float64))
+    best = min(
+        float(
+            np.sum(
+                (fake_quantize(numbers, params_from_range(*limits, spec)) - numbers) ** 2, dtype=np.float64
+            )
+        )
+        for limits in ranges
+    )
+    return min(1.0, best / now) if now > 0 else 1.0
+
+
+def spec_of(rounding: Rounding) -> QuantSpec:
+    """The grid of a rounding."""
+    least = round(rounding.low / rounding.scale) + rounding.zero_point
+    return QuantSpec(rounding.bits, signed=least < 0, symmetric=least < 0 and rounding.zero_point == 0)
+
+
+def cause(evidence: Evidence) -> Cause | None:
+    """The first kind that fits, None for a layer that needs no explanation."""
+    if evidence.broken:
+        return Cause(
+            "not_finite",
+            f"{evidence.broken} elements are NaN or infinite on one side only",
+            "look for a scale of zero, an overflow or a division by zero in this layer",
+        )
+    noise = evidence.own.total("noise")
+    if not noise or not evidence.own.sums:
+        return None
+    if evidence.sqnr >= HEALTHY_DB and evidence.gain() < LOST_DB:
+        return None
+    from_weights = evidence.weight_noise > evidence.own.rounding or evidence.rounding is None
+    order = (_WEIGHTS, _ROUNDING) if from_weights else (_ROUNDING, _WEIGHTS)
+    for kind in _SURE:
+        if (found := kind(evidence)) is not None:
+            return found
+    for kinds in order:
+        for kind in kinds:
+            if (found := kind(evidence)) is not None:
+                return found
+        if kinds is _ROUNDING or evidence.constants is not None:
+            break
+    return _few_steps(evidence) if not from_weights else _weights_few_steps(evidence)
+
+
+# The rounding of the output ------------------------------------------------------------------------------
+
+
+def _scale_mismatch(evidence: Evidence) -> Cause | None:
+    rounding = evidence.rounding
+    if rounding is None or rounding.read_scale is None:
+        return None
+    factor = rounding.read_scale / rounding.scale
+    return Cause(
+        "scale_mismatch",
+        f"written with scale {rounding.scale:.4g}, read back with scale {rounding.read_scale:.4g}: "
+        f"every number becomes {factor:.3g} times itself",
+        "give the DequantizeLinear the scale of its QuantizeLinear; quantize again",
+        evidence.gain(),
+    )
+
+
+def _near_zero_scale(evidence: Evidence) -> Cause | None:
+    rounding, reach = evidence.rounding, _reach(evidence.own)
+    if rounding is None or not reach or max(rounding.high, -rounding.low) > 1e-3 * reach:
+        return None
+    return Cause(
+        "near_zero_scale",
+        f"the scale {rounding.scale:.3g} is next to zero: the range ends at {rounding.high:.3g}, "
+        f"values reach {reach:.4g}",
+        "calibrate again with data in which this layer is active",
+        evidence.gain(),
+    )
+
+
+def _clipped(evidence: Evidence) -> Cause | None:
+    own, rounding = evidence.own, evidence.rounding
+    if rounding is None or own.clipped_noise < _DOMINANT * own.rounding:
+        return None
+    low, high = float(own.low.min()), float(own.high.max())
+    end, value = (rounding.high, high) if high - rounding.high >= rounding.low - low else (rounding.low, low)
+    share = own.clipped / max(1.0, own.total("count"))
+    return Cause(
+        "clipped",
+        f"clipped range: it ends at {end:.4g}, values reach {value:.4g}; {share:.3%} of them are cut, which "
+        f"is {own.clipped_noise / own.total('noise'):.0%} of the error",
+        "calibrate with -qm mse or min_max, or with more data (-i)",
+        evidence.gain(),
+    )
+
+
+def _one_sample(evidence: Evidence) -> Cause | None:
+    own, rounding = evidence.own, evidence.rounding
+    if rounding is None or len(own.reaches) < 2 or own.calls < 3:
+        return None
+    (first, call), (second, _) = own.reaches
+    end = max(rounding.high, -rounding.low)
+    if first < _TWICE * second or end < 0.9 * first or evidence.gain() < 1.0:
+        return None
+    return Cause(
+        "one_sample",
+        f"too wide a range from one sample: call {call} reaches {first:.4g}, all others at most {second:.4g}",
+        "calibrate with -qm percentile or mse, or take that sample out",
+        evidence.gain(),
+    )
+
+
+def _wide_range(evidence: Evidence) -> Cause | None:
+    own, rounding = evidence.own, evidence.rounding
+    if rounding is None or not own.low.size or evidence.gain() < 1.0:
+        return None
+    low, high = min(0.0, float(own.low.min())), max(0.0, float(own.high.max()))
+    spec = spec_of(rounding)
+    used = (
+        max(high, -low) / max(rounding.high, -rounding.low)
+        if spec.symmetric
+        else (high - low) / (rounding.high - rounding.low)
+    )
+    if used >= _WIDE:
+        return None
+    return Cause(
+        "wide_range",
+        f"too wide a range: {rounding.low:.4g} to {rounding.high:.4g} for values from {low:.4g} to "
+        f"{high:.4g}; {used:.0%} of it is used",
+        "calibrate with the data that the model will see, -qm mse; is its scale shared with another value?",
+        evidence.gain(),
+    )
+
+
+def _outlier_channel(evidence: Evidence) -> Cause | None:
+    own = evidence.own
+    if evidence.rounding is None or own.low.size < 4:
+        return None
+    reach = np.maximum(own.high, -own.low)
+    far = outliers(reach)
+    if not far or len(far) > max(1, _FEW_CHANNELS * reach.size):
+        return None
+    named = ", ".join(map(str, far[:4])) + (" ..." if len(far) > 4 else "")
+    word = "one outlier channel" if len(far) == 1 else f"{len(far)} outlier channels"
+    return Cause(
+        "outlier_channel",
+        f"{word} ({named}): it reaches {reach[far[0]]:.4g}, the middle one {np.median(reach):.4g}; "
+        f"the others are left with few steps",
+        "equalize the channels with the next layer, or give this layer 16 bits (-mc)",
+    )
+
+
+def _tail(evidence: Evidence) -> Cause | None:
+    """The range holds everything, and a shorter one would lose less."""
+    if evidence.rounding is None or evidence.gain() < 3.0:
+        return None
+    own = evidence.own
+    return Cause(
+        "long_tail",
+        f"a long tail decides the range: few values reach {_reach(own):.4g}, and the steps of "
+        f"{evidence.rounding.scale:.3g} are coarse for the others",
+        "calibrate with -qm mse or percentile",
+        evidence.gain(),
+    )
+
+
+def _few_steps(evidence: Evidence) -> Cause | None:
+    if evidence.rounding is None or evidence.sqnr >= HEALTHY_DB:
+        return None
+    return Cause(
+        "few_steps",
+        f"{2**evidence.rounding.bits} steps are few for these values: the best range of this width gives "
+        f"{evidence.best_sqnr:.1f} dB",
+        "give this layer 16 bits (-mc)",
+    )
+
+
+# Weights and bias ----------------------------------------------------------------------------------------
+
+
+def _bias(evidence: Evidence) -> Cause | None:
+    found = evidence.constants
+    if found is None or found.bias is None or found.bias_result is None:
+        return None
+    if not bias_is_off(found) or not _explains(evidence, _shifted(evidence.own)):
+        return None
+    difference = np.abs(found.bias_result - found.bias)
+    worst = int(difference.argmax())
+    if not found.bias_result.any():
+        kind, text = (
+            "bias_zero",
+            f"the bias is zero in the quantized model, up to {np.abs(found.bias).max():.4g} in float",
+        )
+    elif found.saturated:
+        kind = "bias_saturated"
+        text = (
+            f"saturated bias: {found.saturated} elements stand at the end of the integers; channel {worst} "
+            f"wants {found.bias[worst]:.4g} and has {found.bias_result[worst]:.4g}"
+        )
+    else:
+        kind = "bias_differs"
+        text = (
+            f"the bias is another one: channel {worst} wants {found.bias[worst]:.4g} and has "
+            f"{found.bias_result[worst]:.4g}"
+        )
+    remedy = "quantize again; a bias that does not fit needs a coarser scale of its weights"
+    return Cause(kind, text, remedy, evidence.gain())
+
+
+def bias_is_off(found: Constants) -> bool:
+    """The bias differs by more than its own rounding, or a correction of it, would explain."""
+    wanted, got = found.bias, found.bias_result
+    if wanted is None or got is None:
+        return False
+    energy = float(wanted @ wanted)
+    if not got.any():
+        return energy > 0
+    return bool(found.saturated) or float((got - wanted) @ (got - wanted)) > 0.25 * max(energy, 1e-30)
+
+
+def _weight_channels(evidence: Evidence) -> Cause | None:
+    found = evidence.constants
+    if found is None:
+        return None
+    factors = found.factors()
+    known = np.isfinite(factors)
+    off = known & (np.abs(factors - 1) > _OFF) & (found.noise_ratio() > 0.02)
+    count = int(off.sum())
+    if not count or count > max(1, _FEW_CHANNELS * known.sum()):
+        return None
+    noise = found.noise_ratio() * (found.rows()[0] ** 2).sum(axis=1)
+    if noise[off].sum() < _DOMINANT * noise[np.isfinite(noise)].sum():
+        return None
+    worst = int(np.where(off, noise, -1).argmax())
+    word = (
+        f"the weights of channel {worst} are"
+        if count == 1
+        else f"the weights of {count} channels, such as {worst}, are"
+    )
+    return Cause(
+        "weight_channel",
+        f"{word} {factors[worst]:.3g} times those of the float model",
+        "quantize again; equalize the channels where one stands out",
+        evidence.gain(),
+    )
+
+
+def _weight_scale(evidence: Evidence) -> Cause | None:
+    found = evidence.constants
+    if found is None:
+        return None
+    factors = found.factors()
+    known = factors[np.isfinite(factors)]
+    if not known.size:
+        return None
+    middle = float(np.median(known))
+    if abs(middle - 1) <= _OFF or np.mean(np.abs(known / middle - 1) < _OFF if middle else known == 0) < 0.7:
+        return None
+    return Cause(
+        "weight_scale",
+        f"the weights are {middle:.3g} times those of the float model: their scale is wrong",
+        "quantize again; in a file from another tool, look at the weight's DequantizeLinear",
+        evidence.gain(),
+    )
+
+
+def _weight_outlier(evidence: Evidence) -> Cause | None:
+    found = evidence.constants
+    if found is None or found.per_channel:
+        return None
+    left, _ = found.rows()
+    reach = np.abs(left).max(axis=1, initial=0.0)
+    far = outliers(reach)
+    if not far or len(far) > max(1, _FEW_CHANNELS * reach.size):
+        return None
+    return Cause(
+        "weight_outlier",
+        f"one outlier channel of the weights, {far[0]}, reaches {reach[far[0]]:.4g}, the middle one "
+        f"{np.median(reach):.4g}, and all share one scale",
+        "quantize the weights per channel, or equalize the channels",
+    )
+
+
+def _bias_shift(evidence: Evidence) -> Cause | None:
+    shifted = _shifted(evidence.own)
+    if not _explains(evidence, shifted):
+        return None
+    return Cause(
+        "bias_shift",
+        f"the rounded weights shift the mean of the channels: that is {shifted / evidence.weight_noise:.0%} "
+        f"of the error",
+        "bias correction",
+        max(0.0, sqnr_db(evidence.signal, max(evidence.own.total("noise") - shifted, 1e-30)) - evidence.sqnr),
+    )
+
+
+def _weights_few_steps(evidence: Evidence) -> Cause | None:
+    found = evidence.constants
+    if evidence.sqnr >= HEALTHY_DB:
+        return None
+    bits = 8 if found is None else found.bits
+    return Cause(
+        "weight_steps",
+        f"{2**bits} steps are few for these weights",
+        "weight optimisation (AdaRound), or 16 bits for this layer (-mc)",
+    )
+
+
+def _shifted(own: Own) -> float:
+    """Energy of the mean error of each channel."""
+    if not own.sums:
+        return 0.0
+    name = "weight_shift" if own.total("weight_noise") else "shift"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.nansum(own.sums[name] ** 2 / own.sums["count"]))
+
+
+def _explains(evidence: Evidence, part: float) -> bool:
+    return part > _DOMINANT * evidence.weight_noise > 0
+
+
+def _reach(own: Own) -> float:
+    return float(max(own.high.max(initial=0.0), -own.low.min(initial=0.0)))
+
+
+Kind = Callable[[Evidence], Cause | None]
+_SURE: tuple[Kind, ...] = (_scale_mismatch, _near_zero_scale)
+_WEIGHTS: tuple[Kind, ...] = (_weight_scale, _weight_channels, _bias, _weight_outlier, _bias_shift)
+_ROUNDING: tuple[Kind, ...] = (_clipped, _one_sample, _wide_range, _outlier_channel, _tail)
+
+
+def kinds() -> Iterator[str]:
+    """All kinds of causes."""
+    yield from ("not_finite", "scale_mismatch", "near_zero_scale", "clipped", "one_sample", "wide_range")
+    yield from ("outlier_channel", "long_tail", "few_steps", "weight_scale", "weight_channel", "bias_zero")
+    yield from ("bias_saturated", "bias_differs", "weight_outlier", "bias_shift", "weight_steps")

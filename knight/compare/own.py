@@ -1,0 +1,183 @@
+"""Sums per channel of one layer's own error: the layer quantized alone, its inputs those of the float model.
+
+Three tensors of one shape are compared: l of the float model; m, what the layer makes with its quantized
+weights and bias before its output is rounded; q, that after rounding. ``m - l`` is what the weights cost,
+``q - m`` what the output's scale costs. Memory is a few numbers per channel, whatever the number of samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knight.compare.tally import numbers
+
+Array = NDArray[np.float64]
+
+_CHUNK = 1 << 13  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it
+_SAMPLED = 1 << 14  # pairs kept for histograms
+
+
+class Own:
+    """Running sums of one layer; `sums` holds one row of `SUMS` per channel.
+
+    channel_axis: of the tensors; None (or an axis that they do not have) takes all as one channel. low, high:
+    the real numbers that the output's integers reach, None where the output is not rounded.
+    """
+
+    SUMS = ("count", "signal", "noise", "shift", "mixed", "weight_noise", "weight_shift")
+    """Per channel: elements, sum l^2, sum (q-l)^2, sum (q-l), sum m l, sum (m-l)^2, sum (m-l)."""
+
+    def __init__(self, channel_axis: int | None, low: float | None = None, high: float | None = None) -> None:
+        self.channel_axis = channel_axis
+        self.limits = None if low is None or high is None else (low, high)
+        self.sums: dict[str, Array] = {}
+        self.low = np.zeros(0)
+        self.high = np.zeros(0)
+        self.middle_energy = 0.0  # sum m^2, over all channels
+        self.rounding = 0.0  # sum (q - m)^2
+        self.turned = 0.0  # sum q m
+        self.clipped = 0
+        self.clipped_noise = 0.0
+        self.reaches: list[tuple[float, int]] = []
+        self.calls = 0
+
+    def update(self, reference: np.ndarray, middle: np.ndarray | None, result: np.ndarray) -> None:
+        """Adds one forward call; `middle` is None where the layer has no constants of its own (m = l)."""
+        self.calls += 1
+        if not reference.size:
+            return
+        views = [None if array is None else self._by_channel(array) for array in (reference, middle, result)]
+        left, between, right = views
+        assert left is not None and right is not None
+        channels = left.shape[1]
+        if not self.sums:
+            self.sums = {name: np.zeros(channels) for name in self.SUMS}
+            self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
+        if channels != self.low.size:
+            raise ValueError(f"{channels} channels, earlier {self.low.size}")
+        self._extremes(left)
+        for outer, channel, inner in _blocks(left.shape):
+            place = (outer, channel, inner)
+            self._add(channel, left[place], None if between is None else between[place], right[place])
+
+    def _by_channel(self, array: np.ndarray) -> np.ndarray:
+        """`array` as (outer, channels, inner)."""
+        axis = self.channel_axis
+        if axis is None or axis >= array.ndim or array.ndim < 2:
+            return array.reshape(1, 1, -1)
+        before = int(np.prod(array.shape[:axis]))
+        return array.reshape(before, array.shape[axis], -1)
+
+    def _extremes(self, left: np.ndarray) -> None:
+        with np.errstate(invalid="ignore"):
+            low, high = left.min(axis=2).min(axis=0), left.max(axis=2).max(axis=0)
+        low, high = np.nan_to_num(low.astype(np.float64)), np.nan_to_num(high.astype(np.float64))
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
+        reach = float(max(high.max(initial=0.0), -low.min(initial=0.0)))
+        self.reaches = sorted([*self.reaches, (reach, self.calls)], reverse=True)[:2]
+
+    def _add(
+        self, channel: slice, reference: np.ndarray, middle: np.ndarray | None, result: np.ndarray
+    ) -> None:
+        left, right = numbers(reference, result)
+        between = left if middle is None else middle.astype(np.float64)
+        off = right - left
+        noise = _dot(off, off)
+        if not np.isfinite(noise).all() or not np.isfinite(left.sum() + between.sum()):
+            # What is not finite is counted elsewhere and has no share in the sums.
+            known = np.isfinite(left) & np.isfinite(right) & np.isfinite(between)
+            left, between, right = (np.where(known, array, 0.0) for array in (left, between, right))
+            off = right - left
+            noise = _dot(off, off)
+        sums, signal = self.sums, _dot(left, left)
+        sums["count"][channel] += left.shape[0] * left.shape[2]
+        sums["signal"][channel] += signal
+        sums["noise"][channel] += noise
+        sums["shift"][channel] += off.sum(axis=2).sum(axis=0)
+        self.turned += float(np.vdot(right, between))
+        if middle is None:
+            self.rounding += float(noise.sum())
+            self.middle_energy += float(signal.sum())
+            sums["mixed"][channel] += signal
+        else:
+            rounding, off = right - between, between - left
+            self.rounding += float(np.vdot(rounding, rounding))
+            self.middle_energy += float(np.vdot(between, between))
+            sums["mixed"][channel] += _dot(between, left)
+            sums["weight_noise"][channel] += _dot(off, off)
+            sums["weight_shift"][channel] += off.sum(axis=2).sum(axis=0)
+        self._clip(left)
+
+    def _clip(self, left: Array) -> None:
+        if self.limits is None:
+            return
+        low, high = self.limits
+        if left.min(initial=0.0) >= low and left.max(initial=0.0) <= high:
+            return
+        lost = left - left.clip(low, high)
+        self.clipped += int(np.count_nonzero(lost))
+        self.clipped_noise += float(np.sum(lost * lost))
+
+    def total(self, name: str) -> float:
+        """A sum over all channels."""
+        return float(self.sums[name].sum()) if self.sums else 0.0
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Sum of products per channel."""
+    products: Array = np.einsum("kcm,kcm->c", a, b)
+    return products
+
+
+def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
+    """Slices that cut (outer, channels, inner) into parts of about `_CHUNK` elements."""
+    outer, channels, inner = shape
+    if inner >= _CHUNK:
+        return [
+            (slice(o, o + 1), slice(c, c + 1), slice(i, i + _CHUNK))
+            for o in range(outer)
+            for c in range(channels)
+            for i in range(0, inner, _CHUNK)
+        ]
+    rows = max(1, _CHUNK // max(1, inner))
+    if channels >= rows:
+        return [
+            (slice(o, o + 1), slice(c, c + rows), slice(None))
+            for o in range(outer)
+            for c in range(0, channels, rows)
+        ]
+    step = max(1, rows // max(1, channels))
+    return [(slice(o, o + step), slice(0, channels), slice(None)) for o in range(0, outer, step)]
+
+
+@dataclass
+class Samples:
+    """Pairs of elements drawn at equal distances from each call; bounded: when full, every second goes."""
+
+    per_call: int = 2048
+    reference: list[NDArray[np.float32]] = field(default_factory=list)
+    result: list[NDArray[np.float32]] = field(default_factory=list)
+    held: int = 0
+
+    def update(self, reference: np.ndarray, result: np.ndarray) -> None:
+        """Adds some elements of two tensors of one size."""
+        flat, other = reference.reshape(-1), result.reshape(-1)
+        step = max(1, flat.size // self.per_call)
+        self.reference.append(flat[::step].astype(np.float32))
+        self.result.append(other[::step].astype(np.float32))
+        self.held += self.reference[-1].size
+        if self.held > _SAMPLED:
+            for kept in (self.reference, self.result):
+                kept[:] = [np.concatenate(kept)[::2]]
+            self.per_call = max(64, self.per_call // 2)
+            self.held = self.reference[0].size
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All that is held."""
+        if not self.held:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        return np.concatenate(self.reference), np.concatenate(self.result)

@@ -1,0 +1,221 @@
+"""A layer's weight and bias in both models: by how much each channel differs, and in which way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from knight import operators
+from knight.compare.comparison import Channels, Histogram, Weights
+from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
+
+Array = NDArray[np.float64]
+
+BINS = 64
+_SAMPLED = 1 << 16  # elements of a weight that its histogram is drawn from
+_OUTLIER = 6.0
+"""A channel stands out when it reaches this many times as far as the middle one of its tensor."""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The weight of one layer, and its bias where it has one.
+
+    reference, result: the weight's numbers in both models. axis: of the output channels. bits,
+    integers_limit: of the stored weight. bias, bias_result: likewise of the bias, None without one.
+    saturated: elements of the integer bias that stand at the end of their range. per_channel: one scale each.
+    """
+
+    name: str
+    reference: np.ndarray
+    result: np.ndarray
+    axis: int
+    bits: int
+    per_channel: bool
+    bias: Array | None = None
+    bias_result: Array | None = None
+    saturated: int = 0
+
+    def rows(self) -> tuple[Array, Array]:
+        """Both weights as (channels, elements per channel)."""
+        left, right = (
+            np.moveaxis(array.astype(np.float64), self.axis, 0).reshape(array.shape[self.axis], -1)
+            for array in (self.reference, self.result)
+        )
+        return left, right
+
+    def factors(self) -> Array:
+        """(channels,): by which number the result's channel is the reference's; NaN for channels of zeros."""
+        left, right = self.rows()
+        energy = (left * left).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Array = np.where(energy > 0, (left * right).sum(axis=1) / energy, np.nan)
+        return found
+
+    def noise_ratio(self) -> Array:
+        """(channels,): energy of the difference over that of the reference."""
+        left, right = self.rows()
+        energy, noise = (left * left).sum(axis=1), ((right - left) ** 2).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Array = np.where(energy > 0, noise / energy, np.where(noise > 0, np.inf, 0.0))
+        return found
+
+    def expected_noise(self) -> float:
+        """Energy of the difference that rounding to `bits` costs with the best simple scales."""
+        left, _ = self.rows()
+        reach = np.abs(left).max(axis=1, initial=0.0)
+        if not self.per_channel:
+            reach = np.full(reach.shape, reach.max(initial=0.0))
+        step = reach / (2 ** (self.bits - 1) - 1)
+        return float(np.sum(step * step / 12) * left.shape[1])
+
+    def noise(self) -> float:
+        """Energy of the difference."""
+        left, right = self.rows()
+        return float(((right - left) ** 2).sum())
+
+
+def constants(reference: Graph, result: Graph, pairs: list[tuple[Unit, Unit]]) -> list[Constants | None]:
+    """What the main operators of units (of the quantized and the float model) multiply with and add.
+
+    None where either has no constant weight, or one of another shape.
+    """
+    found: list[Constants | None] = []
+    for unit, twin in pairs:
+        here, there = _weight(result, unit.main), _weight(reference, twin.main)
+        if here is None or there is None or _kind(unit.main) != _kind(twin.main):
+            found.append(None)
+            continue
+        found.append(_constants(reference, result, unit.main, twin.main, here, there))
+    return found
+
+
+def _kind(node: ir.Node | None) -> str | None:
+    return None if node is None else node.op_type
+
+
+def _weight(graph: Graph, node: ir.Node | None) -> ir.Value | None:
+    if node is None or node.op_type not in operators.ACCUMULATES:
+        return None
+    return next((value for value in node.inputs[:2] if value is not None and value in graph.constant), None)
+
+
+def _constants(
+    reference: Graph,
+    result: Graph,
+    node: ir.Node | None,
+    twin: ir.Node | None,
+    here: ir.Value,
+    there: ir.Value,
+) -> Constants | None:
+    assert node is not None and twin is not None
+    numbers, wanted = (
+        evaluate(graph, [value])[value.name or ""] for graph, value in ((result, here), (reference, there))
+    )
+    if numbers.shape != wanted.shape:
+        return None
+    dequantize = _dequantize(here)
+    axis = operators.channel_axis(node, list(node.inputs).index(here)) or 0
+    scale = dequantize.inputs[1] if dequantize is not None else None
+    stored = dequantize.inputs[0] if dequantize is not None else None
+    size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[scale.name or ""].shape))
+    bias, bias_result, saturated = _biases(reference, result, node, twin)
+    return Constants(
+        here.name or "",
+        wanted,
+        numbers,
+        axis,
+        8 if stored is None or stored.dtype is None else stored.dtype.bitwidth,
+        size > 1,
+        bias,
+        bias_result,
+        saturated,
+    )
+
+
+def _dequantize(value: ir.Value) -> ir.Node | None:
+    """The DequantizeLinear behind which a constant stands, through operators that only move it."""
+    node = value.producer()
+    while node is not None and node.op_type != DEQUANTIZE:
+        first = node.inputs[0] if node.inputs else None
+        node = first.producer() if first is not None else None
+    return node
+
+
+def _biases(
+    reference: Graph, result: Graph, node: ir.Node, twin: ir.Node
+) -> tuple[Array | None, Array | None, int]:
+    found: list[Array | None] = []
+    for graph, operator in ((reference, twin), (result, node)):
+        index = operators.roles(operator).bias
+        value = operator.inputs[index] if index is not None and len(operator.inputs) > index else None
+        if value is None or value not in graph.constant:
+            found.append(None)
+        else:
+            found.append(evaluate(graph, [value])[value.name or ""].astype(np.float64).reshape(-1))
+    wanted, got = found
+    if wanted is not None and got is None:
+        got = np.zeros_like(wanted)
+    if wanted is None or got is None or wanted.shape != got.shape:
+        return None, None, 0
+    index = operators.roles(node).bias
+    value = node.inputs[index] if index is not None and len(node.inputs) > index else None
+    dequantize = None if value is None else _dequantize(value)
+    return wanted, got, 0 if dequantize is None else _saturated(result, dequantize.inputs[0])
+
+
+def _saturated(graph: Graph, stored: ir.Value | None) -> int:
+    if stored is None:
+        return 0
+    integers = evaluate(graph, [stored])[stored.name or ""]
+    if integers.dtype.kind not in "iu":
+        return 0
+    limits = np.iinfo(integers.dtype)
+    return int(np.count_nonzero((integers <= limits.min + 1) | (integers == limits.max)))
+
+
+def described(found: Constants) -> Weights:
+    """The figures of a weight, for tables and plots."""
+    left, _ = found.rows()
+    ratio = found.noise_ratio()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sqnr = np.where((left != 0).any(axis=1), np.clip(-10 * np.log10(ratio), -200, 200), np.nan)
+    low, high = left.min(axis=1, initial=0.0), left.max(axis=1, initial=0.0)
+    channels = Channels(low, high, sqnr, outliers(np.maximum(high, -low)))
+    return Weights(
+        found.name,
+        found.bits,
+        tuple(found.reference.shape),
+        found.per_channel,
+        channels,
+        histogram(found.reference, found.result),
+    )
+
+
+def outliers(reach: Array) -> tuple[int, ...]:
+    """Channels that reach far beyond the middle one, farthest first."""
+    used = reach[reach > 0]
+    if used.size < 4:
+        return ()
+    limit = _OUTLIER * float(np.median(used))
+    return tuple(int(index) for index in np.argsort(-reach, kind="stable") if reach[index] > limit)
+
+
+def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
+    """Common bins over two arrays, sampled; None where there is nothing finite."""
+    left, right = (array.reshape(-1) for array in (reference, result))
+    step = max(1, left.size // _SAMPLED)
+    left, right = (array[::step].astype(np.float64) for array in (left, right))
+    left, right = left[np.isfinite(left)], right[np.isfinite(right)]
+    if not left.size or not right.size:
+        return None
+    low, high = min(left.min(), right.min()), max(left.max(), right.max())
+    if not low < high or not np.isfinite(high - low):
+        low, high = low - max(abs(low), 1e-12) / 2, high + max(abs(high), 1e-12) / 2
+    if not np.isfinite(high - low) or not high - low > 0:
+        return None
+    edges = np.linspace(low, high, BINS + 1)
+    return Histogram(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])
