@@ -211,7 +211,7 @@ class DumpWriter:
             return
         with _output_errors(self.folder):
             if not self.calls:
-                self._begin(reference)
+                self._begin(halves[FLOAT])
             for half, arrays in halves.items():
                 for entry, array in zip(self._entries, arrays, strict=True):
                     _save(self._writing / half / str(entry.folder) / f"batch_{self.calls}.npy", array)
@@ -225,7 +225,7 @@ class DumpWriter:
 
     def _begin(self, reference: Sequence[np.ndarray]) -> None:
         self._entries = [
-            replace(entry, shape=np.shape(array), dtype=str(np.asarray(array).dtype))
+            replace(entry, shape=array.shape, dtype=str(array.dtype))
             for entry, array in zip(self._entries, reference, strict=True)
         ]
         for half in (FLOAT, QUANT):

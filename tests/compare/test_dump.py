@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_types_that_npy_files_do_not_know_become_float32(tmp_path: Path) -> None
         writer.put([array], [array])
     back = np.load(tmp_path / "dump" / "float" / "0001:Input_x" / "batch_0.npy")
     assert back.dtype == np.float32 and back.tolist() == [1.5, -2.0]
-    assert read_index(tmp_path / "dump" / "dump.json")[0].batches == 1
+    assert json.loads((tmp_path / "dump" / "dump.json").read_text("utf-8"))[0]["dtype"] == "float32"
 
 
 def test_text_is_refused_by_name(tmp_path: Path) -> None:
@@ -247,6 +248,26 @@ def test_an_earlier_dump_stays_where_the_disk_is_full(
     monkeypatch.setattr(dumps.np, "save", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write(tmp_path / "dump", calls=2)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_earlier_dump_stays_where_the_system_takes_half_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "dump")
+    before = snapshot(tmp_path)
+    large = [np.zeros(1 << 18, np.float32)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, limits[1]))
+    try:
+        with (
+            pytest.raises(
+                OutputError, match=r"cannot write the dump .*dump: .*; an earlier dump is as it was"
+            ),
+            DumpWriter(tmp_path / "dump", ENTRIES[:1], limit=PLENTY) as writer,
+        ):
+            writer.announce(1, 1 << 21)
+            writer.put(large, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert snapshot(tmp_path) == before
 
 
