@@ -151,9 +151,10 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
         return None
     zero_point = models.constant(zero_point_value)
     if zero_point is None:
-        if zero_point_value is not None or integers is None or integers.dtype is None:
+        dtype = None if zero_point_value is not None or integers is None else integer_type(integers)
+        if dtype is None:
             return None
-        dtype, zero_point = integers.dtype, np.zeros(scale.shape, np.int32)
+        zero_point = np.zeros(scale.shape, np.int32)
     else:
         dtype = ir.DataType.from_numpy(zero_point.dtype)
     if zero_point.dtype.kind == "f":
@@ -161,12 +162,27 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
     return Numbers(scale_value, zero_point_value, scale, zero_point.astype(np.int32), dtype, domain)
 
 
+def integer_type(integers: ir.Value) -> ir.DataType | None:
+    """Type of a value; where it is not written down, the one that its maker's zero point has."""
+    node = integers.producer()
+    if integers.dtype is not None or node is None:
+        return integers.dtype
+    computing = computing_of(node)
+    place = computing.output + 1 if computing is not None else 2
+    if computing is None and node.op_type != "QuantizeLinear":
+        return None
+    if (zero_point := input_at(node, place)) is not None:
+        return zero_point.dtype
+    if computing is not None:  # its output is of its first input's type
+        first = input_at(node, computing.inputs[0])
+        return None if first is None else integer_type(first)
+    written = models.attribute(node, "output_dtype", 0)
+    return ir.DataType(written) if isinstance(written, int) and written else ir.DataType.UINT8
+
+
 def result_numbers(node: ir.Node, computing: Computing) -> Numbers | None:
-    """Of an operator's output; where its type is not written down, it is that of the first input."""
-    output = computing.output
-    numbers = stated_numbers(node, output, node.outputs[0]) or stated_numbers(
-        node, output, node.inputs[computing.inputs[0]]
-    )
+    """Of an operator's output, which has one scale."""
+    numbers = stated_numbers(node, computing.output, node.outputs[0])
     return numbers if numbers is not None and numbers.single else None
 
 
