@@ -16,7 +16,7 @@ from knight.compare.metrics import columns
 from knight.compare.report import _arrays, write_report
 from tests.compare._samples import sample_comparison
 
-WEIGHTED = 3  # the first of the sample's layers after the Input that has a weight is 2
+WEIGHTED = 2  # a layer of the sample that has a weight
 
 
 def embedded(html: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def test_values_without_a_number_are_null() -> None:
         "low": [0, -1],
         "high": [None, 2],
         "sqnr": [None, 31.3],
-        "outliers": [1],
+        "outliers": [{"channel": 1, "low": -1, "high": 2, "sqnr": 31.26}],
     }
 
 
@@ -156,7 +156,9 @@ def test_merged_channels_keep_extremes_and_the_worst_sqnr() -> None:
     found = _arrays.channels(Channels(low, high, sqnr, (7, 2499)), 1024)
     assert found is not None
     assert (found["step"], found["count"], len(found["low"])) == (3, 2500, 834)
-    assert found["outliers"] == [7, 2499]
+    assert [(one["channel"], one["low"]) for one in found["outliers"]] == [
+        (channel, pytest.approx(low[channel], rel=1e-3)) for channel in (7, 2499)
+    ]
     for bar in (0, 400, 833):
         part = slice(3 * bar, 3 * bar + 3)
         assert found["low"][bar] == pytest.approx(low[part].min(), rel=1e-3)
@@ -168,7 +170,7 @@ def test_merged_channels_keep_extremes_and_the_worst_sqnr() -> None:
 
 def test_200_layers_of_512_channels_all_weighted_stay_under_5_megabytes() -> None:
     comparison = sample_comparison(200, 512)
-    weights = comparison.layers[WEIGHTED - 1].weights
+    weights = comparison.layers[WEIGHTED].weights
     assert weights is not None
     full = [replace(layer, weights=weights) for layer in comparison.layers]
     html = write_report(replace(comparison, layers=full))

@@ -72,8 +72,13 @@ def channels(found: Channels | None, limit: int) -> dict[str, Any] | None:
         "low": shorts(np.fmin.reduceat(found.low, starts)),
         "high": shorts(np.fmax.reduceat(found.high, starts)),
         "sqnr": shorts(np.fmin.reduceat(found.sqnr, starts), 3),
-        "outliers": [int(channel) for channel in found.outliers],
+        "outliers": [_one_channel(found, int(channel)) for channel in found.outliers],
     }
+
+
+def _one_channel(found: Channels, channel: int) -> dict[str, Any]:
+    low, high, sqnr = (short(float(values[channel])) for values in (found.low, found.high, found.sqnr))
+    return {"channel": channel, "low": low, "high": high, "sqnr": sqnr}
 
 
 def plain(value: Any) -> Any:

@@ -14,12 +14,12 @@ function detailHead(layer) {
 
 function detailCause(layer) {
   const found = layer.cause;
-  const alone = layer.missing ? `<p class="notice">No own error: ${escape(layer.missing)}.</p>` : "";
+  const alone = layer.missing ? `<p class="notice">No own error: ${escape(stopped(layer.missing))}</p>` : "";
   if (!found) return alone;
   const won = gain(found.gain_db);
   const advice = found.remedy
-    ? `<p class="try"><b>Try</b> ${escape(found.remedy)}${won ? ` <span class="gain">${won}</span>` : ""}</p>` : "";
-  return `<div class="callout"><p><b>${escape(words(found.kind))}</b> ${escape(found.text)}</p>${advice}</div>${alone}`;
+    ? `<p class="try"><b>What to try</b> ${escape(sentence(found.remedy))}${won ? ` <span class="gain">${won}</span>` : ""}</p>` : "";
+  return `<div class="callout"><p>${causeText(found)}</p>${advice}</div>${alone}`;
 }
 
 function tile(title, value, note = "") {
@@ -75,10 +75,8 @@ function detailValues(layer) {
 
 function outlierText(channels) {
   if (!channels.outliers.length) return "No channel stands out.";
-  const named = channels.outliers.slice(0, 8).map((channel) => {
-    const bar = Math.floor(channel / channels.step);
-    return `channel ${channel} (${span(channels.low[bar], channels.high[bar])})`;
-  });
+  const named = channels.outliers.slice(0, 8)
+    .map(({ channel, low, high, sqnr }) => `channel ${channel} (${span(low, high)}, ${withUnit(sqnr)})`);
   const more = channels.outliers.length - named.length;
   return `Outliers: ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}.`;
 }

@@ -80,6 +80,18 @@ function words(key) {
   return key.replace(/_/g, " ");
 }
 
+function stopped(text) {
+  return /[.!?]$/.test(text) || !text ? text : `${text}.`;
+}
+
+function sentence(text) {
+  return stopped(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+function causeText(cause) {
+  return `<b>${escape(words(cause.kind))}</b> ${escape(sentence(cause.text))}`;
+}
+
 function level(sqnr) {
   return missing(sqnr) ? null : LEVELS.find((step) => sqnr < step.below);
 }

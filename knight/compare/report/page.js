@@ -16,7 +16,7 @@ function verdict() {
   if (level(layer.own).name === "good") {
     return `No layer stands out: the worst on its own, ${layerLink(data.guilty[0])}, has ${withUnit(layer.own)}.`;
   }
-  const cause = layer.cause ? ` ${escape(layer.cause.text)}` : "";
+  const cause = layer.cause ? ` ${escape(sentence(layer.cause.text))}` : "";
   return `${layerLink(data.guilty[0])} is the guiltiest layer: ${withUnit(layer.own)} on its own.${cause}`;
 }
 
@@ -60,7 +60,7 @@ function remedy(found) {
   const places = placesOf(found.layers);
   const more = places.length > 6 ? ` and ${places.length - 6} more` : "";
   const links = places.length ? `<p class="links">${places.slice(0, 6).map(layerLink).join(", ")}${more}</p>` : "";
-  return `<li><p>${escape(found.text)}</p>${links}${note}</li>`;
+  return `<li><p>${escape(sentence(found.text))}</p>${links}${note}</li>`;
 }
 
 function remedies() {
@@ -71,7 +71,7 @@ function remedies() {
 function guiltyRow(place) {
   const layer = data.layers[place];
   const share = layer.own >= EXACT ? 100 : clamp(layer.own, 0, 50) * 2;
-  const text = layer.cause ? `<b>${escape(words(layer.cause.kind))}</b> ${escape(layer.cause.text)}` : "";
+  const text = layer.cause ? causeText(layer.cause) : "";
   return `<li class="${level(layer.own).name}"><a href="#layer-${layer.index}">
     <span class="who"><b>#${layer.index} ${escape(layer.op)}</b> <span class="name">${cut(layer.output)}</span></span>
     <span class="sqnr">${mark(layer.own)}${withUnit(layer.own)}</span>

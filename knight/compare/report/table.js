@@ -36,8 +36,7 @@ function outputCell(value, layer) {
 
 function causeCell(kind, layer) {
   if (missing(kind)) return "";
-  return `<span class="clamp" title="${escape(layer.cause.text)}">` +
-    `<b>${escape(words(kind))}</b> ${escape(layer.cause.text)}</span>`;
+  return `<span class="clamp" title="${escape(layer.cause.text)}">${causeText(layer.cause)}</span>`;
 }
 
 // None always comes last, whichever way the rest is sorted; equals stay in graph order.
