@@ -22,24 +22,26 @@ WEIGHTED = {"Conv", "Gemm"}
 CAUSES = (
     Cause(
         "clipped_range",
-        "3.1 % of the values lie above the range's end at 2.41; the largest is 9.8.",
+        "clipped range: 3.1 % of the values lie above the range's end at 2.41; the largest is 9.8",
         "calibrate with max, or a higher percentile",
         14.2,
     ),
     Cause(
         "outlier_channel",
-        "Channel 7 reaches 41.3, the next one 2.9: it takes 14 times the range that the others need.",
+        "one outlier channel (7): it reaches 41.3, the middle one 2.9; the others are left with few steps",
         "equalize the channels (-ep ceq), or quantize weights per channel",
         9.5,
     ),
     Cause(
         "wide_range",
-        "One sample of 20 reaches 88.1, the others stay below 6.0.",
+        "too wide a range from one sample: call 3 reaches 88.1, all others at most 6.0",
         "calibrate with kl_v2",
         21.0,
     ),
     Cause(
-        "saturated_bias", "2 of 64 biases do not fit into 32 bits at this scale.", "give the layer 16 bits"
+        "saturated_bias",
+        "saturated bias: 2 of 64 elements stand at the end of the integers",
+        "give the layer 16 bits",
     ),
 )
 

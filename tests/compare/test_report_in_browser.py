@@ -170,7 +170,7 @@ def test_deep_link_opens_its_layer(browser: Browser, report: str) -> None:
     with Watched(browser, report + "#layer-22") as page:
         assert opened(page) == "#22 · Conv"
         text = page.inner_text("#layer")
-        assert "Channel 7 reaches 41.3" in text
+        assert "One outlier channel (7): it reaches 41.3" in text
         assert "Outliers: channel 7" in text
         assert "conv_22.weight" in text
         assert page.locator("#layer .chart svg").count() == 4

@@ -88,8 +88,10 @@ function sentence(text) {
   return stopped(text.charAt(0).toUpperCase() + text.slice(1));
 }
 
+// What stands before a colon names the cause: "clipped range: it ends at ...".
 function causeText(cause) {
-  return `<b>${escape(words(cause.kind))}</b> ${escape(sentence(cause.text))}`;
+  const [, name, rest] = /^(.{1,60}?:)( [^]*)$/.exec(sentence(cause.text)) ?? [null, "", sentence(cause.text)];
+  return `${name ? `<b>${escape(name)}</b>` : ""}${escape(rest)}`;
 }
 
 function level(sqnr) {
