@@ -96,23 +96,28 @@ MOVING = {
 
 
 def moving_of(node: ir.Node) -> Moving | None:
+    """How `node` moves numbers; None where it does not."""
     return MOVING.get(node.op_type) if node.domain in STANDARD else None
 
 
 def computing_of(node: ir.Node) -> Computing | None:
+    """What `node` computes on integers; None where it does not."""
     return COMPUTING.get(node.op_type) if node.domain in DOMAINS else None
 
 
 def data_places(node: ir.Node, moving: Moving) -> list[int]:
+    """Positions of the inputs that hold the numbers which are moved."""
     places = range(len(node.inputs)) if moving.data is None else moving.data
     return [place for place in places if input_at(node, place) is not None]
 
 
 def moved_outputs(node: ir.Node, moving: Moving) -> Sequence[ir.Value]:
+    """The outputs that hold them."""
     return node.outputs if moving.outputs < 0 else node.outputs[: moving.outputs]
 
 
 def input_at(node: ir.Node, place: int) -> ir.Value | None:
+    """None also where the node ends before `place`."""
     return node.inputs[place] if place < len(node.inputs) else None
 
 

@@ -114,6 +114,7 @@ class _Lowering:
         self.model = model
         self.graph = model.graph
         self.taps: dict[str, Tap] = {}
+        self.changed = False
         fixed = fixed_values(self.graph)
         self.moved = [
             node for node in self.graph if moving_of(node) is not None and node.outputs[0].name not in fixed
@@ -133,6 +134,8 @@ class _Lowering:
                 self._lower_computing(node, computing)
             elif node in moved:
                 self._lower_moving(node, MOVING[node.op_type])
+        if self.changed:
+            self._import()
 
     # Operators that compute -----------------------------------------------------------------------
 
@@ -295,12 +298,12 @@ class _Lowering:
         read = [value for value in node.inputs if value is not None]
         self.graph.insert_after(node, added)
         self.graph.remove(node, safe=True)
-        for value in read:
+        for value in read:  # a fill that is a real number now
             if value.is_initializer() and not (
                 value.uses() or value.is_graph_input() or value.is_graph_output()
             ):
                 self.graph.initializers.pop(value.name or "", None)
-        self._import()
+        self.changed = True
 
     def _quantize(self, value: ir.Value, numbers: Numbers) -> ir.Node:
         scale, zero_point = self._parameters(numbers)
@@ -356,7 +359,8 @@ class _Lowering:
         imports = self.model.opset_imports
         if not any(domain in imports for domain in STANDARD):
             imports[""] = self.opset
-        imports.setdefault(MICROSOFT, 1)
+        if any(node.domain == MICROSOFT for node in self.graph):
+            imports.setdefault(MICROSOFT, 1)
 
     def _real_name(self, integers: str) -> str:
         name = real_name(integers)

@@ -513,6 +513,45 @@ def test_weights_on_their_way_stay_integers() -> None:
     assert models.to_bytes(lower(source).model) == models.to_bytes(source)
 
 
+@pytest.mark.parametrize(("opset", "domain"), [(17, "com.microsoft"), (21, "")])
+def test_wide_integers_keep_the_domain_that_knows_them(opset: int, domain: str) -> None:
+    source = _standing([_node("Reshape", "q n", "p")], [2, 6], {"n": _i(3, 4)}, kind=np.uint16, opset=opset)
+    for node in source.graph:
+        node.domain = domain if "Linear" in node.op_type else ""
+    source.opset_imports["com.microsoft"] = 1
+    lowered = check(source, _pictures(2, 6), steps=0)
+    found = {(node.op_type, node.domain) for node in lowered.graph}
+    assert found == {("QuantizeLinear", domain), ("DequantizeLinear", domain), ("Reshape", "")}
+
+
+def test_integers_of_one_scale_in_one_concat() -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s2", "z"], ["other"]),
+        _node("Concat", "q other", "p", axis=0),
+    ]
+    check(_standing(nodes, [2, 5], {"s2": np.float32([0.02])}), _pictures(2, 5), steps=0)
+
+
+def test_channels_last_stays() -> None:
+    inputs = ["xq", "xs", "xz", "ys", "yz"]
+    node = helper.make_node(
+        "QLinearGlobalAveragePool", inputs, ["yq"], domain="com.microsoft", channels_last=1
+    )
+    source = _between(node, shape=(1, 4, 4, 3))
+    assert models.to_bytes(lower(source).model) == models.to_bytes(source)
+
+
+def test_matmul_with_a_scale_per_column_in_two_dimensions() -> None:
+    inputs = ["xq", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
+    weights = {**GEMM, "ws": GEMM["ws"].reshape(1, 3), "wz": GEMM["wz"].reshape(1, 3)}
+    source = _between(helper.make_node("QLinearMatMul", inputs, ["yq"]), weights)
+    lowered = lower(source).model
+    flat = _between(helper.make_node("QLinearMatMul", inputs, ["yq"]), GEMM)
+    feeds = _pictures(4, 6)
+    wanted, got = (results(model, feeds, ["yq"])["yq"] for model in (flat, lowered))
+    assert np.abs(wanted.astype(int) - got).max() <= 1
+
+
 def test_integers_of_two_scales_in_one_concat_stay() -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "ys", "z"], ["other"]),
@@ -576,8 +615,7 @@ def test_knights_pad_on_integers(tmp_path: Path) -> None:
     [("squeezenet_v1.1.onnx", "onnxruntime"), ("resnet20_cifar10.onnx", "TX5368AV200")],
 )
 def test_knights_models_stay_as_they_are(kit: Path, name: str, target: str) -> None:
-    entry, shape = NETS[name]
-    feeds = {entry: np.random.default_rng(0).normal(size=shape).astype(np.float32)}
+    feeds = net_sample(name, 0)
     path = kit / "onnx" / name
     source = knight.quantize(path, [feeds], target=target, method="min_max").model
     lowered = lower(source)
@@ -587,27 +625,38 @@ def test_knights_models_stay_as_they_are(kit: Path, name: str, target: str) -> N
 
 # Real models ------------------------------------------------------------------------------------------
 
-NETS = {
-    "mnist-8_onnxruntime_example.onnx": ("Input3", (1, 1, 28, 28)),
-    "resnet20_cifar10.onnx": ("input", (1, 3, 32, 32)),
-    "squeezenet_v1.1.onnx": ("input", (1, 3, 227, 227)),
-    "mobilenet_v1_0.25_224.onnx": ("input", (1, 3, 224, 224)),
-    "version-RFB-320.onnx": ("input", (1, 3, 240, 320)),
-    "vit_cifar10.onnx": ("input", (1, 3, 32, 32)),
-    "fastestdet_352.onnx": ("input.1", (1, 3, 352, 352)),
-    "nanodet_m_416.onnx": ("input.1", (1, 3, 416, 416)),
+NETS: dict[str, dict[str, tuple[int, ...]]] = {
+    "mnist-8_onnxruntime_example.onnx": {"Input3": (1, 1, 28, 28)},
+    "resnet20_cifar10.onnx": {"input": (1, 3, 32, 32)},
+    "squeezenet_v1.1.onnx": {"input": (1, 3, 227, 227)},
+    "mobilenet_v1_0.25_224.onnx": {"input": (1, 3, 224, 224)},
+    "version-RFB-320.onnx": {"input": (1, 3, 240, 320)},
+    "vit_cifar10.onnx": {"input": (1, 3, 32, 32)},
+    "silero_vad_16k_op15.onnx": {"input": (1, 576), "state": (2, 1, 128), "sr": ()},
+    "nanodet_m_416.onnx": {"input.1": (1, 3, 416, 416)},
 }
 
 
-@pytest.mark.parametrize("form", [FORMS[0], FORMS[-1]], ids=["unsigned", "signed-per-channel"])
-@pytest.mark.parametrize("name", NETS)
+def net_sample(name: str, seed: int) -> Arrays:
+    """Smooth random pictures or sounds."""
+    random = np.random.default_rng(seed)
+    feeds = {
+        entry: np.cumsum(random.normal(size=shape), -1).astype(np.float32) / 16
+        for entry, shape in NETS[name].items()
+        if shape
+    }
+    return {**feeds, **{entry: np.array(16_000) for entry, shape in NETS[name].items() if not shape}}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [(name, form) for name in NETS for form in (FORMS[0], FORMS[-1])][:-1],  # the last is slow
+)
 def test_real_models(kit: Path, tmp_path: Path, name: str, form: tuple[QuantType, QuantType, bool]) -> None:
-    """Given the source's integers every layer makes them again; end to end, a tie that was rounded the other
-    way grows over the layers.
+    """Given the source's integers every layer makes them again. (End to end, a tie that was rounded the other
+    way grows over the layers.)
     """
-    entry, shape = NETS[name]
-    random = np.random.default_rng(0)
-    samples = [{entry: np.cumsum(random.normal(size=shape), -1).astype(np.float32) / 16} for _ in range(2)]
+    samples = [net_sample(name, seed) for seed in range(2)]
     activation, weight, per_channel = form
     source = static(
         kit / "onnx" / name,
@@ -625,15 +674,15 @@ def test_real_models(kit: Path, tmp_path: Path, name: str, form: tuple[QuantType
     onnx.checker.check_model(models.to_proto(lowered.model))
     integers = [tap.name for tap in lowered.taps.values()]
     wanted = results(source, samples[0], integers)
-    got = results(lowered.model, samples[0], integers)
     alone = each_alone(lowered.model, integers, {**samples[0], **wanted})
+    # ONNX Runtime cuts off what it interpolates on integers instead of rounding it.
+    cut = {node.outputs[0].name for node in source.graph if node.op_type == "Resize"}
     for tap in integers:
         held = wanted[tap].astype(int)
-        assert np.abs(held - got[tap]).mean() < 2, tap
-        assert np.abs(held - alone[tap]).max() <= 1, tap
-        assert np.mean(held != alone[tap]) < 0.01, tap  # ties
-    session = Session(lowered.model)  # optimised, too
-    assert all(np.isfinite(array).all() for array in session.run(samples[0]))
+        assert np.abs(held - alone[tap]).max(initial=0) <= 1, tap
+        assert tap in cut or np.mean(held != alone[tap]) < 0.01, tap  # ties
+    optimised = Session(lowered.model).run(samples[0])
+    assert all(np.isfinite(array).all() for array in optimised)
 
 
 def each_alone(model: ir.Model, integers: Sequence[str], feeds: Arrays) -> Arrays:
