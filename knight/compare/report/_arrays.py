@@ -20,6 +20,9 @@ CHANNELS = 1024
 ALL_CHANNELS = 210_000
 """The most bars of all charts together: 200 layers of 512 channels, with their weights (20 bytes a bar)."""
 
+NAMED = 8
+"""Outlier channels of a tensor that are named with their own figures; all are marked."""
+
 _FEWEST = 64  # bars that a chart keeps, however many layers there are
 
 DIGITS = 4
@@ -72,7 +75,8 @@ def channels(found: Channels | None, limit: int) -> dict[str, Any] | None:
         "low": shorts(np.fmin.reduceat(found.low, starts)),
         "high": shorts(np.fmax.reduceat(found.high, starts)),
         "sqnr": shorts(np.fmin.reduceat(found.sqnr, starts), 3),
-        "outliers": [_one_channel(found, int(channel)) for channel in found.outliers],
+        "outliers": [int(channel) for channel in found.outliers],
+        "named": [_one_channel(found, int(channel)) for channel in found.outliers[:NAMED]],
     }
 
 

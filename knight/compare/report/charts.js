@@ -69,7 +69,7 @@ function channelName(channels, bar) {
 }
 
 function outlierBars(channels) {
-  return new Set(channels.outliers.map(({ channel }) => Math.floor(channel / channels.step)));
+  return new Set(channels.outliers.map((channel) => Math.floor(channel / channels.step)));
 }
 
 function channelTip(channels, bar) {

@@ -75,7 +75,7 @@ function detailValues(layer) {
 
 function outlierText(channels) {
   if (!channels.outliers.length) return "No channel stands out.";
-  const named = channels.outliers.slice(0, 8)
+  const named = channels.named
     .map(({ channel, low, high, sqnr }) => `channel ${channel} (${span(low, high)}, ${withUnit(sqnr)})`);
   const more = channels.outliers.length - named.length;
   return `Outliers: ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}.`;
