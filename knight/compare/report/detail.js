@@ -28,7 +28,7 @@ function tile(title, value, note = "") {
 
 function detailTiles(layer) {
   return `<dl class="cards small">${tile("Own SQNR", withUnit(layer.own), mark(layer.own))}` +
-    tile("Accumulated", withUnit(layer.accumulated)) + tile("Best range", withUnit(layer.best)) +
+    tile("Accumulated", withUnit(layer.accumulated)) + tile("Best at this width", withUnit(layer.best)) +
     tile("Clipped", missing(layer.clipped) ? NONE : `${percent(layer.clipped)} %`) + "</dl>";
 }
 
