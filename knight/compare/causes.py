@@ -27,7 +27,8 @@ LOST_DB = 4.0
 """What a layer may lose against the best that its width allows before that needs an explanation."""
 
 _DOMINANT = 0.5  # share of an error that makes a part of it its cause
-_WIDE = 0.7  # a range of which the values use less is too wide
+_WIDE = 0.62  # a range of which the values use less is too wide
+_CUT_DB = 6.0  # a range that cuts off so much that a better one of this width wins this is wrong
 _TWICE = 1.6  # the farthest sample reaches this many times as far as the next
 _OFF = 0.08  # a channel's weight is another one's when it differs by more than this fraction
 _FEW_CHANNELS = 0.25
@@ -37,6 +38,7 @@ _FEW_CHANNELS = 0.25
 class Evidence:
     """What is known of one layer. numbers: elements of the float model's output, sampled. kept: energy of
     the output's rounding noise that the best range of the same width would leave, over what it is now.
+    used: share of the range that this value, or another of the same scale, reaches.
     """
 
     own: Own
@@ -44,6 +46,7 @@ class Evidence:
     constants: Constants | None
     kept: float
     broken: int = 0
+    used: float | None = None
 
     @property
     def signal(self) -> float:
@@ -78,6 +81,16 @@ class Evidence:
     def gain(self) -> float:
         """dB between what is and what the same widths would allow."""
         return max(0.0, self.best_sqnr - self.sqnr)
+
+
+def used_share(own: Own, rounding: Rounding) -> float | None:
+    """Share of the range that the values take up, zero included; None where nothing was seen."""
+    if not own.low.size:
+        return None
+    low, high = min(0.0, float(own.low.min())), max(0.0, float(own.high.max()))
+    if spec_of(rounding).symmetric:
+        return max(high, -low) / max(rounding.high, -rounding.low)
+    return (high - low) / (rounding.high - rounding.low)
 
 
 def kept_noise(numbers: np.ndarray, rounding: Rounding | None) -> float:
@@ -117,29 +130,23 @@ def spec_of(rounding: Rounding) -> QuantSpec:
 
 def cause(evidence: Evidence) -> Cause | None:
     """The first kind that fits, None for a layer that needs no explanation."""
-    if evidence.broken:
-        return Cause(
-            "not_finite",
-            f"{evidence.broken} elements are NaN or infinite on one side only",
-            "look for a scale of zero, an overflow or a division by zero in this layer",
-        )
-    noise = evidence.own.total("noise")
-    if not noise or not evidence.own.sums:
+    if not evidence.own.sums or not (evidence.own.total("noise") or evidence.broken):
         return None
-    if evidence.sqnr >= HEALTHY_DB and evidence.gain() < LOST_DB:
-        return None
+    healthy = evidence.sqnr >= HEALTHY_DB and evidence.gain() < LOST_DB
     from_weights = evidence.weight_noise > evidence.own.rounding or evidence.rounding is None
-    order = (_WEIGHTS, _ROUNDING) if from_weights else (_ROUNDING, _WEIGHTS)
-    for kind in _SURE:
-        if (found := kind(evidence)) is not None:
-            return found
-    for kinds in order:
-        for kind in kinds:
-            if (found := kind(evidence)) is not None:
-                return found
-        if kinds is _ROUNDING or evidence.constants is not None:
-            break
-    return _few_steps(evidence) if not from_weights else _weights_few_steps(evidence)
+    ordered = (*_FAULTS, *(() if healthy else _WEIGHTS if from_weights else _ROUNDING))
+    return next((found for kind in ordered if (found := kind(evidence)) is not None), None)
+
+
+def _not_finite(evidence: Evidence) -> Cause | None:
+    if not evidence.broken:
+        return None
+    return Cause(
+        "not_finite",
+        f"{evidence.broken} elements are NaN or infinite on one side only",
+        "look for a scale of zero, an overflow or a division by zero in this layer",
+        fault=True,
+    )
 
 
 # The rounding of the output ------------------------------------------------------------------------------
@@ -156,6 +163,7 @@ def _scale_mismatch(evidence: Evidence) -> Cause | None:
         f"every number becomes {factor:.3g} times itself",
         "give the DequantizeLinear the scale of its QuantizeLinear; quantize again",
         evidence.gain(),
+        fault=True,
     )
 
 
@@ -169,6 +177,7 @@ def _near_zero_scale(evidence: Evidence) -> Cause | None:
         f"values reach {reach:.4g}",
         "calibrate again with data in which this layer is active",
         evidence.gain(),
+        fault=True,
     )
 
 
@@ -185,7 +194,13 @@ def _clipped(evidence: Evidence) -> Cause | None:
         f"is {own.clipped_noise / own.total('noise'):.0%} of the error",
         "calibrate with -qm mse or min_max, or with more data (-i)",
         evidence.gain(),
+        fault=evidence.gain() >= _CUT_DB,
     )
+
+
+def _badly_clipped(evidence: Evidence) -> Cause | None:
+    found = _clipped(evidence)
+    return found if found is not None and found.fault else None
 
 
 def _one_sample(evidence: Evidence) -> Cause | None:
@@ -205,24 +220,17 @@ def _one_sample(evidence: Evidence) -> Cause | None:
 
 
 def _wide_range(evidence: Evidence) -> Cause | None:
-    own, rounding = evidence.own, evidence.rounding
-    if rounding is None or not own.low.size or evidence.gain() < 1.0:
+    own, rounding, used = evidence.own, evidence.rounding, evidence.used
+    if rounding is None or used is None or used >= _WIDE:
         return None
     low, high = min(0.0, float(own.low.min())), max(0.0, float(own.high.max()))
-    spec = spec_of(rounding)
-    used = (
-        max(high, -low) / max(rounding.high, -rounding.low)
-        if spec.symmetric
-        else (high - low) / (rounding.high - rounding.low)
-    )
-    if used >= _WIDE:
-        return None
     return Cause(
         "wide_range",
         f"too wide a range: {rounding.low:.4g} to {rounding.high:.4g} for values from {low:.4g} to "
         f"{high:.4g}; {used:.0%} of it is used",
-        "calibrate with the data that the model will see, -qm mse; is its scale shared with another value?",
+        "calibrate with the data that the model will see, and -qm mse",
         evidence.gain(),
+        fault=True,
     )
 
 
@@ -276,7 +284,7 @@ def _bias(evidence: Evidence) -> Cause | None:
     found = evidence.constants
     if found is None or found.bias is None or found.bias_result is None:
         return None
-    if not bias_is_off(found) or not _explains(evidence, _shifted(evidence.own)):
+    if not bias_is_off(found):
         return None
     difference = np.abs(found.bias_result - found.bias)
     worst = int(difference.argmax())
@@ -298,17 +306,20 @@ def _bias(evidence: Evidence) -> Cause | None:
             f"{found.bias_result[worst]:.4g}"
         )
     remedy = "quantize again; a bias that does not fit needs a coarser scale of its weights"
-    return Cause(kind, text, remedy, evidence.gain())
+    return Cause(kind, text, remedy, evidence.gain(), fault=True)
 
 
 def bias_is_off(found: Constants) -> bool:
-    """The bias differs by more than its own rounding, or a correction of it, would explain."""
+    """The bias differs by more than its own rounding, or a correction of it, would explain.
+
+    A correction moves the bias, but it lessens the error: what is left is no shift of the mean.
+    """
     wanted, got = found.bias, found.bias_result
     if wanted is None or got is None:
         return False
     energy = float(wanted @ wanted)
     if not got.any():
-        return energy > 0
+        return float(np.abs(wanted).max(initial=0.0)) > found.bias_step
     return bool(found.saturated) or float((got - wanted) @ (got - wanted)) > 0.25 * max(energy, 1e-30)
 
 
@@ -336,6 +347,7 @@ def _weight_channels(evidence: Evidence) -> Cause | None:
         f"{word} {factors[worst]:.3g} times those of the float model",
         "quantize again; equalize the channels where one stands out",
         evidence.gain(),
+        fault=True,
     )
 
 
@@ -355,6 +367,7 @@ def _weight_scale(evidence: Evidence) -> Cause | None:
         f"the weights are {middle:.3g} times those of the float model: their scale is wrong",
         "quantize again; in a file from another tool, look at the weight's DequantizeLinear",
         evidence.gain(),
+        fault=True,
     )
 
 
@@ -388,7 +401,7 @@ def _bias_shift(evidence: Evidence) -> Cause | None:
     )
 
 
-def _weights_few_steps(evidence: Evidence) -> Cause | None:
+def _weight_steps(evidence: Evidence) -> Cause | None:
     found = evidence.constants
     if evidence.sqnr >= HEALTHY_DB:
         return None
@@ -418,9 +431,18 @@ def _reach(own: Own) -> float:
 
 
 Kind = Callable[[Evidence], Cause | None]
-_SURE: tuple[Kind, ...] = (_scale_mismatch, _near_zero_scale)
-_WEIGHTS: tuple[Kind, ...] = (_weight_scale, _weight_channels, _bias, _weight_outlier, _bias_shift)
-_ROUNDING: tuple[Kind, ...] = (_clipped, _one_sample, _wide_range, _outlier_channel, _tail)
+_FAULTS: tuple[Kind, ...] = (
+    _not_finite,
+    _scale_mismatch,
+    _near_zero_scale,
+    _weight_scale,
+    _weight_channels,
+    _bias,
+    _badly_clipped,
+    _wide_range,
+)
+_WEIGHTS: tuple[Kind, ...] = (_weight_outlier, _bias_shift, _weight_steps)
+_ROUNDING: tuple[Kind, ...] = (_clipped, _one_sample, _outlier_channel, _tail, _few_steps)
 
 
 def kinds() -> Iterator[str]:

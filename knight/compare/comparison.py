@@ -69,13 +69,15 @@ class Weights:
 class Cause:
     """Why a layer's own error is as it is. kind: a key of `causes.KINDS`. text: one sentence with numbers.
 
-    remedy: what to try. gain_db: what that should win of the layer's own SQNR, None where not known.
+    remedy: what to try. gain_db: what that should win of the layer's own SQNR, None where not known. fault:
+    the layer's numbers contradict the float model or the data; it is wrong, however small the error.
     """
 
     kind: str
     text: str
     remedy: str = ""
     gain_db: float | None = None
+    fault: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ class Layer:
     histogram: Histogram | None = None
     channels: Channels | None = None
     weights: Weights | None = None
+
+    @property
+    def at_fault(self) -> bool:
+        """Its numbers contradict the float model or the data."""
+        return self.cause is not None and self.cause.fault
 
     @property
     def sqnr(self) -> float | None:
@@ -164,6 +171,6 @@ class Comparison:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def guilty(self) -> list[Layer]:
-        """The layers with an own error, worst first; those that compute nothing new come by themselves."""
+        """The layers with an own error, worst first: those at fault, then the others, each by own SQNR."""
         known = [layer for layer in self.layers if layer.own_sqnr is not None]
-        return sorted(known, key=lambda layer: (layer.own_sqnr, layer.index))
+        return sorted(known, key=lambda layer: (not layer.at_fault, layer.own_sqnr, layer.index))

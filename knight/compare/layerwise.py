@@ -187,7 +187,7 @@ class Runner:
 
     def __init__(self, pairing: Pairing, source: ir.Model, rows: Sequence[Row], *, threads: int) -> None:
         self._pairing = pairing
-        self._source = source
+        self.source = source
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self.rows = list(rows)
@@ -210,7 +210,7 @@ class Runner:
             wanted, got = self._run_group(group, inputs, feeds)
         return (
             {name: wanted[name].copy() for name in _output_names(self._pairing.reference.model)},
-            {name: got[name].copy() for name in _output_names(self._source)},
+            {name: got[name].copy() for name in _output_names(self.source)},
         )
 
     def _run_group(
@@ -262,12 +262,12 @@ class Runner:
             taps += [info.name for info in alone.inputs]
         inputs = {value.name for value in reference.graph.inputs}
         taps = [name for name in dict.fromkeys(taps) if name not in inputs]
-        given = {value.name for value in self._source.graph.inputs}
+        given = {value.name for value in self.source.graph.inputs}
         seen = [name for name in dict.fromkeys(row.tapped for row in rows) if name not in given]
         return _Group(
             rows,
             Session(reference.model, taps=taps, threads=self._threads),
-            Session(self._source, taps=seen, threads=self._threads),
+            Session(self.source, taps=seen, threads=self._threads),
             alone,
             pieces,
         )

@@ -7,7 +7,7 @@ are most alike. A Relu or Clip that a quantizer made superfluous is stepped over
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,12 +44,19 @@ class Pairing:
         return sum(value in self.pairs for value in rows) / len(rows) if rows else 1.0
 
 
-def pair(candidates: Sequence[Graph], result: Graph) -> Pairing:
+def pair(candidates: Iterable[Graph], result: Graph) -> Pairing:
     """Pairs `result` with the one of the `candidates` (forms of one float model) that most of it fits; the
     first of equals.
     """
-    found = [Pairing(candidate, result, _Pairer(candidate, result).run()) for candidate in candidates]
-    return max(found, key=lambda pairing: pairing.share)
+    best: Pairing | None = None
+    for candidate in candidates:
+        found = Pairing(candidate, result, _Pairer(candidate, result).run())
+        if best is None or found.share > best.share:
+            best = found
+        if best.share == 1.0:
+            break
+    assert best is not None
+    return best
 
 
 def _made_by(value: ir.Value) -> str:

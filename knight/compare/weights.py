@@ -24,9 +24,10 @@ _OUTLIER = 6.0
 class Constants:
     """The weight of one layer, and its bias where it has one.
 
-    reference, result: the weight's numbers in both models. axis: of the output channels. bits,
-    integers_limit: of the stored weight. bias, bias_result: likewise of the bias, None without one.
-    saturated: elements of the integer bias that stand at the end of their range. per_channel: one scale each.
+    reference, result: the weight's numbers in both models. axis: of the output channels. bits: of the
+    stored weight. bias, bias_result: numbers of the bias, None without one.
+    saturated: elements of the integer bias that stand at the end of their range. bias_step: its largest scale.
+    per_channel: one scale each.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Constants:
     bias: Array | None = None
     bias_result: Array | None = None
     saturated: int = 0
+    bias_step: float = 0.0
 
     def rows(self) -> tuple[Array, Array]:
         """Both weights as (channels, elements per channel)."""
@@ -122,7 +124,7 @@ def _constants(
     scale = dequantize.inputs[1] if dequantize is not None else None
     stored = dequantize.inputs[0] if dequantize is not None else None
     size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[scale.name or ""].shape))
-    bias, bias_result, saturated = _biases(reference, result, node, twin)
+    bias, bias_result, stored_bias = _biases(reference, result, node, twin)
     return Constants(
         here.name or "",
         wanted,
@@ -132,7 +134,8 @@ def _constants(
         size > 1,
         bias,
         bias_result,
-        saturated,
+        0 if stored_bias is None else _saturated(result, stored_bias.inputs[0]),
+        0.0 if stored_bias is None else _largest(result, stored_bias.inputs[1]),
     )
 
 
@@ -147,7 +150,8 @@ def _dequantize(value: ir.Value) -> ir.Node | None:
 
 def _biases(
     reference: Graph, result: Graph, node: ir.Node, twin: ir.Node
-) -> tuple[Array | None, Array | None, int]:
+) -> tuple[Array | None, Array | None, ir.Node | None]:
+    """The biases in both models, and the DequantizeLinear of the quantized one."""
     found: list[Array | None] = []
     for graph, operator in ((reference, twin), (result, node)):
         index = operators.roles(operator).bias
@@ -160,11 +164,10 @@ def _biases(
     if wanted is not None and got is None:
         got = np.zeros_like(wanted)
     if wanted is None or got is None or wanted.shape != got.shape:
-        return None, None, 0
+        return None, None, None
     index = operators.roles(node).bias
     value = node.inputs[index] if index is not None and len(node.inputs) > index else None
-    dequantize = None if value is None else _dequantize(value)
-    return wanted, got, 0 if dequantize is None else _saturated(result, dequantize.inputs[0])
+    return wanted, got, None if value is None else _dequantize(value)
 
 
 def _saturated(graph: Graph, stored: ir.Value | None) -> int:
@@ -175,6 +178,10 @@ def _saturated(graph: Graph, stored: ir.Value | None) -> int:
         return 0
     limits = np.iinfo(integers.dtype)
     return int(np.count_nonzero((integers <= limits.min + 1) | (integers == limits.max)))
+
+
+def _largest(graph: Graph, scale: ir.Value | None) -> float:
+    return 0.0 if scale is None else float(evaluate(graph, [scale])[scale.name or ""].max())
 
 
 def described(found: Constants) -> Weights:

@@ -1,0 +1,185 @@
+"""What to do: the remedies of single layers put together, and mixed precision tried out on a few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knight.compare.comparison import Layer, Remedy
+from knight.compare.graph import DEQUANTIZE, Graph
+from knight.compare.pairing import Pairing
+from knight.compare.weights import Constants
+from knight.evaluation import Agreement
+from knight.model import add_initializer
+from knight.runner import Session
+
+WIDE_BITS = 16
+_SHARE = 0.1  # of the layers may become wide
+_MOST = 16
+_WORTH_DB = 0.5
+_NEARLY = 0.7  # fewer layers do when they win this share of what more would
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """remedies, most rewarding first; mixed_precision: entries of a file for -mc, empty where no help."""
+
+    remedies: Sequence[Remedy] = ()
+    mixed_precision: Sequence[Mapping[str, Any]] = ()
+
+
+def suggest(
+    layers: Sequence[Layer],
+    facts: Mapping[str, Constants],
+    pairing: Pairing,
+    tried: Sequence[Mapping[str, np.ndarray]],
+    threads: int,
+) -> Suggestion:
+    """`facts`: the layers' weights, by output. `tried`: a few samples, by input name; without any, nothing is
+    tried out.
+    """
+    remedies = sorted(_by_layer(layers), key=lambda remedy: -(remedy.gain_db or 0.0))
+    chosen = _candidates(layers)
+    if not tried or not chosen:
+        return Suggestion(remedies)
+    trial = _Trial(pairing, facts, tried, threads)
+    now = trial.sqnr([])
+    few = chosen[: max(1, len(chosen) // 4)]
+    if now is None:
+        return Suggestion(remedies)
+    gains = {len(some): (trial.sqnr(some) or now) - now for some in (few, chosen)}
+    some = few if gains[len(few)] >= _NEARLY * gains[len(chosen)] else chosen
+    gain = gains[len(some)]
+    if gain < _WORTH_DB:
+        return Suggestion(remedies)
+    names = [layer.name for layer in some]
+    word = "this layer" if len(some) == 1 else f"these {len(some)} layers"
+    wide = Remedy(
+        f"{WIDE_BITS} bits for {word} (-mc): the outputs' SQNR rises from {now:.1f} to {now + gain:.1f} dB "
+        f"on {len(tried)} samples",
+        tuple(layer.output for layer in some),
+        gain,
+        measured=True,
+    )
+    return Suggestion([wide, *remedies], [{"op_names": names, "bitwidth": WIDE_BITS, "mode": "min_max"}])
+
+
+def _by_layer(layers: Sequence[Layer]) -> list[Remedy]:
+    """One remedy for all layers that need the same."""
+    groups: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if layer.cause is not None and layer.cause.remedy:
+            groups.setdefault(layer.cause.remedy, []).append(layer)
+    found = []
+    for text, members in groups.items():
+        gains = [layer.cause.gain_db for layer in members if layer.cause and layer.cause.gain_db is not None]
+        outputs = tuple(layer.output for layer in members)
+        found.append(Remedy(text, outputs, max(gains) if gains else None))
+    return found
+
+
+def _candidates(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers whose own error is largest, of those that compute something."""
+    able = [
+        layer
+        for layer in layers
+        if layer.own_sqnr is not None
+        and layer.name
+        and (layer.rounding is not None or layer.weights is not None)
+    ]
+    able.sort(key=lambda layer: layer.own_sqnr or 0.0)
+    return able[: max(1, min(_MOST, round(_SHARE * len(able))))]
+
+
+class _Trial:
+    """The quantized model with some layers left in float, run on a few samples."""
+
+    def __init__(
+        self,
+        pairing: Pairing,
+        facts: Mapping[str, Constants],
+        tried: Sequence[Mapping[str, np.ndarray]],
+        threads: int,
+    ) -> None:
+        self.pairing = pairing
+        self.facts = facts
+        self.tried = tried
+        self.threads = threads
+        self.names = [value.name or "" for value in pairing.result.graph.outputs]
+        self.roots = {twin.name or "": root.name or "" for root, twin in pairing.pairs.items()}
+        self.wanted = self._wanted()
+
+    def _wanted(self) -> list[list[np.ndarray]] | None:
+        """The float model's outputs that stand for the quantized model's; None where some are not paired."""
+        twins = {
+            name: twin
+            for root, twin in self.pairing.pairs.items()
+            for name in self.pairing.result.names(root)
+        }
+        if any(name not in twins for name in self.names):
+            return None
+        reference = self.pairing.reference
+        outputs = [twins[name].name or "" for name in self.names]
+        inputs = {root.name or "": twin for root, twin in self.pairing.pairs.items() if twin.is_graph_input()}
+        session = Session(reference.model, taps=outputs, threads=self.threads)
+        found = []
+        for feeds in self.tried:
+            fed = {
+                twin.name or "": feeds[name].astype(twin.dtype.numpy() if twin.dtype else None, copy=False)
+                for name, twin in inputs.items()
+            }
+            found.append(session.run(fed, outputs))
+        return found
+
+    def sqnr(self, layers: Sequence[Layer]) -> float | None:
+        """dB of the outputs with `layers` in float."""
+        if self.wanted is None:
+            return None
+        model = self.pairing.result.model.clone()
+        graph = Graph(model)
+        for layer in layers:
+            self._leave_in_float(graph, layer)
+        outputs = self._real_outputs(graph)
+        session = Session(model, taps=outputs, threads=self.threads, level="none")
+        agreement = Agreement(outputs)
+        for feeds, wanted in zip(self.tried, self.wanted, strict=True):
+            agreement.update(wanted, session.run(feeds, outputs))
+        return agreement.sqnr_db()
+
+    def _leave_in_float(self, graph: Graph, layer: Layer) -> None:
+        root = graph.values[self.roots[layer.output]]
+        fact = self.facts.get(layer.output)
+        unit = graph.unit(
+            root, {value for value in graph.values.values() if value.name in self.roots.values()}
+        )
+        main = unit.main
+        if fact is not None and main is not None:
+            for index, value in enumerate(main.inputs):
+                if value is not None and value.name == fact.name:
+                    main.replace_input_with(
+                        index, add_initializer(graph.graph, f"{fact.name}_float", fact.reference)
+                    )
+        quantizer = graph.quantizers.get(root)
+        if quantizer is None:
+            return
+        for node, _ in list(quantizer.quantize.outputs[0].uses()):
+            if node.op_type == DEQUANTIZE:
+                real = node.outputs[0]
+                for reader, index in list(real.uses()):
+                    reader.replace_input_with(index, root)
+                for index, output in enumerate(graph.graph.outputs):
+                    if output is real:
+                        graph.graph.outputs[index] = root
+
+    def _real_outputs(self, graph: Graph) -> list[str]:
+        """Names of the real values of the model's outputs, in order; those before a Cast of integers too."""
+        found = []
+        for value in graph.graph.outputs:
+            node = value.producer()
+            before = node.inputs[0] if node is not None and node.op_type == "Cast" else None
+            integers = before is not None and before.producer() is not None
+            found.append((graph.root(before) if integers else value).name or "")
+        return found
