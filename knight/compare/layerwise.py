@@ -7,7 +7,7 @@ would be too many to hold together, the layers are taken in groups, each with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -182,10 +182,28 @@ class _Group:
     pieces: Mapping[ir.Value, Piece]
 
 
+Watch = Callable[[Row, np.ndarray, np.ndarray], None]
+"""Is shown a row's value in the float and in the quantized model; the arrays are overwritten later."""
+
+
 class Runner:
     """Both models, ready to be fed sample by sample."""
 
-    def __init__(self, pairing: Pairing, source: ir.Model, rows: Sequence[Row], *, threads: int) -> None:
+    def __init__(
+        self,
+        pairing: Pairing,
+        source: ir.Model,
+        rows: Sequence[Row],
+        *,
+        threads: int,
+        watch: Watch | None = None,
+        measure: bool = True,
+    ) -> None:
+        """`watch` is shown every pair of values, from several threads; without `measure` nothing is summed up
+        and no layer is run alone.
+        """
+        self._watch = watch
+        self._measure = measure
         self._pairing = pairing
         self.source = source
         self._threads = threads
@@ -221,7 +239,17 @@ class Runner:
         alone: Mapping[str, np.ndarray] = {}
         if group.alone is not None:
             alone = _run(group.alone, {info.name: reference[info.name] for info in group.alone.inputs})
-        list(self._pool.map(lambda row: _update(row, group.pieces, reference, result, alone), group.rows))
+
+        def one(row: Row) -> None:
+            values = _values(row, reference, result)
+            if values is None:
+                return
+            if self._watch is not None:
+                self._watch(row, *values)
+            if self._measure:
+                _update(row, group.pieces, *values, alone)
+
+        list(self._pool.map(one, group.rows))
         return reference, result
 
     def _reference_feeds(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -251,7 +279,7 @@ class Runner:
         yield part
 
     def _group(self, rows: list[Row]) -> _Group:
-        lonely = [row for row in rows if row.own_missing is None and not row.exact]
+        lonely = [row for row in rows if self._measure and row.own_missing is None and not row.exact]
         reference = self._pairing.reference
         alone: Session | None = None
         pieces: Mapping[ir.Value, Piece] = {}
@@ -282,22 +310,29 @@ def _output_names(model: ir.Model) -> list[str]:
     return [value.name or "" for value in model.graph.outputs]
 
 
-def _update(
-    row: Row,
-    pieces: Mapping[ir.Value, Piece],
-    reference: Mapping[str, np.ndarray],
-    result: Mapping[str, np.ndarray],
-    alone: Mapping[str, np.ndarray],
-) -> None:
-    """Adds one sample to the sums of `row`."""
+def _values(
+    row: Row, reference: Mapping[str, np.ndarray], result: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The row's value in both models, as real numbers; None where they cannot be compared."""
     if row.mismatch is not None:
-        return
+        return None
     wanted, got = reference[row.twin.name or ""], row.real(result[row.tapped])
     if not isinstance(wanted, np.ndarray) or wanted.size != got.size or wanted.dtype == object:
         row.mismatch = f"the shapes differ: {_shape(wanted)} and {_shape(got)}"
-        return
+        return None
     if row.shape is None:
         row.shape = wanted.shape
+    return wanted, got
+
+
+def _update(
+    row: Row,
+    pieces: Mapping[ir.Value, Piece],
+    wanted: np.ndarray,
+    got: np.ndarray,
+    alone: Mapping[str, np.ndarray],
+) -> None:
+    """Adds one sample to the sums of `row`."""
     row.tally.update(wanted, got)
     row.samples.update(wanted, got)
     if row.exact:

@@ -16,7 +16,7 @@ from knight import evaluation, model as models
 from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
 from knight.compare.graph import Graph, Unit
-from knight.compare.layerwise import Row, Runner, rows_of
+from knight.compare.layerwise import Row, Runner, Watch, rows_of
 from knight.compare.lowering import lower
 from knight.compare.metrics import figures
 from knight.compare.pairing import Pairing, pair
@@ -63,13 +63,15 @@ def compare_models(
     names: tuple[str, str] = ("float", "quantized"),
     options: Options = Options(),  # frozen
     arguments: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
     listener: Listener = SILENT,
 ) -> Comparison:
     """Pairs the two models' values and measures every pair over the samples that `infer` feeds.
 
     `result` may come from any tool that writes QDQ or integer operators. The infer function is called once to
     measure, and once more where it returns a metric, then with the quantized model's outputs. Raises
-    ModelError where the models have nothing in common, and KnightError as infer functions do.
+    ModelError where the models have nothing in common, and KnightError as infer functions do. `watch` is
+    shown every pair of values.
     """
     start = time.perf_counter()
     threads = available_threads(options.threads)
@@ -79,7 +81,7 @@ def compare_models(
         raise ModelError(
             f"{names[0]} and {names[1]} have no layer in common; is the second a quantization of the first?"
         )
-    runner = Runner(pairing, result, rows, threads=threads)
+    runner = Runner(pairing, result, rows, threads=threads, watch=watch)
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
         with tempfile.TemporaryFile(prefix="knight-") as file:
