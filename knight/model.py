@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from knight.errors import ModelError
 from knight.formats import hint
+from knight.repair import repair, without_outside_weights
 
 NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
 NEWEST_IR_VERSION = 13
@@ -46,9 +47,10 @@ def load(path: str | Path) -> ir.Model:
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ModelError(f"model {path}: weight {name!r} is stored sparse; export it with dense weights")
+    repaired = repair(proto, f"model {path}")
     proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(without_outside_weights(proto) if repaired else str(path))
     except onnx.checker.ValidationError as error:
         raise ModelError(f"model {path}: not valid ONNX: {_first_line(error)}") from None
     model = ir.from_proto(proto)
