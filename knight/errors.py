@@ -38,6 +38,12 @@ class OutputError(KnightError):
     """A result that cannot be written."""
 
 
+class GateError(KnightError):
+    """A threshold that the user set was not kept; what was asked for has been written all the same."""
+
+    exit_code = 3
+
+
 def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
     """End of an error message for an unknown `name`: near misses first, else all that is known."""
     names = sorted(known)

@@ -18,6 +18,9 @@ class Listener:
     def detail(self, text: str) -> None:
         """A fact worth a line at INFO level."""
 
+    def announce(self, text: str) -> None:
+        """What the run is about to do to the user's machine, such as the disk space that it takes."""
+
     def warn(self, text: str) -> None:
         """Something that the user should know: a fall-back, an operator left in float."""
 

@@ -193,6 +193,20 @@ class Store:
                     path.unlink()
 
 
+def write_file(path: Path, content: bytes) -> Path:
+    """Writes one file, whole or not at all, and makes its folder. Raises OutputError."""
+    with _output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.writing")
+        try:
+            beside.write_bytes(content)
+            _flush(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    return path
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from knight.cli._flags import AVAILABLE, GROUPS, Flag
+from knight.cli._flags import GROUPS, POSTPONED, Flag
+from knight.cli._run_config import read_section
 from knight.errors import ConfigError, did_you_mean
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME"}
@@ -61,7 +63,8 @@ class FlagOption(click.Option):
             show_default=flag.default not in (None, False),
             metavar=flag.metavar or _METAVARS[flag.kind] + "..." * flag.several,
             help=flag.help,
-            callback=_check_choice,
+            callback=_read_run_config if flag.key == "run_config" else _check_choice,
+            is_eager=flag.key == "run_config",
             **settings,
         )
 
@@ -73,6 +76,14 @@ def _check_choice(context: click.Context, option: click.Parameter, value: Any) -
         if choices and item is not None and item not in choices:
             known = did_you_mean(str(item), map(str, choices))
             raise ConfigError(f"{option.flag.label}: unknown value {str(item)!r}: {known}")
+    return value
+
+
+def _read_run_config(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """What the file says becomes the default of the other options; the command line wins."""
+    if value is not None and (not isinstance(option, FlagOption) or option.flag.works is None):
+        assert isinstance(context.command, FlagCommand)
+        context.default_map = read_section(Path(value), context.command.name or "", context.command.flags)
     return value
 
 
@@ -107,14 +118,12 @@ class FlagCommand(click.Command):
                 ctx,
                 formatter,
                 group,
-                [flag for flag in self.flags if flag.group == group and flag in AVAILABLE],
+                [flag for flag in self.flags if flag.group == group and flag not in POSTPONED],
             )
         with formatter.section("Chip and help"):
             plain = [option for option in self.get_params(ctx) if not isinstance(option, FlagOption)]
             formatter.write_dl(_records(ctx, plain))
-        self._write(
-            ctx, formatter, "Not available yet", [flag for flag in self.flags if flag not in AVAILABLE]
-        )
+        self._write(ctx, formatter, "Not available yet", [flag for flag in self.flags if flag in POSTPONED])
 
     def _write(
         self, ctx: click.Context, formatter: click.HelpFormatter, title: str, flags: Sequence[Flag]
@@ -132,8 +141,8 @@ def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tup
 
 
 def given(ctx: click.Context, key: str) -> bool:
-    """The user wrote this parameter on the command line."""
-    return ctx.get_parameter_source(key) is ParameterSource.COMMANDLINE
+    """The user wrote this parameter, on the command line or in a file for -rc."""
+    return ctx.get_parameter_source(key) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 
 
 def _refuse(flag: Flag, value: Any) -> None:

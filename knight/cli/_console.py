@@ -57,6 +57,9 @@ class Console(Listener):
         if self._level <= INFO:
             self.say(f"  info: {text}")
 
+    def announce(self, text: str) -> None:
+        self.say(f"  {text}")
+
     def warn(self, text: str) -> None:
         self._warnings += 1
         if self._warnings <= _SHOWN_WARNINGS or self._level <= WARNING:

@@ -23,7 +23,8 @@ MODEL, DATA, METHOD, NUMBERS, RESULT, RUN = (
     "Result",
     "Run",
 )
-GROUPS = (MODEL, DATA, METHOD, NUMBERS, RESULT, RUN)
+DUMPS, TABLE, DETAIL, GATES = ("Dump folders", "Table", "One output", "Thresholds")
+GROUPS = (MODEL, DUMPS, DATA, METHOD, NUMBERS, TABLE, DETAIL, RESULT, GATES, RUN)
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,14 @@ AVAILABLE = (
     ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
+    Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
+    Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),
     Flag(
         ("-r", "--run-mode"),
         RUN,
-        "the subcommand of that name",
+        "the subcommand of that name; compare is quant with -du",
         default="quant",
         choices=RUN_MODES,
-        works=("quant", "infer", "convert"),
     ),
     Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
     Flag(
@@ -175,7 +177,7 @@ AVAILABLE = (
     ),
 )
 
-_LATER = (
+POSTPONED = (
     Flag(("-ov", "--opset-version"), MODEL, "convert the model to this opset first", int, works=LATER),
     Flag(("-do", "--disable-onnxsim"), MODEL, "no graph simplification", bool, default=False, works=LATER),
     Flag(("-cd", "--cache-distribution"), METHOD, "file that keeps the statistics", works=LATER),
@@ -231,11 +233,10 @@ _LATER = (
     ),
     Flag(("-od", "--output-dequant"), NUMBERS, "float outputs", bool, default=False, works=LATER),
     Flag(("-am", "--accelerate-model"), NUMBERS, "standard operators only", bool, False, works=LATER),
-    Flag(("-du", "--dump"), RESULT, "write every operator's output", bool, default=False, works=LATER),
     Flag(("-rc", "--run-config"), RUN, "take the arguments from a file", works=LATER),
 )
 
-QUANT = AVAILABLE + _LATER
+QUANT = AVAILABLE + POSTPONED
 INFER_KEYS = (
     "model",
     "framework",
@@ -248,7 +249,15 @@ INFER_KEYS = (
     "cpu_num",
     "log_level",
 )
-INFER = tuple(flag for flag in AVAILABLE if flag.key in INFER_KEYS)
+INFER = (
+    *(flag for flag in AVAILABLE if flag.key in INFER_KEYS),
+    Flag(
+        ("--compare-with",),
+        MODEL,
+        "another model, such as the float one: its metric too, and the loss",
+        metavar="FILE",
+    ),
+)
 CONVERT_KEYS = (
     "model",
     "framework",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.conversion import Converted
-    from knight.pipeline import Outcome
+    from knight.pipeline import InferResult, Outcome
 
 _NAMED = 10
 """Operators left in float that are named on the screen; the report has all."""
@@ -113,6 +113,19 @@ def table(model: str, outcomes: Sequence[Outcome], folders: Mapping[str, Path]) 
     for outcome in outcomes:
         if outcome.failure:
             yield f"Fail: {outcome.label}: {outcome.failure}"
+
+
+def side_by_side(model: str, result: InferResult, other: str, reference: InferResult) -> Iterator[str]:
+    """The metrics of two models over the same data, and what `model` loses against `other`."""
+    from knight.evaluation import quantization_loss
+
+    rows = [("Model", "Metric", "Samples", "Samples per second")]
+    for name, found in ((other, reference), (model, result)):
+        speed = f"{found.samples / found.seconds:.1f}" if found.seconds > 0 else "-"
+        rows.append((name, str(found.metric), str(found.samples), speed))
+    yield from aligned(rows)
+    loss = quantization_loss(reference.metric, result.metric)
+    yield f"Quantization Loss: {'none (it needs two finite metrics)' if loss is None else f'{loss:.4f} %'}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from knight.errors import ConfigError, OutputError
 
 EXAMPLE = """\b
 Example:
-  knight infer -m out/net_quantize.onnx -uds infer.py -if infer_net -d images -i 1000
+  knight infer -m out/net_quantize.onnx -uds infer.py -if infer_net -d images -i 1000 --compare-with net.onnx
 """
 
 
@@ -47,6 +47,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
     model = models.load(values["model"])
     if given(context, "save_dir"):  # for what the infer function itself may write
         _make_folder(Path(values["save_dir"]))
+    other = models.load(values["compare_with"]) if values["compare_with"] else None
     settings = run_settings(values, values["iteration"][0], "infer")
     result = pipeline.infer(model, infer, settings, threads=values["cpu_num"], listener=console)
     if result.metric is None:
@@ -58,6 +59,10 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         f"{result.samples} samples in {result.calls} forward calls and {result.seconds:.2f} s "
         f"(the infer function included): {speed:.1f} samples per second"
     )
+    if other is not None:
+        reference = pipeline.infer(other, infer, settings, threads=values["cpu_num"], listener=console)
+        for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
+            console.say(line)
     console.say("Infer complete")
 
 

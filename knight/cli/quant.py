@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from knight.errors import ConfigError, KnightError, did_you_mean
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from knight.executor import RunSettings
+    from knight.executor import InferFunction, RunSettings
     from knight.pipeline import Outcome
     from knight.store import Store
 
@@ -36,9 +37,10 @@ def run(**values: Any) -> None:
     Quantization Loss.
     """
     context = click.get_current_context()
-    if values["run_mode"] != "quant":
+    if values["run_mode"] not in ("quant", "compare"):
         _as_subcommand(context, values)
         return
+    values["dump"] = values["dump"] or values["run_mode"] == "compare"
     config = make_config(values)
     labels = [f"{method}_it_{iteration}" for method in config.methods for iteration in config.iterations]
     console = Console(values["log_level"], labels if len(labels) > 1 else ())
@@ -104,7 +106,37 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
             _report_one(outcomes[0], name, store, console)
         else:
             _report_several(outcomes, name, store, console)
+        if values["dump"]:
+            for outcome in outcomes:
+                if outcome.failure is None:
+                    folder = store.folder / (outcome.label if len(outcomes) > 1 else ".") / "dump"
+                    _dump(outcome, infer, settings, folder, values, console)
     console.say("Quant complete")
+
+
+def _dump(
+    outcome: Outcome,
+    infer: InferFunction,
+    settings: RunSettings,
+    folder: Path,
+    values: dict[str, Any],
+    console: Console,
+) -> None:
+    """Runs the infer function once more, over both models, and keeps the values of all operators."""
+    from knight.compare.dumping import dump_models
+
+    assert outcome.model is not None
+    layers, calls = dump_models(
+        outcome.steps["stage1_prepared"],
+        outcome.model,
+        infer,
+        replace(settings, iteration=outcome.iteration),
+        folder,
+        limit=round(values["dump_limit"] * 1e9),
+        threads=values["cpu_num"],
+        listener=console,
+    )
+    console.say(f"Dump             : {folder} ({layers} layers x {calls} forward calls, float and quantized)")
 
 
 def _float_model(

@@ -181,7 +181,7 @@ class DumpWriter:
                 f"{self.folder}: dumping one forward call needs about {_size(self.used + each)}, {bound}; "
                 f"raise --dump-limit, give smaller batches, or name another disk with --save-dir"
             )
-        self._listener.detail(
+        self._listener.announce(
             f"{self.folder}: dumping {len(self._entries)} layers x {calls} forward calls needs about "
             f"{_size(need)}, {bound}"
         )

@@ -61,7 +61,7 @@ def compare_models(
     settings: RunSettings,
     *,
     names: tuple[str, str] = ("float", "quantized"),
-    options: Options = Options(),  # frozen
+    options: Options = Options(),
     arguments: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
     listener: Listener = SILENT,
@@ -75,7 +75,7 @@ def compare_models(
     """
     start = time.perf_counter()
     threads = available_threads(options.threads)
-    pairing = pair(list(forms(reference, result, options)), Graph(lower(result).model))
+    pairing = pair(forms(reference, options), Graph(lower(result).model))
     rows = rows_of(pairing, result)
     if not any(row.unit.nodes for row in rows):
         raise ModelError(
@@ -118,7 +118,7 @@ def compare_models(
     )
 
 
-def forms(reference: ir.Model, result: ir.Model, options: Options) -> Iterator[Graph]:
+def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
     """The float model in the forms that a quantized one may have been made from: as tools tidy it, as Knight
     prepares it for its targets, as it is.
     """

@@ -102,12 +102,17 @@ def fields() -> tuple[str, ...]:
     return (*_TEXTS, *columns(), "own_sqnr")
 
 
+def check_field(name: str) -> None:
+    """Raises ConfigError where a table cannot be sorted by `name`."""
+    if name not in fields():
+        raise ConfigError(f"cannot sort by {name!r}: {did_you_mean(name, fields())}")
+
+
 def ordered(layers: Sequence[Layer], sort: str | None) -> list[Layer]:
     """The layers by a field of `fields()`, the worst first, unknown figures last, equals as in the graph."""
     if sort is None:
         return list(layers)
-    if sort not in fields():
-        raise ConfigError(f"cannot sort by {sort!r}: {did_you_mean(sort, fields())}")
+    check_field(sort)
     if sort in _TEXTS:
         return sorted(layers, key=lambda layer: getattr(layer, sort))
     sign = 1.0 if {**columns(), "own_sqnr": OWN}[sort].falling else -1.0

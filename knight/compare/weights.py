@@ -24,8 +24,8 @@ _OUTLIER = 6.0
 class Constants:
     """The weight of one layer, and its bias where it has one.
 
-    reference, result: the weight's numbers in both models. axis: of the output channels. bits: of the
-    stored weight. bias, bias_result: numbers of the bias, None without one.
+    name: of the weight in the quantized model. reference, result: its numbers in both models. axis: of
+    the output channels. bits: of the stored weight. bias, bias_result: the bias, None without one.
     saturated: elements of the integer bias that stand at the end of their range. bias_step: its largest scale.
     per_channel: one scale each.
     """
