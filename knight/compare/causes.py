@@ -84,8 +84,8 @@ class Evidence:
 
 
 def used_share(own: Own, rounding: Rounding) -> float | None:
-    """Share of the range that the values take up, zero included; None where nothing was seen."""
-    if not own.low.size:
+    """Share of the range that the values take up, zero included; None where there are neither."""
+    if not own.low.size or not _is_grid(rounding):
         return None
     low, high = min(0.0, float(own.low.min())), max(0.0, float(own.high.max()))
     if spec_of(rounding).symmetric:
@@ -99,7 +99,7 @@ def kept_noise(numbers: np.ndarray, rounding: Rounding | None) -> float:
     The best is that of the calibration method mse, or all that occurs.
     """
     numbers = numbers[np.isfinite(numbers)]
-    if rounding is None or rounding.bits > 16 or not numbers.size:
+    if rounding is None or rounding.bits > 16 or not numbers.size or not _is_grid(rounding):
         return 1.0
     spec = spec_of(rounding)
     observer = Observer()
@@ -126,6 +126,11 @@ def spec_of(rounding: Rounding) -> QuantSpec:
     """The grid of a rounding."""
     least = round(rounding.low / rounding.scale) + rounding.zero_point
     return QuantSpec(rounding.bits, signed=least < 0, symmetric=least < 0 and rounding.zero_point == 0)
+
+
+def _is_grid(rounding: Rounding) -> bool:
+    """A damaged file may have a scale of zero, or one that is no number at all."""
+    return rounding.scale > 0 and np.isfinite(rounding.scale)
 
 
 def cause(evidence: Evidence) -> Cause | None:
