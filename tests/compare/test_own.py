@@ -218,7 +218,7 @@ def test_the_samples_are_bounded_and_stay_pairs_of_all_calls() -> None:
     left, right = samples.arrays()
     assert 1000 < left.size <= module._SAMPLED + 4096
     np.testing.assert_array_equal(left, -right)
-    # As the numbers lie evenly from 0 to 400, so do the samples: no call is forgotten, none is preferred much.
+    # The numbers lie evenly from 0 to 400, and so do the samples: no call is forgotten or much preferred.
     shares, _ = np.histogram(left, bins=8, range=(0, calls))
     assert shares.min() > 0.4 * shares.mean()
     assert shares.max() < 2.5 * shares.mean()
