@@ -12,7 +12,9 @@ KIT = ROOT.parent / "shared" / "kit"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--require-kit", action="store_true", help=f"fail where {KIT} is missing, instead of skipping"
+        "--require-kit",
+        action="store_true",
+        help=f"fail where {KIT}, Chromium or make is missing, instead of skipping",
     )
 
 

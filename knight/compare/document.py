@@ -86,6 +86,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "rounding": _rounding(layer.rounding),
         "cause": cause.text if cause else None,
         "cause_kind": cause.kind if cause else None,
+        "fault": layer.at_fault,
         "remedy": cause.remedy if cause else None,
         "gain_db": cause.gain_db if cause else None,
         "outlier_channels": {

@@ -37,6 +37,7 @@ _EXTRA: Mapping[str, str] = {
     "bits": "rounding.bits",
     "broken": "broken",
     "cause_kind": "cause.kind",
+    "fault": "at_fault",
     "cause": "cause.text",
     "remedy": "cause.remedy",
     "gain_db": "cause.gain_db",
