@@ -26,7 +26,7 @@ class Constants:
 
     name: of the weight in the quantized model. reference, result: its numbers in both models. axis: of
     the output channels. bits: of the stored weight. bias, bias_result: the bias, None without one.
-    saturated: elements of the integer bias that stand at the end of their range. bias_step: its largest scale.
+    saturated: elements of the integer bias at the end of their range. bias_step: its largest scale.
     per_channel: one scale each.
     """
 
