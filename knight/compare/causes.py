@@ -67,9 +67,12 @@ class Evidence:
 
     @property
     def best_sqnr(self) -> float:
-        """dB that the same widths would allow: the best range, weights rounded as their width demands."""
+        """dB that the same widths would allow: the best range, weights rounded as their width demands.
+
+        An estimate, as if the errors of weights and rounding had nothing in common; never below what is.
+        """
         noise = self.own.rounding * self.kept if self.rounding is not None else 0.0
-        return sqnr_db(self.signal, noise + self.weight_noise * self._weights_kept())
+        return max(self.sqnr, sqnr_db(self.signal, noise + self.weight_noise * self._weights_kept()))
 
     def _weights_kept(self) -> float:
         if self.constants is None:
