@@ -138,7 +138,7 @@ class _Builder:
             num_outputs=len(node.outputs),
             overload=node.overload,
             version=node.version,
-            name=f"{prefix}{node.name}",
+            name=f"{prefix}{len(self.nodes)}/{node.name}",  # not all have names, and names must differ
         )
         for mine, theirs in zip(copy.outputs, node.outputs, strict=True):
             mine.name = f"{prefix}{theirs.name}" if theirs.name else ""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.rewriter import output_scales
-from knight.runner import available_threads
+from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
 _MANY_CHANNELS = 4096
@@ -75,6 +76,7 @@ def compare_models(
     """
     start = time.perf_counter()
     threads = available_threads(options.threads)
+    result = _cleaned(result)
     pairing = pair(forms(reference, options), Graph(lower(result).model))
     rows = rows_of(pairing, result)
     if not any(row.unit.nodes for row in rows):
@@ -120,7 +122,7 @@ def compare_models(
 
 def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
     """The float model in the forms that a quantized one may have been made from: as tools tidy it, as Knight
-    prepares it for its targets, as it is.
+    prepares it for its targets, as it is, as ONNX Runtime optimizes it.
     """
     opset = max(models.opset(reference), 17)
     plain = PassOptions(opset=opset)
@@ -130,9 +132,28 @@ def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
         prepared = PassOptions(opset=opset, recognise=recognise, mean=options.mean, std=options.std)
         yield Graph(prepare(reference, prepared))
     if not options.mean:
-        raw = reference.clone()
+        raw = _cleaned(reference)
         passes.get("infer_shapes")(raw, plain)
         yield Graph(raw)
+        if models.weight_bytes(raw) <= models.PROTOBUF_LIMIT:
+            yield Graph(_as_the_runtime_has_it(raw))
+
+
+def _cleaned(model: ir.Model) -> ir.Model:
+    """A copy in order, with weights that are no inputs, and without functions of its own."""
+    options = PassOptions()
+    passes.get("sort")(model, options)  # what is not sorted cannot be copied
+    copy = model.clone()
+    passes.get("clean_interface")(copy, options)
+    return copy
+
+
+def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
+    """After ONNX Runtime's basic optimizations, which its quantizer's own preparation makes."""
+    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+        path = Path(folder, "model.onnx")
+        Session(model, level="basic", optimized=path)
+        return models.load(path)
 
 
 def _measure(
