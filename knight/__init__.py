@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "knight.compare.comparison",
     "Converted": "knight.conversion",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
     "InferResult": "knight.pipeline",
     "QuantizedModel": "knight.api",
+    "compare_models": "knight.api",
     "convert": "knight.api",
     "infer": "knight.api",
     "quantize": "knight.api",
@@ -25,7 +27,8 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from knight.api import QuantizedModel, convert, infer, quantize
+    from knight.api import QuantizedModel, compare_models, convert, infer, quantize
+    from knight.compare.comparison import Comparison
     from knight.conversion import Converted
     from knight.errors import KnightError
     from knight.listener import Listener
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
     from knight.targets import load_target
 
 __all__ = [
+    "Comparison",
     "Converted",
     "InferResult",
     "KnightError",
     "Listener",
     "QuantizedModel",
     "__version__",
+    "compare_models",
     "convert",
     "infer",
     "load_target",

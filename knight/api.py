@@ -15,6 +15,9 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import conversion, model as models, pipeline
+from knight.compare import models as comparing
+from knight.compare.comparison import Comparison
+from knight.compare.layerwise import Watch
 from knight.config import QuantConfig
 from knight.conversion import TOLERANCE, Converted, check_framework
 from knight.converters import Source
@@ -132,6 +135,54 @@ def infer(
     function, count = _as_infer_function(data)
     settings = RunSettings(iteration=iterations or count or 1, batch_size=batch_size, run_mode="infer")
     return pipeline.infer(source, function, settings, threads=threads, listener=listener)
+
+
+def compare_models(
+    float_model: str | Path | ir.Model,
+    quantized_model: str | Path | ir.Model | QuantizedModel,
+    data: InferFunction | Iterable[Sample],
+    *,
+    iterations: int | None = None,
+    batch_size: int = 1,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    remedies: bool = True,
+    threads: int = 5,
+    watch: Watch | None = None,
+    listener: Listener = SILENT,
+) -> Comparison:
+    """Which layer of `quantized_model` is guilty: both models run over `data`, layer by layer.
+
+    The quantized model may be another tool's. iterations: forward calls to make (default: all samples; 1 for
+    a function). mean, std: the normalization that was put into the quantized model. remedies: also try out
+    what mixed precision would win. watch: called as ``watch(row, wanted, got)`` with every pair of values; it
+    copies what it keeps. Raises KnightError, also where the two models have no layer in common.
+    """
+    if bool(mean) != bool(std):
+        raise ConfigError("mean and std belong together; give both or none")
+    reference, left = _loaded(float_model, "float")
+    result, right = _loaded(quantized_model, "quantized")
+    infer, count = _as_infer_function(data)
+    count = iterations or count or 1
+    return comparing.compare_models(
+        reference,
+        result,
+        infer,
+        RunSettings(iteration=count, batch_size=batch_size, run_mode="compare"),
+        names=(left, right),
+        options=comparing.Options(tuple(mean), tuple(std), remedies, threads),
+        arguments={"iterations": count, "batch_size": batch_size, "mean": list(mean), "std": list(std)},
+        watch=watch,
+        listener=listener,
+    )
+
+
+def _loaded(model: str | Path | ir.Model | QuantizedModel, default: str) -> tuple[ir.Model, str]:
+    """The model, and what to call it: its file, or its graph's name, or `default`."""
+    if isinstance(model, (str, Path)):
+        return models.load(model), str(model)
+    source = model.model if isinstance(model, QuantizedModel) else model
+    return source, source.graph.name or default
 
 
 def _as_infer_function(data: InferFunction | Iterable[Sample]) -> tuple[InferFunction, int | None]:

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 
 import knight
+from knight import model as models
 from knight.executor import Executor
 from tests import small_models
 from tests.passes.equivalence import random
@@ -78,3 +79,71 @@ def test_converted_models_can_be_quantized(tmp_path: Path) -> None:
     assert knight.quantize(converted.model, SAMPLES, target="onnxruntime").report["sqnr_db"] > 20
     with pytest.raises(knight.KnightError, match="it looks like onnx: use -f onnx"):
         knight.convert("caffe", small_models.conv_net(tmp_path))
+
+
+def test_compare_models_takes_files_and_models(tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    done = knight.quantize(path, SAMPLES, target="onnxruntime")
+    file = done.save(tmp_path / "net_quantize.onnx")
+    found = [
+        knight.compare_models(path, done, SAMPLES),
+        knight.compare_models(str(path), str(file), (sample for sample in SAMPLES)),
+        knight.compare_models(models.load(path), done.model, [{"x": sample} for sample in SAMPLES]),
+    ]
+    figures = [[(layer.output, layer.own_sqnr, dict(layer.figures)) for layer in one.layers] for one in found]
+    assert figures[0] == figures[1] == figures[2]
+    assert found[0].reference == str(path) and found[1].result == str(file)
+    assert [layer.output for layer in found[0].guilty()]
+    assert {one.samples for one in found} == {4}
+
+
+def test_compare_models_agrees_with_numpy(tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    done = knight.quantize(path, SAMPLES)  # the default chip: fixed-point outputs
+    found = knight.compare_models(path, done, SAMPLES)
+    runtime = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    wanted = np.stack([runtime.run(None, {"x": sample})[0] for sample in SAMPLES]).astype(np.float64)
+    got = np.stack([done.run(sample)[0] for sample in SAMPLES]).astype(np.float64)
+    sqnr = 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum())
+    assert found.output_sqnr == pytest.approx(sqnr, abs=1e-3)
+    cosine = (wanted * got).sum() / np.sqrt((wanted**2).sum() * (got**2).sum())
+    last = found.layers[-1]
+    assert last.output == "scores" and last.figures["cos"] == pytest.approx(0.5 + 0.5 * cosine, abs=1e-6)
+
+
+def test_compare_models_watches_and_measures(tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    done = knight.quantize(path, SAMPLES, target="onnxruntime")
+    modes, watched = [], []
+
+    def feed(executor: Executor) -> float:
+        modes.append(executor.run_mode)
+        scores = [executor.forward(sample)[0] for sample in SAMPLES[: executor.iteration]]
+        return float(np.stack(scores).max())
+
+    found = knight.compare_models(
+        path, done, feed, iterations=2, watch=lambda row, wanted, got: watched.append(row.twin.name)
+    )
+    assert found.calls == 2 and set(modes) == {"compare"}
+    assert sorted(watched) == sorted(2 * [layer.output for layer in found.layers])
+    assert found.metric_reference is not None and found.metric_result is not None
+    relative = abs(found.metric_result - found.metric_reference) / abs(found.metric_reference)
+    assert found.loss == pytest.approx(100 * relative) and relative > 0
+
+
+def test_compare_models_knows_normalization_inside(tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    pixels = [sample * 50 + 100 for sample in SAMPLES]
+    done = knight.quantize(path, pixels, target="onnxruntime", mean=(100.0,), std=(50.0,))
+    found = knight.compare_models(path, done, pixels, mean=(100.0,), std=(50.0,))
+    assert found.output_sqnr is not None and found.output_sqnr > 25
+    with pytest.raises(knight.KnightError, match="mean and std belong together"):
+        knight.compare_models(path, done, pixels, mean=(100.0,))
+
+
+def test_compare_models_of_strangers_is_an_error(tmp_path: Path) -> None:
+    path, other = small_models.conv_net(tmp_path), small_models.two_inputs(tmp_path)
+    with pytest.raises(knight.KnightError, match=r"net\.onnx and .*two\.onnx have no layer in common"):
+        knight.compare_models(path, other, SAMPLES)
+    with pytest.raises(knight.KnightError, match="data is empty"):
+        knight.compare_models(path, path, [])
