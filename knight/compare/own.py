@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from knight.compare.tally import numbers
-
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 13  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it
@@ -58,10 +56,14 @@ class Own:
             self.low, self.high = np.full(channels, np.inf), np.full(channels, -np.inf)
         if channels != self.low.size:
             raise ValueError(f"{channels} channels, earlier {self.low.size}")
-        self._extremes(left)
-        for outer, channel, inner in _blocks(left.shape):
-            place = (outer, channel, inner)
-            self._add(channel, left[place], None if between is None else between[place], right[place])
+        clips = self._extremes(left)
+        sides = [left, right] if between is None else [left, right, between]
+        room = np.empty(len(sides) * min(_CHUNK, left.size))  # fresh memory costs more than the arithmetic
+        for place in _blocks(left.shape):
+            rows = _differences([side[place] for side in sides], room)
+            self._add(place[1], rows)
+            if clips:
+                self._clip(rows[0])
 
     def _by_channel(self, array: np.ndarray) -> np.ndarray:
         """`array` as (outer, channels, inner)."""
@@ -71,7 +73,8 @@ class Own:
         before = int(np.prod(array.shape[:axis]))
         return array.reshape(before, array.shape[axis], -1)
 
-    def _extremes(self, left: np.ndarray) -> None:
+    def _extremes(self, left: np.ndarray) -> bool:
+        """Notes how far each channel reaches; whether something is beyond the limits."""
         with np.errstate(invalid="ignore"):
             low, high = left.min(axis=2).min(axis=0), left.max(axis=2).max(axis=0)
         low, high = np.nan_to_num(low.astype(np.float64)), np.nan_to_num(high.astype(np.float64))
@@ -79,57 +82,68 @@ class Own:
         np.maximum(self.high, high, out=self.high)
         reach = float(max(high.max(initial=0.0), -low.min(initial=0.0)))
         self.reaches = sorted([*self.reaches, (reach, self.calls)], reverse=True)[:2]
+        return self.limits is not None and bool(low.min() < self.limits[0] or high.max() > self.limits[1])
 
-    def _add(
-        self, channel: slice, reference: np.ndarray, middle: np.ndarray | None, result: np.ndarray
-    ) -> None:
-        left, right = numbers(reference, result)
-        between = left if middle is None else middle.astype(np.float64)
-        off = right - left
-        noise = _dot(off, off)
-        if not np.isfinite(noise).all() or not np.isfinite(left.sum() + between.sum()):
+    def _add(self, channel: slice, rows: Array) -> None:
+        """Adds the products of l, q - l and (where there is a middle) m - l, (2 or 3, channels, elements)."""
+        energies = _dot(rows, rows)
+        if not np.isfinite(energies.sum()):
             # What is not finite is counted elsewhere and has no share in the sums.
-            known = np.isfinite(left) & np.isfinite(right) & np.isfinite(between)
-            left, between, right = (np.where(known, array, 0.0) for array in (left, between, right))
-            off = right - left
-            noise = _dot(off, off)
-        sums, signal = self.sums, _dot(left, left)
-        sums["count"][channel] += left.shape[0] * left.shape[2]
+            rows[:, ~np.isfinite(rows).all(axis=0)] = 0.0
+            energies = _dot(rows, rows)
+        shifts, neighbours = rows[1:].sum(axis=2), _dot(rows[:-1], rows[1:])
+        sums, signal, noise, left_off = self.sums, energies[0], energies[1], neighbours[0]
+        sums["count"][channel] += rows.shape[2]
         sums["signal"][channel] += signal
         sums["noise"][channel] += noise
-        sums["shift"][channel] += off.sum(axis=2).sum(axis=0)
-        self.turned += float(np.vdot(right, between))
-        if middle is None:
+        sums["shift"][channel] += shifts[0]
+        if len(rows) == 2:
+            sums["mixed"][channel] += signal
             self.rounding += float(noise.sum())
             self.middle_energy += float(signal.sum())
-            sums["mixed"][channel] += signal
-        else:
-            rounding, off = right - between, between - left
-            self.rounding += float(np.vdot(rounding, rounding))
-            self.middle_energy += float(np.vdot(between, between))
-            sums["mixed"][channel] += _dot(between, left)
-            sums["weight_noise"][channel] += _dot(off, off)
-            sums["weight_shift"][channel] += off.sum(axis=2).sum(axis=0)
-        self._clip(left)
+            self.turned += float((signal + left_off).sum())
+            return
+        weight_noise, off_weighed, left_weighed = energies[2], neighbours[1], _dot(rows[0], rows[2])
+        sums["mixed"][channel] += signal + left_weighed
+        sums["weight_noise"][channel] += weight_noise
+        sums["weight_shift"][channel] += shifts[1]
+        self.rounding += max(0.0, float((noise - 2 * off_weighed + weight_noise).sum()))
+        self.middle_energy += float((signal + 2 * left_weighed + weight_noise).sum())
+        self.turned += float((signal + left_off + left_weighed + off_weighed).sum())
 
     def _clip(self, left: Array) -> None:
-        if self.limits is None:
-            return
+        assert self.limits is not None
         low, high = self.limits
-        if left.min(initial=0.0) >= low and left.max(initial=0.0) <= high:
+        outside = left < low
+        outside |= left > high
+        if not outside.any():
             return
-        lost = left - left.clip(low, high)
-        self.clipped += int(np.count_nonzero(lost))
-        self.clipped_noise += float(np.sum(lost * lost))
+        cut = left[outside]
+        lost = cut - cut.clip(low, high)
+        self.clipped += cut.size
+        self.clipped_noise += float(lost @ lost)
 
     def total(self, name: str) -> float:
         """A sum over all channels."""
         return float(self.sums[name].sum()) if self.sums else 0.0
 
 
+def _differences(sides: list[np.ndarray], room: Array) -> Array:
+    """The first of some (outer, channels, inner) and by what the others differ from it, each as float64
+    (channels, outer * inner); in `room`.
+    """
+    outer, channels, inner = sides[0].shape
+    rows = room[: len(sides) * sides[0].size].reshape(len(sides), channels, outer * inner)
+    for row, side in zip(rows, sides, strict=True):
+        row.reshape(channels, outer, inner)[...] = side.transpose(1, 0, 2)
+    with np.errstate(invalid="ignore", over="ignore"):
+        rows[1:] -= rows[0]
+    return rows
+
+
 def _dot(a: Array, b: Array) -> Array:
-    """Sum of products per channel."""
-    products: Array = np.einsum("kcm,kcm->c", a, b)
+    """Sums of products along the last axis."""
+    products: Array = np.matmul(a[..., None, :], b[..., :, None])[..., 0, 0]
     return products
 
 

@@ -7,6 +7,7 @@ enters no sum; where only one side is finite it is counted as `broken` and enter
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,41 +55,38 @@ class Tally:
         left, right = np.asarray(reference).reshape(-1), np.asarray(result).reshape(-1)
         if left.size != right.size:
             raise ValueError(f"{np.shape(reference)} and {np.shape(result)} cannot be compared")
-        for start in range(0, left.size, _CHUNK):
-            self._add(*numbers(left[start : start + _CHUNK], right[start : start + _CHUNK]))
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # overflow makes a sum infinite
+            for start in range(0, left.size, _CHUNK):
+                self._add(*numbers(left[start : start + _CHUNK], right[start : start + _CHUNK]))
 
     def _add(self, left: Array, right: Array) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows makes a sum infinite
+        d = right - left
+        noise, signal = float(d @ d), float(left @ left)
+        if not math.isfinite(noise + signal):
+            left, right = self._finite(left, right)
             d = right - left
-            if not np.isfinite(d @ d + left @ left):
-                left, right = self._finite(left, right)
-                d = right - left
-            size, magnitude = np.abs(d), np.abs(left)
-            noise = float(d @ d)
-            self.count += left.size
-            self.signal += float(left @ left)
-            self.energy += float(right @ right)
-            self.product += float(left @ right)
-            self.noise += noise
-            self.signal_abs += float(magnitude.sum())
-            self.noise_abs += float(size.sum())
-        if not noise and not size.any():
+            noise, signal = float(d @ d), float(left @ left)
+        size, magnitude = np.abs(d), np.abs(left)
+        self.count += left.size
+        self.signal += signal
+        self.energy += float(right @ right)
+        self.product += float(left @ right)
+        self.noise += noise
+        self.signal_abs += float(magnitude.sum())
+        self.noise_abs += float(size.sum())
+        largest = float(size.max(initial=0.0))
+        if not largest:
             self.bands[0] += left.size
             return
         self.above += int(np.count_nonzero(d > 0))
         self.below += int(np.count_nonzero(d < 0))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = np.divide(size, magnitude)  # 0 / 0 is NaN, which is above no edge: no error
+        ratio = np.divide(size, magnitude, out=magnitude)  # 0 / 0 is NaN, which is above no edge: no error
         above = [int(np.count_nonzero(ratio >= edge)) for edge in BAND_EDGES]
         self.bands += np.subtract([left.size, *above], [*above, 0])
-        self._extremes(size, ratio, left > LEAST)
-
-    def _extremes(self, size: Array, ratio: Array, counted: NDArray[np.bool_]) -> None:
-        largest = float(size.max())
         self.largest = max(self.largest, largest)
+        self.max_relative = _raised(self.max_relative, ratio, left)
         if largest > self.max_absolute:
-            self.max_absolute = max(self.max_absolute, float(np.where(counted, size, 0.0).max()))
-        self.max_relative = max(self.max_relative, float(np.where(counted, ratio, 0.0).max()))
+            self.max_absolute = _raised(self.max_absolute, size, left)
 
     def _finite(self, left: Array, right: Array) -> tuple[Array, Array]:
         finite_l, finite_r = np.isfinite(left), np.isfinite(right)
@@ -102,6 +100,13 @@ class Tally:
     def shares(self) -> list[float] | None:
         """Fraction of the elements in each band of relative error."""
         return None if not self.count else [float(band) / self.count for band in self.bands]
+
+
+def _raised(maximum: float, values: Array, left: Array) -> float:
+    """`maximum`, or the largest of the values that counts."""
+    higher = values > maximum  # soon few are: a mask costs less than their copy
+    higher &= left > LEAST
+    return float(values[higher].max()) if higher.any() else maximum
 
 
 def numbers(*arrays: np.ndarray) -> tuple[Array, ...]:
