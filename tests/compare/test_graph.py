@@ -39,9 +39,7 @@ def model(
     )
 
 
-def node(
-    op: str, inputs: Sequence[str], outputs: Sequence[str] | str, **attributes: object
-) -> onnx.NodeProto:
+def node(op: str, inputs: Sequence[str], outputs: Sequence[str] | str, **given: object) -> onnx.NodeProto:
     outputs = [outputs] if isinstance(outputs, str) else list(outputs)
     return helper.make_node(op, list(inputs), outputs, f"node_{outputs[0]}", **given)
 
