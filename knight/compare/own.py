@@ -59,11 +59,14 @@ class Own:
         clips = self._extremes(left)
         sides = [left, right] if between is None else [left, right, between]
         room = np.empty(len(sides) * min(_CHUNK, left.size))  # fresh memory costs more than the arithmetic
+        products = _Products(len(sides), channels)
         for place in _blocks(left.shape):
             rows = _differences([side[place] for side in sides], room)
-            self._add(place[1], rows)
+            products.add(place[1], rows)
             if clips:
                 self._clip(rows[0])
+        self.sums["count"] += left.shape[0] * left.shape[2]
+        self._take(products)
 
     def _by_channel(self, array: np.ndarray) -> np.ndarray:
         """`array` as (outer, channels, inner)."""
@@ -74,42 +77,36 @@ class Own:
         return array.reshape(before, array.shape[axis], -1)
 
     def _extremes(self, left: np.ndarray) -> bool:
-        """Notes how far each channel reaches; whether something is beyond the limits."""
+        """Notes how far each channel reaches; whether something may be beyond the limits."""
         with np.errstate(invalid="ignore"):
             low, high = left.min(axis=2).min(axis=0), left.max(axis=2).max(axis=0)
+        within = self.limits is None or (low.min() >= self.limits[0] and high.max() <= self.limits[1])
         low, high = np.nan_to_num(low.astype(np.float64)), np.nan_to_num(high.astype(np.float64))
         np.minimum(self.low, low, out=self.low)
         np.maximum(self.high, high, out=self.high)
         reach = float(max(high.max(initial=0.0), -low.min(initial=0.0)))
         self.reaches = sorted([*self.reaches, (reach, self.calls)], reverse=True)[:2]
-        return self.limits is not None and bool(low.min() < self.limits[0] or high.max() > self.limits[1])
+        return not within
 
-    def _add(self, channel: slice, rows: Array) -> None:
-        """Adds the products of l, q - l and (where there is a middle) m - l, (2 or 3, channels, elements)."""
-        energies = _dot(rows, rows)
-        if not np.isfinite(energies.sum()):
-            # What is not finite is counted elsewhere and has no share in the sums.
-            rows[:, ~np.isfinite(rows).all(axis=0)] = 0.0
-            energies = _dot(rows, rows)
-        shifts, neighbours = rows[1:].sum(axis=2), _dot(rows[:-1], rows[1:])
-        sums, signal, noise, left_off = self.sums, energies[0], energies[1], neighbours[0]
-        sums["count"][channel] += rows.shape[2]
-        sums["signal"][channel] += signal
-        sums["noise"][channel] += noise
-        sums["shift"][channel] += shifts[0]
-        if len(rows) == 2:
-            sums["mixed"][channel] += signal
-            self.rounding += float(noise.sum())
-            self.middle_energy += float(signal.sum())
-            self.turned += float((signal + left_off).sum())
-            return
-        weight_noise, off_weighed, left_weighed = energies[2], neighbours[1], _dot(rows[0], rows[2])
-        sums["mixed"][channel] += signal + left_weighed
-        sums["weight_noise"][channel] += weight_noise
-        sums["weight_shift"][channel] += shifts[1]
-        self.rounding += max(0.0, float((noise - 2 * off_weighed + weight_noise).sum()))
-        self.middle_energy += float((signal + 2 * left_weighed + weight_noise).sum())
-        self.turned += float((signal + left_off + left_weighed + off_weighed).sum())
+    def _take(self, products: _Products) -> None:
+        signal, noise, *weight_noise = products.squares
+        left_off, *off_weighed = products.neighbours
+        shift, *weight_shift = products.shifts
+        rounding, middle, turned = noise, signal, signal + left_off
+        mixed = signal
+        if weight_noise:
+            left_weighed = products.ends
+            mixed = signal + left_weighed
+            rounding = np.maximum(noise - 2 * off_weighed[0] + weight_noise[0], 0.0)
+            middle = mixed + left_weighed + weight_noise[0]
+            turned = mixed + left_off + off_weighed[0]
+            self.sums["weight_noise"] += weight_noise[0]
+            self.sums["weight_shift"] += weight_shift[0]
+        for name, found in (("signal", signal), ("noise", noise), ("shift", shift), ("mixed", mixed)):
+            self.sums[name] += found
+        self.rounding += float(rounding.sum())
+        self.middle_energy += float(middle.sum())
+        self.turned += float(turned.sum())
 
     def _clip(self, left: Array) -> None:
         assert self.limits is not None
@@ -126,6 +123,32 @@ class Own:
     def total(self, name: str) -> float:
         """A sum over all channels."""
         return float(self.sums[name].sum()) if self.sums else 0.0
+
+
+class _Products:
+    """Sums of one call, per channel: of products of l, o = q - l and (where there is a middle) w = m - l.
+
+    squares: ll, oo, ww. neighbours: lo, ow. ends: lw, with a middle. shifts: of o and w themselves.
+    """
+
+    def __init__(self, rows: int, channels: int) -> None:
+        self.squares = np.zeros((rows, channels))
+        self.neighbours = np.zeros((rows - 1, channels))
+        self.ends = np.zeros(channels)
+        self.shifts = np.zeros((rows - 1, channels))
+
+    def add(self, channel: slice, rows: Array) -> None:
+        """Adds a block of some channels, (rows, channels, elements)."""
+        squares = _dot(rows, rows)
+        if not np.isfinite(squares.sum()):
+            # What is not finite is counted elsewhere and has no share in the sums.
+            rows[:, ~np.isfinite(rows).all(axis=0)] = 0.0
+            squares = _dot(rows, rows)
+        self.squares[:, channel] += squares
+        self.neighbours[:, channel] += _dot(rows[:-1], rows[1:])
+        self.shifts[:, channel] += rows[1:].sum(axis=2)
+        if len(rows) == 3:
+            self.ends[channel] += _dot(rows[0], rows[2])
 
 
 def _differences(sides: list[np.ndarray], room: Array) -> Array:
