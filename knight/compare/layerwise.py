@@ -16,11 +16,13 @@ import onnx_ir as ir
 
 from knight.compare.alone import Piece, build
 from knight.compare.comparison import Rounding
+from knight.compare.fallback import SteadySession
 from knight.compare.graph import DEQUANTIZE, Graph, Quantizer, Unit, evaluate
 from knight.compare.lowering import Tap
 from knight.compare.own import Own, Samples
 from knight.compare.pairing import Pairing
 from knight.compare.tally import Tally
+from knight.listener import SILENT, Listener
 from knight.model import values as all_values
 from knight.rewriter import output_scales
 from knight.runner import Session
@@ -33,7 +35,10 @@ _CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Ins
 
 @dataclass
 class Row:
-    """One paired value: its place in both models and what has been summed up of it."""
+    """One paired value: its place in both models and what has been summed up of it.
+
+    bounds: of the float model's Relu and Clip that the quantized one leaves to the saturation of integers.
+    """
 
     root: ir.Value
     twin: ir.Value
@@ -42,6 +47,7 @@ class Row:
     quantizer: Quantizer | None
     rounding: Rounding | None
     own: Own
+    bounds: tuple[float, float] = (-np.inf, np.inf)
     tally: Tally = field(default_factory=Tally)
     samples: Samples = field(default_factory=Samples)
     shape: tuple[int, ...] | None = None
@@ -84,13 +90,31 @@ def rows_of(pairing: Pairing, source: ir.Model) -> list[Row]:
         axis = _channel_axis(unit, pairing.pairs[value])
         own = Own(axis, *((rounding.low, rounding.high) if rounding is not None else ()))
         tap = _tap(graph, value, quantizer, present, scales, numbers)
-        row = Row(value, pairing.pairs[value], unit, tap, quantizer, rounding, own)
+        bounds = _bounds(pairing, value)
+        row = Row(value, pairing.pairs[value], unit, tap, quantizer, rounding, own, bounds)
         if unit.has_body:
             row.own_missing = "an operator with a body of its own (If, Loop, Scan)"
         elif any(root not in known for root in unit.frontier):
             row.own_missing = "an input that has no twin in the float model"
         rows.append(row)
     return rows
+
+
+def _bounds(pairing: Pairing, value: ir.Value) -> tuple[float, float]:
+    """Least and greatest number that the Relu and Clip let through which `value` stands behind."""
+    low, high = -np.inf, np.inf
+    for node in pairing.saturated(value):
+        if node.op_type == "Relu":
+            low = max(low, 0.0)
+            continue
+        for place, name in ((1, "min"), (2, "max")):
+            bound = node.inputs[place] if len(node.inputs) > place else None
+            if bound is None or bound not in pairing.reference.constant:
+                number = node.attributes.get_float(name, -np.inf if place == 1 else np.inf)
+            else:
+                number = float(evaluate(pairing.reference, [bound])[bound.name or ""])
+            low, high = (max(low, number), high) if place == 1 else (low, min(high, number))
+    return low, high
 
 
 def _rounding_numbers(graph: Graph) -> dict[str, np.ndarray]:
@@ -176,9 +200,9 @@ class _Group:
     """Rows that are run together."""
 
     rows: list[Row]
-    reference: Session
-    result: Session
-    alone: Session | None
+    reference: SteadySession
+    result: SteadySession
+    alone: SteadySession | None
     pieces: Mapping[ir.Value, Piece]
 
 
@@ -198,6 +222,7 @@ class Runner:
         threads: int,
         watch: Watch | None = None,
         measure: bool = True,
+        listener: Listener = SILENT,
     ) -> None:
         """`watch` is shown every pair of values, from several threads; without `measure` nothing is summed up
         and no layer is run alone.
@@ -210,8 +235,12 @@ class Runner:
         self._pool = ThreadPoolExecutor(threads)
         self.rows = list(rows)
         self._groups: list[_Group] | None = None
-        self.plain = Session(source, threads=threads)
+        self._listener = listener
+        self.plain = self._session(source, "the quantized model")
         """The quantized model as it is."""
+
+    def _session(self, model: ir.Model, what: str, taps: Sequence[str] = ()) -> SteadySession:
+        return SteadySession(model, what=what, taps=taps, threads=self._threads, listener=self._listener)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -281,12 +310,12 @@ class Runner:
     def _group(self, rows: list[Row]) -> _Group:
         lonely = [row for row in rows if self._measure and row.own_missing is None and not row.exact]
         reference = self._pairing.reference
-        alone: Session | None = None
+        alone: SteadySession | None = None
         pieces: Mapping[ir.Value, Piece] = {}
         taps = [row.twin.name or "" for row in rows]
         if lonely:
             model, pieces = build(self._pairing.result, [row.unit for row in lonely], self._pairing.pairs)
-            alone = Session(model, threads=self._threads)
+            alone = self._session(model, "the model of single layers")
             taps += [info.name for info in alone.inputs]
         inputs = {value.name for value in reference.graph.inputs}
         taps = [name for name in dict.fromkeys(taps) if name not in inputs]
@@ -294,14 +323,14 @@ class Runner:
         seen = [name for name in dict.fromkeys(row.tapped for row in rows) if name not in given]
         return _Group(
             rows,
-            Session(reference.model, taps=taps, threads=self._threads),
-            Session(self.source, taps=seen, threads=self._threads),
+            self._session(reference.model, "the float model", taps),
+            self._session(self.source, "the quantized model, with all its values", seen),
             alone,
             pieces,
         )
 
 
-def _run(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _run(session: SteadySession, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     results = session.run_in_place(feeds)
     return {info.name: array for info, array in zip(session.outputs, results, strict=True)}
 
@@ -344,7 +373,10 @@ def _update(
     if rounded.shape != wanted.shape:
         row.own_missing = f"alone it has the shape {_shape(rounded)}, in the float model {_shape(wanted)}"
         return
-    row.own.update(wanted, None if piece.middle is None else alone[piece.middle], rounded)
+    middle = None if piece.middle is None else alone[piece.middle]
+    if middle is not None and row.bounds != (-np.inf, np.inf):
+        middle = middle.clip(*row.bounds)
+    row.own.update(wanted, middle, rounded)
 
 
 def _shape(array: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -65,6 +65,7 @@ def compare_models(
     options: Options = Options(),
     arguments: Mapping[str, Any] | None = None,
     watch: Watch | None = None,
+    begin: Callable[[Sequence[Row]], None] | None = None,
     listener: Listener = SILENT,
 ) -> Comparison:
     """Pairs the two models' values and measures every pair over the samples that `infer` feeds.
@@ -72,7 +73,7 @@ def compare_models(
     `result` may come from any tool that writes QDQ or integer operators. The infer function is called once to
     measure, and once more where it returns a metric, then with the quantized model's outputs. Raises
     ModelError where the models have nothing in common, and KnightError as infer functions do. `watch` is
-    shown every pair of values.
+    shown every pair of values, `begin` what is paired before the first sample; what it raises ends the run.
     """
     start = time.perf_counter()
     threads = available_threads(options.threads)
@@ -83,7 +84,7 @@ def compare_models(
         raise ModelError(
             f"{names[0]} and {names[1]} have no layer in common; is the second a quantization of the first?"
         )
-    runner = Runner(pairing, result, rows, threads=threads, watch=watch)
+    runner = Runner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
         with tempfile.TemporaryFile(prefix="knight-") as file:
