@@ -220,9 +220,10 @@ def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
     if not left.size or not right.size:
         return None
     low, high = min(left.min(), right.min()), max(left.max(), right.max())
-    if not low < high or not np.isfinite(high - low):
-        low, high = low - max(abs(low), 1e-12) / 2, high + max(abs(high), 1e-12) / 2
-    if not np.isfinite(high - low) or not high - low > 0:
-        return None
+    with np.errstate(over="ignore"):  # what overflows is looked at below
+        if not low < high or not np.isfinite(high - low):
+            low, high = low - max(abs(low), 1e-12) / 2, high + max(abs(high), 1e-12) / 2
+        if not np.isfinite(high - low) or not high - low > 0:
+            return None
     edges = np.linspace(low, high, BINS + 1)
     return Histogram(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])
