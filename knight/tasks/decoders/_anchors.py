@@ -1,0 +1,123 @@
+"""YOLO heads with anchors: maps of logits per level, or the rows that an export decodes from them.
+
+Maps are [B, anchors * (5 + classes), H, W], the same with channels last, or [B, anchors, H, W, 5 + classes].
+The numbers of a place are x, y, w, h, objectness, classes, all before their activation. What the versions
+differ in is how x, y, w, h become a box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from knight.tasks._boxes import Boxes
+from knight.tasks.decoders import Shape, Task, cannot_read
+from knight.tasks.decoders._exported import decode_exported, is_exported
+from knight.tasks.decoders._grids import Grid, grid_of_shape
+from knight.tasks.decoders._levels import LAYOUTS, read_levels
+from knight.tasks.decoders._numbers import best_of_each_place, corners, sigmoid
+
+Form = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+"""From logits [B, cells, anchors, 4], cells [cells, 1, 2], anchors [anchors, 2] and a stride to cx cy w h."""
+
+
+@dataclass(frozen=True)
+class _Map:
+    """One level: its output, grid, anchors [anchors, 2], and how to get [B, cells, anchors, 5 + classes]."""
+
+    output: int
+    grid: Grid
+    anchors: np.ndarray
+    channels_first: bool
+
+    def places(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        values, count = outputs[self.output], len(self.anchors)
+        if values.ndim == 5:
+            values = np.moveaxis(values, 1, 3)
+        elif self.channels_first:
+            values = np.moveaxis(values, 1, -1)
+        return values.reshape(len(values), self.grid.cells, count, -1)
+
+
+def fits_maps(shapes: Sequence[Shape], task: Task) -> bool:
+    """Whether the outputs are maps for the anchors that the user gave."""
+    return _maps(shapes, task) is not None
+
+
+def decode(key: str, form: Form, outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+    """Boxes from maps by `form`, or from one output of rows that the graph has decoded."""
+    shapes = [output.shape for output in outputs]
+    if is_exported(shapes, task):
+        return decode_exported(outputs[0], task)
+    maps = _maps(shapes, task)
+    if maps is None:
+        expected = "one output [B, N, 5 + nc], or with anchors one map [B, anchors * (5 + nc), H, W] a level"
+        raise cannot_read(key, expected, outputs, task)
+    rows, boxes = [], []
+    for level in maps:
+        logits = level.places(outputs)
+        cells = level.grid.corners()[:, None, :]
+        box = form(logits[..., :4].astype(np.float64), cells, level.anchors, level.grid.stride)
+        boxes.append(box.reshape(len(box), -1, 4))
+        rows.append(sigmoid(logits[..., 4:]).reshape(len(box), -1, logits.shape[-1] - 4))
+    scores = np.concatenate(rows, axis=1)
+    xyxy = corners(np.concatenate(boxes, axis=1))
+    return best_of_each_place(xyxy, scores[..., 1:], task.confidence, scores[..., 0])
+
+
+def _maps(shapes: Sequence[Shape], task: Task) -> list[_Map] | None:
+    if task.anchors is None or not shapes:
+        return None
+    for read in (_five_dimensions, *(_four_dimensions(layout) for layout in LAYOUTS)):
+        grids = read(shapes, task)
+        anchors = _anchors_of_levels(task.anchors, len(shapes))
+        if grids is None or anchors is None or len({grid.stride for grid, *_ in grids}) != len(grids):
+            continue
+        order = sorted(range(len(grids)), key=lambda index: grids[index][0].stride)
+        maps = [
+            _Map(index, grids[index][0], level, grids[index][2])
+            for index, level in zip(order, anchors, strict=True)
+        ]
+        if all(_channels_fit(grids[one.output][1], len(one.anchors), task) for one in maps):
+            return maps
+    return None
+
+
+def _channels_fit(channels: int, anchors: int, task: Task) -> bool:
+    each, rest = divmod(channels, anchors)
+    return rest == 0 and each > 5 and task.classes in (None, each - 5)
+
+
+_Read = list[tuple[Grid, int, bool]]
+"""For each output its grid, channels, and whether they come first."""
+
+
+def _five_dimensions(shapes: Sequence[Shape], task: Task) -> _Read | None:
+    if any(len(shape) != 5 for shape in shapes):
+        return None
+    grids = [grid_of_shape(shape[2], shape[3], task.size) for shape in shapes]
+    read = [(grid, shape[1] * shape[4], True) for grid, shape in zip(grids, shapes, strict=True) if grid]
+    return read if len(read) == len(shapes) else None
+
+
+def _four_dimensions(layout: str) -> Callable[[Sequence[Shape], Task], _Read | None]:
+    def read(shapes: Sequence[Shape], task: Task) -> _Read | None:
+        levels = read_levels(shapes, task.size, layout)
+        if levels is None or any(len(shape) != 4 for shape in shapes):
+            return None
+        return [(level.grid, level.channels, layout == "NCHW") for level in levels]
+
+    return read
+
+
+def _anchors_of_levels(anchors: tuple[tuple[float, ...], ...], levels: int) -> list[np.ndarray] | None:
+    """Anchors [anchors, 2] of each level, the small ones first; None if they cannot be shared out.
+
+    One row per level or one per anchor, and either end first: a level's own anchors keep their order.
+    """
+    numbers = np.array([number for row in anchors for number in row], np.float64)
+    if numbers.size == 0 or numbers.size % (2 * levels):
+        return None
+    return sorted(numbers.reshape(levels, -1, 2), key=lambda level: float(np.prod(level, axis=1).mean()))

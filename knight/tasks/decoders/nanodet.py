@@ -1,0 +1,36 @@
+"""NanoDet (the first, "m"): per level class probabilities and a distribution for each side of the box.
+
+The box output has 4 * bins channels, the logits of the distances l, t, r, b being 0, 1, 2 ... cells. As
+published (RangiLyu/nanodet, up to 0.4): left = (column + 0.5 - l) * stride, l the mean of the distribution.
+The classes have gone through their sigmoid in the graph. Two outputs per level, in any order and layout;
+without the number of classes the boxes are those with 8 bins, which all published NanoDets have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from knight.tasks._boxes import Boxes
+from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks.decoders._levels import Pair, decode_pairs, pair_levels
+from knight.tasks.decoders._numbers import expected_distances
+
+BINS = 8
+
+
+def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
+    if task.classes is None:
+        return pair_levels(shapes, task, lambda channels: channels == 4 * BINS)
+    return pair_levels(shapes, task, lambda channels: channels % 4 == 0 and channels > 4)
+
+
+def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+    pairs = _pairs([output.shape for output in outputs], task)
+    if pairs is None:
+        raise cannot_read("nanodet", "nc and 4 * bins channels per level", outputs, task)
+    return decode_pairs(pairs, outputs, task, expected_distances)
+
+
+decoder = Decoder(_decode, lambda shapes, task: bool(_pairs(shapes, task)))

@@ -1,0 +1,81 @@
+"""SSD: class probabilities [B, N, 1 + classes] and boxes [B, N, 4], one for each of N priors.
+
+Class 0 is the background. Boxes that the graph has decoded are corners relative to the picture. Boxes that
+it has not are offsets to the priors, as published (Liu et al. 2016; variances 0.1 and 0.2):
+cx = prior cx + 0.1 dx * prior w, w = prior w * e^(0.2 dw). The priors are those of Ultra-Light-Fast-Generic-
+Face-Detector: squares in the middle of each cell, for strides 8, 16, 32, 64, their sides in pixels given by
+`Task.anchors`, one row per stride.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from knight.tasks._boxes import Boxes
+from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks.decoders._grids import grid
+from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to
+from knight.tasks.decoders._scored import scores_and_boxes
+from knight.tasks.decoders.detr import MOST_QUERIES
+
+STRIDES = (8, 16, 32, 64, 128)
+SIDES = ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0))
+"""Ultra-Light's min_boxes."""
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+
+
+def priors(task: Task) -> np.ndarray:
+    """cx, cy, w, h [N, 4] relative to the picture, cut to it: cell by cell, in a cell side by side."""
+    height, width = task.size
+    parts = []
+    for stride, sides in zip(STRIDES, task.anchors or SIDES, strict=False):
+        cells = grid(stride, task.size)
+        # the published code divides by the size, not by the number of cells, which differ for 240 / 64
+        centres = (cells.corners() + 0.5) * stride / [width, height]
+        relative = np.asarray(sides, np.float64)[:, None] / [width, height]
+        both = np.broadcast_arrays(centres[:, None], relative[None])
+        parts.append(np.concatenate(both, axis=-1).reshape(-1, 4))
+    return np.clip(np.concatenate(parts), 0.0, 1.0)
+
+
+def _fits(shapes: Sequence[Shape], task: Task) -> bool:
+    if _order(shapes, task) is None:
+        return False
+    return shapes[0][1] > MOST_QUERIES or shapes[0][1] == len(priors(task))
+
+
+def _order(shapes: Sequence[Shape], task: Task) -> tuple[int, int] | None:
+    order = scores_and_boxes(shapes)
+    if order is None:
+        return None
+    classes = shapes[order[0]][2] - 1
+    return order if classes > 0 and task.classes in (None, classes) else None
+
+
+def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+    order = _order([output.shape for output in outputs], task)
+    if order is None:
+        raise cannot_read("ssd", "scores [B, N, 1 + nc] and boxes [B, N, 4]", outputs, task)
+    boxes = outputs[order[1]].astype(np.float64)
+    known = priors(task)
+    if boxes.shape[1] == len(known) and not _are_corners(boxes, known):
+        boxes = _from_offsets(boxes, known)
+    return best_of_each_place(boxes * scale_to(task.size), outputs[order[0]][..., 1:], task.confidence)
+
+
+def _are_corners(boxes: np.ndarray, known: np.ndarray) -> bool:
+    """Whether `boxes` lie on their priors, as decoded ones do: most centres within a tenth of the picture."""
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return bool(np.nanmedian(np.abs(centres - known[:, :2])) < 0.1)
+
+
+def _from_offsets(offsets: np.ndarray, known: np.ndarray) -> np.ndarray:
+    centres = known[:, :2] + CENTRE_VARIANCE * offsets[..., :2] * known[:, 2:]
+    with np.errstate(over="ignore"):  # an infinite box is dropped by the suppression
+        sides = known[:, 2:] * np.exp(SIZE_VARIANCE * offsets[..., 2:])
+    return corners(np.concatenate([centres, sides], axis=-1))
+
+
+decoder = Decoder(_decode, _fits)

@@ -1,0 +1,43 @@
+"""YOLOv6, anchor-free: rows that the graph has decoded, or classes and distances per level.
+
+Rows are [B, N, 5 + classes] with cx, cy, w, h in pixels, an objectness of 1, and class probabilities. Per
+level there are class probabilities and the distances l, t, r, b in cells, as published (meituan/YOLOv6,
+dist2bbox): left = (column + 0.5 - l) * stride. The classes have gone through their sigmoid in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from knight.tasks._boxes import Boxes
+from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks.decoders._exported import decode_exported, is_exported
+from knight.tasks.decoders._grids import grids_of_places
+from knight.tasks.decoders._levels import Pair, decode_pairs, pair_levels
+
+
+def _fits(shapes: Sequence[Shape], task: Task) -> bool:
+    if is_exported(shapes, task):
+        return grids_of_places(shapes[0][1], task.size) is not None
+    return bool(_pairs(shapes, task))
+
+
+def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
+    return pair_levels(shapes, task, lambda channels: channels == 4)
+
+
+def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+    shapes = [output.shape for output in outputs]
+    if is_exported(shapes, task):
+        return decode_exported(outputs[0], task)
+    pairs = _pairs(shapes, task)
+    if pairs is None:
+        raise cannot_read(
+            "yolov6", "one output [B, N, 5 + nc], or nc and 4 channels per level", outputs, task
+        )
+    return decode_pairs(pairs, outputs, task, distances=lambda boxes: boxes)
+
+
+decoder = Decoder(_decode, _fits)

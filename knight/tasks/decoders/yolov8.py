@@ -1,0 +1,83 @@
+"""YOLOv8 and v11, anchor-free: what the export decodes, or the heads' maps of logits.
+
+The export's one output is [B, 4 + classes, N]: cx, cy, w, h in pixels and class probabilities, without an
+objectness; with the number of classes known also [B, N, 4 + classes]. Maps, one per level, have
+4 * bins + classes channels, all logits (Ultralytics, Detect): left = (column + 0.5 - l) * stride, where l is
+the mean of a distribution over 0, 1, 2 ... cells; 16 bins unless the number of classes says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from knight.tasks._boxes import Boxes
+from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks.decoders._grids import corners_and_strides, grids_of_places
+from knight.tasks.decoders._levels import LAYOUTS, Level, read_levels
+from knight.tasks.decoders._numbers import (
+    around,
+    best_of_each_place,
+    corners,
+    expected_distances,
+    sigmoid,
+)
+
+BINS = 16
+
+
+def _fits(shapes: Sequence[Shape], task: Task) -> bool:
+    axis = _channel_axis(shapes, task)
+    if axis is not None:
+        places = shapes[0][3 - axis]
+        return grids_of_places(places, task.size) is not None or (axis == 1 and task.classes is not None)
+    # maps of a head with anchors may have the same shapes: only the number of classes tells them apart
+    return task.classes is not None and _levels(shapes, task) is not None
+
+
+def _channel_axis(shapes: Sequence[Shape], task: Task) -> int | None:
+    """Where the one output has its 4 + classes numbers; None if it is not the export's."""
+    if [len(shape) for shape in shapes] != [3]:
+        return None
+    if shapes[0][1] > 4 and task.classes in (None, shapes[0][1] - 4):
+        return 1
+    return 2 if task.classes is not None and shapes[0][2] == 4 + task.classes else None
+
+
+def _levels(shapes: Sequence[Shape], task: Task) -> list[Level] | None:
+    if len(shapes) < 2 or any(len(shape) != 4 for shape in shapes):
+        return None
+    for layout in LAYOUTS:
+        levels = read_levels(shapes, task.size, layout) or []
+        strides = {level.grid.stride for level in levels}
+        if levels and len(strides) == len(levels) and _box_channels(levels, task) is not None:
+            return sorted(levels, key=lambda level: level.grid.stride)
+    return None
+
+
+def _box_channels(levels: Sequence[Level], task: Task) -> int | None:
+    channels = levels[0].channels
+    boxes = 4 * BINS if task.classes is None else channels - task.classes
+    alike = all(level.channels == channels for level in levels)
+    return boxes if alike and boxes % 4 == 0 and 4 < boxes < channels else None
+
+
+def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+    shapes = [output.shape for output in outputs]
+    axis = _channel_axis(shapes, task)
+    if axis is not None:
+        rows = np.moveaxis(outputs[0], axis, -1)
+        return best_of_each_place(corners(rows[..., :4]), rows[..., 4:], task.confidence)
+    levels = _levels(shapes, task)
+    boxes = _box_channels(levels, task) if levels else None
+    if levels is None or boxes is None:
+        expected = "one output [B, 4 + nc, N], or one map [B, 4 * bins + nc, H, W] a level"
+        raise cannot_read("yolov8", expected, outputs, task)
+    rows = np.concatenate([level.rows(outputs) for level in levels], axis=1)
+    cells, strides = corners_and_strides([level.grid for level in levels])
+    xyxy = around(cells + 0.5, expected_distances(rows[..., :boxes])) * strides
+    return best_of_each_place(xyxy, sigmoid(rows[..., boxes:]), task.confidence)
+
+
+decoder = Decoder(_decode, _fits)
