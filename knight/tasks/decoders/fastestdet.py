@@ -1,8 +1,9 @@
-"""FastestDet: one map [B, 5 + classes, H, W] of one place per cell, activated in the graph.
+"""FastestDet: one map [B, 5 + classes, H, W] of one place per cell.
 
-Channels: objectness, dx and dy (tanh), w and h (sigmoid), class probabilities. As published (dog-qiuqiu,
-FastestDet): cx = (column + dx) / W, cy = (row + dy) / H, all relative to the picture. The score is the
-objectness times the best class; the author's demo takes powers of 0.6 and 0.4 of the same two numbers.
+Channels: objectness, x, y, w, h, class probabilities. Objectness and classes have gone through their
+activation in the graph, the box has not. As published (dog-qiuqiu/FastestDet): cx = (column + tanh x) / W,
+cy = (row + tanh y) / H, w = sigmoid w, all relative to the picture. The score is the objectness times the
+best class; the author's demo takes powers of 0.6 and 0.4 of the same two numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from knight.tasks._boxes import Boxes
 from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to
+from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to, sigmoid
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:
@@ -33,8 +34,9 @@ def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
     rows = np.moveaxis(outputs[0], 1, -1).reshape(batch, height * width, channels)
     row, column = np.divmod(np.arange(height * width), width)
     boxes = rows[..., 1:5].astype(np.float64)
-    boxes[..., 0] = (boxes[..., 0] + column) / width
-    boxes[..., 1] = (boxes[..., 1] + row) / height
+    boxes[..., 0] = (np.tanh(boxes[..., 0]) + column) / width
+    boxes[..., 1] = (np.tanh(boxes[..., 1]) + row) / height
+    boxes[..., 2:] = sigmoid(boxes[..., 2:])
     xyxy = corners(boxes) * scale_to(task.size)
     return best_of_each_place(xyxy, rows[..., 5:], task.confidence, rows[..., 0])
 

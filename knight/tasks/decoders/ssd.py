@@ -37,7 +37,8 @@ def priors(task: Task) -> np.ndarray:
         relative = np.asarray(sides, np.float64)[:, None] / [width, height]
         both = np.broadcast_arrays(centres[:, None], relative[None])
         parts.append(np.concatenate(both, axis=-1).reshape(-1, 4))
-    return np.clip(np.concatenate(parts), 0.0, 1.0)
+    cut: np.ndarray = np.clip(np.concatenate(parts), 0.0, 1.0)
+    return cut
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:
