@@ -84,6 +84,8 @@ def compare_models(
         raise ModelError(
             f"{names[0]} and {names[1]} have no layer in common; is the second a quantization of the first?"
         )
+    if begin is not None:
+        begin(rows)
     runner = Runner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
