@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from knight.compare.comparison import Layer, Remedy
-from knight.compare.graph import DEQUANTIZE, Graph
+from knight.compare.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.compare.pairing import Pairing
 from knight.compare.weights import Constants
 from knight.evaluation import Agreement
-from knight.model import add_initializer
+from knight.model import add_initializer, fresh_name
 from knight.runner import Session
 
 WIDE_BITS = 16
@@ -142,7 +143,7 @@ class _Trial:
         graph = Graph(model)
         for layer in layers:
             self._leave_in_float(graph, layer)
-        outputs = self._real_outputs(graph)
+        outputs = self._real_outputs(graph, {self.roots[layer.output] for layer in layers})
         session = Session(model, taps=outputs, threads=self.threads, level="none")
         agreement = Agreement(outputs)
         for feeds, wanted in zip(self.tried, self.wanted, strict=True):
@@ -174,12 +175,30 @@ class _Trial:
                     if output is real:
                         graph.graph.outputs[index] = root
 
-    def _real_outputs(self, graph: Graph) -> list[str]:
-        """Names of the real values of the model's outputs, in order; those before a Cast of integers too."""
+    def _real_outputs(self, graph: Graph, wide: set[str]) -> list[str]:
+        """Names of the real values of the model's outputs, in order.
+
+        Where integers leave the model, these are the integers turned back; of roots in `wide`, what they are.
+        """
         found = []
         for value in graph.graph.outputs:
-            node = value.producer()
-            before = node.inputs[0] if node is not None and node.op_type == "Cast" else None
-            integers = before is not None and before.producer() is not None
-            found.append((graph.root(before) if integers else value).name or "")
+            quantize = _quantizer_of(value)
+            if quantize is None:
+                found.append(value.name or "")
+            elif (root := graph.root(quantize.inputs[0]).name or "") in wide:
+                found.append(root)
+            else:
+                inputs = [quantize.outputs[0], *quantize.inputs[1:]]
+                back = ir.Node(quantize.domain, DEQUANTIZE, inputs, num_outputs=1)
+                back.outputs[0].name = fresh_name(graph.graph, f"{value.name}_real")
+                graph.graph.append(back)
+                found.append(back.outputs[0].name)
         return found
+
+
+def _quantizer_of(output: ir.Value) -> ir.Node | None:
+    """The QuantizeLinear whose integers leave the model, maybe through a Cast."""
+    node = output.producer()
+    if node is not None and node.op_type == "Cast" and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node if node is not None and node.op_type == QUANTIZE else None
