@@ -13,14 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knight import model as models
 from knight.errors import OutputError
+from knight.files import flush, output_errors
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,10 +54,10 @@ class Store:
         self._made: list[Path] = []
         self._published = False
         self._lock: int | None = None
-        with _output_errors(self.folder):
+        with output_errors(self.folder):
             self._make_folder()
         try:
-            with _output_errors(self.folder):
+            with output_errors(self.folder):
                 self._lock = self._acquire()
                 shutil.rmtree(self.folder / _WRITING, ignore_errors=True)
                 self._complete()
@@ -101,7 +101,7 @@ class Store:
         place = self.folder / (subdirectory or ".")
         writing = self.folder / _WRITING
         try:
-            with _output_errors(place):
+            with output_errors(place):
                 fresh = writing / (subdirectory or ".")
                 written: list[Path] = []
                 for file, model in graphs.items():
@@ -112,7 +112,7 @@ class Store:
                     (fresh / file).write_text(text + "\n", "utf-8")
                     written.append(fresh / file)
                 for path in written:
-                    _flush(path)
+                    flush(path)
                 writing.rename(self.folder / _COMMITTED)
                 self._published = True
                 self._complete()
@@ -123,7 +123,7 @@ class Store:
     def close(self) -> None:
         """Lets the folder go; a folder that was made for nothing is removed again."""
         if self._lock is not None:
-            with _output_errors(self.folder):
+            with output_errors(self.folder):
                 self._complete()
             if self._made and not self._published:
                 (self.folder / LOCK).unlink(missing_ok=True)
@@ -179,7 +179,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         for folder in {path.parent for path in files}:
-            _flush(self.folder / folder.relative_to(committed))
+            flush(self.folder / folder.relative_to(committed))
         if committed.exists():
             shutil.rmtree(committed)
 
@@ -191,39 +191,3 @@ class Store:
             for path in (place / model.parent).iterdir():
                 if weights.fullmatch(path.name) and path.relative_to(place) not in written:
                     path.unlink()
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Writes one file, whole or not at all, and makes its folder. Raises OutputError."""
-    with _output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.writing")
-        try:
-            beside.write_bytes(content)
-            _flush(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-    return path
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _output_errors(place: Path) -> Iterator[None]:
-    """Turns the operating system's refusals into OutputErrors that name the folder."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        advice = "free some space or name another folder" if error.errno in _FULL else "name another folder"
-        raise OutputError(f"cannot write to {place}: {reason}; {advice} with --save-dir") from error
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

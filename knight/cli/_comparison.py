@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from knight.errors import ConfigError, DataError, did_you_mean
+from knight.cli._compare_checks import FILES
+from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     from knight.compare.comparison import Comparison, Layer
@@ -63,13 +65,13 @@ def summary(comparison: Comparison) -> Iterator[str]:
 
 
 def detail(
-    comparison: Comparison, elements: Sequence[tuple[np.ndarray, np.ndarray]], values: dict[str, Any]
+    comparison: Comparison, elements: tuple[np.ndarray, np.ndarray] | None, values: dict[str, Any]
 ) -> Iterator[str]:
     """All figures of one output, and some of its elements in both models."""
     from knight.compare.metrics import columns
     from knight.compare.tables import cell
 
-    layer = find(comparison, values["output_name"])
+    layer = find(comparison.layers, values["output_name"])
     yield f"{layer.index} {layer.op_type} {layer.output} {'x'.join(map(str, layer.shape)) or 'scalar'}"
     shown = {column.title: cell(layer.figures.get(key), column) for key, column in columns().items()}
     for name, value in (("own SQNR(dB)", layer.own_sqnr), ("best SQNR(dB)", layer.best_sqnr)):
@@ -85,16 +87,17 @@ def detail(
         yield f"  {name:<{width}}  {text}"
     if layer.cause is not None:
         yield f"  {layer.cause.text}; {layer.cause.remedy}"
-    if elements:
-        yield from _elements(*elements[0], values)
+    if elements is not None:
+        yield from _elements(*elements, values)
 
 
-def find(comparison: Comparison, name: str) -> Layer:
-    """The layer of that output. Raises ConfigError with near misses."""
-    for layer in comparison.layers:
-        if name in (layer.output, layer.quantized_output):
-            return layer
-    near = did_you_mean(name, [layer.output for layer in comparison.layers], list_all=False)
+def find(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer of that output, in the float model's name or else the other's. Raises ConfigError."""
+    named = [layer for layer in layers if layer.output == name]
+    named += [layer for layer in layers if layer.quantized_output == name]
+    if named:
+        return named[0]
+    near = did_you_mean(name, [layer.output for layer in layers], list_all=False)
     raise ConfigError(f"-on/--output-name: no output {name!r} in this comparison; {near}")
 
 
@@ -106,8 +109,6 @@ def _elements(reference: np.ndarray, result: np.ndarray, values: dict[str, Any])
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(left == right, 0.0, np.abs(right - left) / np.abs(left))
     level, start = values["show_level"], values["show_index"]
-    if not 0 <= start <= left.size:
-        raise DataError(f"-si/--show-index {start}: the output has {left.size} elements")
     places = np.arange(start, left.size)
     if 1 <= level <= 5:
         edges = (-np.inf, *BAND_EDGES, np.inf)
@@ -121,48 +122,77 @@ def _elements(reference: np.ndarray, result: np.ndarray, values: dict[str, Any])
         yield f"  [{index}]: {left[place]:.6g}, {right[place]:.6g}, {relative[place]:.2%}"
 
 
-def write(comparison: Comparison, gates: Sequence[Gate], values: dict[str, Any]) -> Iterator[Path]:
-    """Writes what is asked for, and gives the paths."""
+def labels(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder, of as many of its last parts as tell it from the others."""
+    parts = [[part for part in folder.absolute().parts if part != folder.anchor] for folder in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        found = ["_".join(names[-count:]) for names in parts]
+        if len(set(found)) == len(found):
+            return found
+    return [f"{number}_{names[-1]}" for number, names in enumerate(parts, 1)]
+
+
+def write(
+    comparison: Comparison, gates: Sequence[Gate], label: str | None, values: dict[str, Any]
+) -> Iterator[Path]:
+    """Writes what is asked for, each file whole or not at all, and gives the paths.
+
+    label: one comparison of several; its files have this name, in a folder of this name.
+    """
     from knight.compare import document, junit, tables
     from knight.compare.report import write_report
-    from knight.store import write_file
+    from knight.files import write_file
 
-    wanted = {key: Path(values[key]) for key in ("html", "json", "csv", "junit") if values[key]}
-    folder = Path(values["save_dir"]) if values["save_dir"] else None
-    if folder is not None:
-        name = f"{Path(comparison.result).stem or 'dump'}_compare"
+    wanted = {key: Path(values[key]) for key in FILES if values[key]}
+    folder = Path(values["save_dir"] or "", label or "")
+    if values["save_dir"]:
+        name = label or Path(comparison.result).stem or "dump"
         for key in ("html", "json", "csv"):
-            wanted.setdefault(key, folder / f"{name}.{key}")
+            wanted.setdefault(key, folder / f"{name}_compare.{key}")
     texts = {
         "html": lambda: write_report(comparison),
-        "json": lambda: json.dumps(document.to_json(comparison, gates), indent=1, ensure_ascii=False) + "\n",
+        "json": lambda: _json(document.to_json(comparison, gates)),
         "csv": lambda: tables.csv(comparison),
         "junit": lambda: junit.junit(comparison, gates),
     }
     for key, path in wanted.items():
         yield write_file(path, texts[key]().encode("utf-8"))
-    if folder is not None and comparison.mixed_precision:
-        text = json.dumps(list(comparison.mixed_precision), indent=1, ensure_ascii=False) + "\n"
-        yield write_file(folder / "mix_config.json", text.encode("utf-8"))
-    yield from _plots(comparison, folder or Path(), values)
+    if values["save_dir"] and comparison.mixed_precision:
+        yield write_file(folder / "mix_config.json", _json(list(comparison.mixed_precision)).encode("utf-8"))
+    yield from _plots(comparison, folder, values)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
 def _plots(comparison: Comparison, folder: Path, values: dict[str, Any]) -> Iterator[Path]:
-    if not values["show_plot"] and not values["show"]:
-        return
     from knight.compare import plots
-    from knight.store import write_file
+    from knight.files import write_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     if values["show_plot"]:
-        plots.plot_result(comparison, folder / "plot_result.png")
-        yield folder / "plot_result.png"
+        yield _drawn(folder / "plot_result.png", lambda path: plots.plot_result(comparison, path))
         text = plots.names_file(comparison)
         yield write_file(folder / "plot_out_name_idx.txt", text.encode("utf-8"))
     if values["show"] == "hist":
         name = values["output_name"]
         chosen = comparison.guilty()[:_NAMED] or comparison.layers[-1:]
-        for layer in [find(comparison, name)] if name is not None else chosen:
-            path = folder / f"hist_{layer.index:04d}.png"
-            plots.plot_layer_histograms(layer, path)
-            yield path
+        for layer in [find(comparison.layers, name)] if name is not None else chosen:
+            draw = partial(plots.plot_layer_histograms, layer)
+            yield _drawn(folder / f"hist_{layer.index:04d}.png", draw)
+
+
+def _drawn(path: Path, draw: Callable[[Path], None]) -> Path:
+    """A picture at `path`, whole or not at all. Raises OutputError."""
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {path}: {error.strerror}; name another folder with --save-dir"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
