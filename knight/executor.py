@@ -67,7 +67,8 @@ class Executor:
     """A model in one step of the run, as the infer function sees it.
 
     calls: forward calls so far. samples: samples in them (the length of the axis that all inputs share
-    as their first, else one per call). early_stop_flag: raised when more samples would change nothing.
+    as their first, else one per call). is_float: the float model runs, before it is quantized.
+    early_stop_flag: raised when more samples would change nothing.
     shape_dicts: name of a value or node -> shape, empty until `init_shape_info`. input_types: input
     name -> ONNX element type number.
     """
@@ -82,12 +83,14 @@ class Executor:
         model: ir.Model | None = None,
         listener: Listener = SILENT,
         check_finite: bool = True,
+        is_float: bool = False,
     ) -> None:
         """`forward` runs one checked sample; `model` is what it runs, for questions about its graph.
 
         check_finite: refuse NaN and Inf; a later pass over samples that were checked before need not.
         """
         self._must_be_finite = check_finite
+        self.is_float = is_float
         self._forward = forward
         self._inputs = tuple(inputs)
         self._model = model
@@ -140,6 +143,10 @@ class Executor:
         self.samples += _batch(arrays)
         self._listener.forward(self.calls, self.iteration)
         return outputs
+
+    def say(self, text: str) -> None:
+        """Tells the user one line: a second metric, where a file was written."""
+        self._listener.announce(text)
 
     def _check_finite(self, info: TensorInfo, array: np.ndarray) -> None:
         if not self._must_be_finite or info.dtype is None or info.dtype.kind != "f" or array.size == 0:
