@@ -39,19 +39,17 @@ def assert_sums(own: Own, calls: list[Triple], axis: int | None, *, middle: bool
         "signal": (left**2).sum(1),
         "noise": ((right - left) ** 2).sum(1),
         "shift": (right - left).sum(1),
-        "mixed": (between * left).sum(1),
         "weight_noise": ((between - left) ** 2).sum(1),
         "weight_shift": (between - left).sum(1),
     }
     assert set(own.sums) == set(wanted) == set(Own.SUMS)
     for name, numbers in wanted.items():
-        np.testing.assert_allclose(own.sums[name], numbers, rtol=1e-9, atol=1e-9, err_msg=name)
-        assert own.total(name) == pytest.approx(numbers.sum(), rel=1e-9, abs=1e-9)
+        slack = 1e-7 * left.shape[1]  # shifts are sums of numbers of both signs
+        np.testing.assert_allclose(own.sums[name], numbers, rtol=3e-6, atol=slack, err_msg=name)
+        assert own.total(name) == pytest.approx(numbers.sum(), rel=3e-6, abs=slack * left.shape[0])
     np.testing.assert_array_equal(own.low, left.min(1))
     np.testing.assert_array_equal(own.high, left.max(1))
-    assert own.middle_energy == pytest.approx((between**2).sum())
     assert own.rounding == pytest.approx(((right - between) ** 2).sum())
-    assert own.turned == pytest.approx((right * between).sum())
     assert own.calls == len(calls)
 
 
@@ -143,9 +141,8 @@ def test_what_is_not_finite_has_no_share_in_the_sums(place: int, value: float) -
     left, between, right = (by_channel(array, 1) for array in call)
     np.testing.assert_allclose(own.sums["signal"], (left**2).sum(1))
     np.testing.assert_allclose(own.sums["noise"], ((right - left) ** 2).sum(1))
-    np.testing.assert_allclose(own.sums["mixed"], (between * left).sum(1))
     np.testing.assert_allclose(own.sums["weight_noise"], ((between - left) ** 2).sum(1))
-    assert np.isfinite([own.rounding, own.turned, own.middle_energy, own.clipped_noise]).all()
+    assert np.isfinite([own.rounding, own.clipped_noise]).all()
 
 
 @pytest.mark.xfail(strict=True, reason="one NaN makes the channel's range 0, an infinity makes it 1.8e308")
@@ -223,3 +220,15 @@ def test_the_samples_are_bounded_and_stay_pairs_of_all_calls() -> None:
     assert shares.min() > 0.4 * shares.mean()
     assert shares.max() < 2.5 * shares.mean()
     assert np.mean(left % 1) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_samples_are_of_all_columns_of_a_picture() -> None:
+    samples, width = Samples(), 64
+    for _ in range(8):
+        columns = np.tile(np.arange(width, dtype=np.float32), (32, width, 1))  # 32 channels, 64 x 64
+        samples.update(columns, columns)
+    counts, _ = np.histogram(samples.arrays()[0], bins=width, range=(0, width))
+    assert counts.min() > 0.7 * counts.mean()
+    again = Samples()
+    again.update(columns, columns)
+    assert np.unique(again.arrays()[0]).size == width  # in a single call, too
