@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from knight import operators
 from knight.compare.comparison import Channels, Histogram, Weights
 from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
+from knight.model import attribute
 
 Array = NDArray[np.float64]
 
@@ -85,18 +86,24 @@ def constants(reference: Graph, result: Graph, pairs: list[tuple[Unit, Unit]]) -
 
     None where either has no constant weight, or one of another shape.
     """
-    found: list[Constants | None] = []
-    for unit, twin in pairs:
-        here, there = _weight(result, unit.main), _weight(reference, twin.main)
-        if here is None or there is None or _kind(unit.main) != _kind(twin.main):
-            found.append(None)
-            continue
-        found.append(_constants(reference, result, unit.main, twin.main, here, there))
-    return found
+    return [_constants(reference, result, unit, twin) for unit, twin in pairs]
 
 
-def _kind(node: ir.Node | None) -> str | None:
-    return None if node is None else node.op_type
+_PRODUCTS = frozenset({"Gemm", "MatMul"})
+
+
+def _same_kind(node: ir.Node, twin: ir.Node) -> bool:
+    """Both multiply in the same way; a Gemm may stand for MatMul and Add."""
+    return node.op_type == twin.op_type or {node.op_type, twin.op_type} == _PRODUCTS
+
+
+def _axis(node: ir.Node, index: int, rank: int) -> int:
+    """The output channels' axis of the weight at `index`."""
+    if node.op_type == "MatMul":
+        return max(0, rank - 1 if index == 1 else rank - 2)
+    if node.op_type == "Gemm":
+        return int(index == 1) ^ int(str(attribute(node, "transB" if index == 1 else "transA", 0)))
+    return operators.channel_axis(node, index) or 0
 
 
 def _weight(graph: Graph, node: ir.Node | None) -> ir.Value | None:
@@ -105,26 +112,23 @@ def _weight(graph: Graph, node: ir.Node | None) -> ir.Value | None:
     return next((value for value in node.inputs[:2] if value is not None and value in graph.constant), None)
 
 
-def _constants(
-    reference: Graph,
-    result: Graph,
-    node: ir.Node | None,
-    twin: ir.Node | None,
-    here: ir.Value,
-    there: ir.Value,
-) -> Constants | None:
-    assert node is not None and twin is not None
+def _constants(reference: Graph, result: Graph, unit: Unit, twin: Unit) -> Constants | None:
+    here, there = _weight(result, unit.main), _weight(reference, twin.main)
+    if unit.main is None or twin.main is None or here is None or there is None:
+        return None
     numbers, wanted = (
         evaluate(graph, [value])[value.name or ""] for graph, value in ((result, here), (reference, there))
     )
-    if numbers.shape != wanted.shape:
+    axis = _axis(unit.main, list(unit.main.inputs).index(here), numbers.ndim)
+    if wanted.ndim == 2 and axis != _axis(twin.main, list(twin.main.inputs).index(there), 2):
+        wanted = wanted.T
+    if not _same_kind(unit.main, twin.main) or numbers.shape != wanted.shape:
         return None
     dequantize = _dequantize(here)
-    axis = operators.channel_axis(node, list(node.inputs).index(here)) or 0
     scale = dequantize.inputs[1] if dequantize is not None else None
     stored = dequantize.inputs[0] if dequantize is not None else None
     size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[scale.name or ""].shape))
-    bias, bias_result, stored_bias = _biases(reference, result, node, twin)
+    bias, bias_result, stored_bias = _biases(reference, result, unit, twin)
     return Constants(
         here.name or "",
         wanted,
@@ -149,25 +153,37 @@ def _dequantize(value: ir.Value) -> ir.Node | None:
 
 
 def _biases(
-    reference: Graph, result: Graph, node: ir.Node, twin: ir.Node
+    reference: Graph, result: Graph, unit: Unit, twin: Unit
 ) -> tuple[Array | None, Array | None, ir.Node | None]:
     """The biases in both models, and the DequantizeLinear of the quantized one."""
-    found: list[Array | None] = []
-    for graph, operator in ((reference, twin), (result, node)):
-        index = operators.roles(operator).bias
-        value = operator.inputs[index] if index is not None and len(operator.inputs) > index else None
-        if value is None or value not in graph.constant:
-            found.append(None)
-        else:
-            found.append(evaluate(graph, [value])[value.name or ""].astype(np.float64).reshape(-1))
-    wanted, got = found
+    stored = _bias(result, unit)
+    wanted, got = (
+        _flat(graph, value) for graph, value in ((reference, _bias(reference, twin)), (result, stored))
+    )
     if wanted is not None and got is None:
         got = np.zeros_like(wanted)
     if wanted is None or got is None or wanted.shape != got.shape:
         return None, None, None
-    index = operators.roles(node).bias
-    value = node.inputs[index] if index is not None and len(node.inputs) > index else None
-    return wanted, got, None if value is None else _dequantize(value)
+    return wanted, got, None if stored is None else _dequantize(stored)
+
+
+def _bias(graph: Graph, unit: Unit) -> ir.Value | None:
+    """The constant that the unit's main operator adds, or an Add right behind it."""
+    main = unit.main
+    assert main is not None
+    value = operators.bias(main)
+    if value is not None:
+        return value if value in graph.constant else None
+    for node in unit.nodes:
+        if node.op_type == "Add" and main.outputs[0] in node.inputs:
+            return next((other for other in node.inputs if other in graph.constant), None)
+    return None
+
+
+def _flat(graph: Graph, value: ir.Value | None) -> Array | None:
+    if value is None:
+        return None
+    return evaluate(graph, [value])[value.name or ""].astype(np.float64).reshape(-1)
 
 
 def _saturated(graph: Graph, stored: ir.Value | None) -> int:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from knight.compare.comparison import Channels
+from knight.compare.graph import Graph
 from knight.compare.weights import BINS, Constants, constants, described, histogram, outliers
 from tests.compare._reference import all_values
 from tests.compare._small import net, pairing_of, quantized
@@ -154,3 +158,34 @@ def test_constants_of_a_quantized_net(target: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(fact.bias_result, stored)
             assert fact.bias_step == pytest.approx(numbers[f"{layer}_bias_scale"].max())
         np.testing.assert_allclose(fact.factors(), 1, atol=0.01)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_gemm_that_stands_for_matmul_and_add(transposed: int, biased: bool) -> None:
+    """The quantized model's Gemm is taken for what the float model has: one weight, one bias."""
+    random = np.random.default_rng(0)
+    weight, bias = random.normal(size=(4, 3)).astype(np.float32), random.normal(size=3).astype(np.float32)
+    apart = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["b", "m"], ["y"])]
+    joined = [helper.make_node("Gemm", ["x", "w", *["b"] * biased], ["y"], transB=transposed)]
+    graphs = (
+        _graph(apart, {"w": weight, "b": bias}),
+        _graph(joined, {"w": 2 * (weight.T if transposed else weight), "b": bias + 1}),
+    )
+    units = [graph.unit(graph.values["y"], {graph.values["x"]}) for graph in graphs]
+    (found,) = constants(*graphs, [(units[1], units[0])])
+    assert found is not None
+    np.testing.assert_allclose(found.factors(), [2, 2, 2])  # one per output
+    np.testing.assert_allclose(found.bias, bias)
+    np.testing.assert_allclose(found.bias_result, bias + 1 if biased else np.zeros(3))
+
+
+def _graph(nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray]) -> Graph:
+    made = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return Graph(ir.from_proto(helper.make_model(made, ir_version=9)))
