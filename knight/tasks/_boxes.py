@@ -41,16 +41,17 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Corners as in `Boxes.xyxy`. A box without area overlaps nothing.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = np.prod(np.clip(sides, 0.0, None), axis=2)
-    union = _area(a)[:, None] + _area(b)[None, :] - shared
+    one, other = np.asarray(a, np.float64).T[:, :, None], np.asarray(b, np.float64).T[:, None, :]
+    left, top = np.maximum(one[0], other[0]), np.maximum(one[1], other[1])
+    right, bottom = np.minimum(one[2], other[2]), np.minimum(one[3], other[3])
+    shared = _area(left, top, right, bottom)
+    union = _area(*one) + _area(*other) - shared
     overlap: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return overlap
 
 
-def _area(xyxy: np.ndarray) -> np.ndarray:
-    return np.asarray(np.prod(np.clip(xyxy[:, 2:] - xyxy[:, :2], 0.0, None), axis=1))
+def _area(left: np.ndarray, top: np.ndarray, right: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(right - left, 0.0) * np.maximum(bottom - top, 0.0))
 
 
 def nms(boxes: Boxes, confidence: float, overlap: float, max_det: int, *, class_aware: bool = True) -> Boxes:
@@ -62,24 +63,17 @@ def nms(boxes: Boxes, confidence: float, overlap: float, max_det: int, *, class_
     """
     finite = np.isfinite(boxes.xyxy).all(axis=1) & np.isfinite(boxes.scores)
     boxes = boxes.select(finite & (boxes.scores > confidence))
-    left = boxes.select(np.argsort(-boxes.scores, kind="stable"))
-    kept: list[Boxes] = []
-    while len(left) and len(kept) < max_det:
-        first = left.select(np.array([0]))
-        kept.append(first)
-        covered = iou(first.xyxy, left.xyxy)[0] > overlap
-        if class_aware:
-            covered &= left.classes == first.classes
-        covered[0] = True  # itself, though a box without area does not overlap even itself
-        left = left.select(~covered)
-    return _joined(kept)
-
-
-def _joined(parts: list[Boxes]) -> Boxes:
-    if not parts:
-        return Boxes.empty()
-    return Boxes(
-        np.concatenate([part.xyxy for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-    )
+    boxes = boxes.select(np.argsort(-boxes.scores, kind="stable"))
+    free = np.ones(len(boxes), bool)
+    kept: list[int] = []
+    for row in range(len(boxes)):
+        if len(kept) >= max_det:
+            break
+        if not free[row]:
+            continue
+        kept.append(row)
+        rivals = free & (boxes.classes == boxes.classes[row]) if class_aware else free
+        later = row + 1 + np.flatnonzero(rivals[row + 1 :])
+        covered = iou(boxes.xyxy[row : row + 1], boxes.xyxy[later])[0] > overlap
+        free[later[covered]] = False
+    return boxes.select(np.array(kept, np.int64))
