@@ -66,7 +66,7 @@ def sums(rows: list[Row]) -> dict[str, object]:
         name = row.twin.name or ""
         found[name] = (row.shape, row.own_missing, row.mismatch, row.tally, row.own.calls, row.own.reaches)
         found[f"{name}: sums"] = {key: array.tolist() for key, array in row.own.sums.items()}
-        found[f"{name}: rounding"] = (row.own.rounding, row.own.clipped, row.own.turned)
+        found[f"{name}: rounding"] = (row.own.rounding, row.own.clipped)
         found[f"{name}: samples"] = [array.tolist() for array in row.samples.arrays()]
     return found
 
