@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from knight.cli import _summary
+from knight.cli import _compare_checks as checks, _comparison, _summary
 from knight.cli._command import FlagCommand, given
 from knight.cli._compare_flags import COMPARE
 from knight.cli._console import Console
-from knight.errors import ConfigError, GateError
+from knight.errors import GateError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from knight.compare.comparison import Comparison
-    from knight.compare.gates import Gate
+
+    Elements = tuple[np.ndarray, np.ndarray]
 
 EXAMPLE = """\b
 Examples:
@@ -26,8 +27,6 @@ Examples:
   knight compare -qd out/dump --rmse --sort mre
   knight compare -m net.onnx -q other.onnx -uds infer.py -if infer_net --fail-under-cos 0.98 --junit out.xml
 """
-
-_MODEL_ONLY = ("mean", "std", "user_defined_script", "infer_func", "data", "iteration", "batch_size")
 
 
 def run(**values: Any) -> None:
@@ -44,21 +43,24 @@ def run(**values: Any) -> None:
 
 
 def _compare(context: click.Context, values: dict[str, Any], console: Console) -> None:
-    from knight.compare import gates, tables
+    from knight.compare import gates
 
-    _check(context, values)
-    if values["sort"] is not None:
-        tables.check_field(values["sort"])  # before the long work, not after
+    checks.check(context, values)
     limits = gates.Gates(values["fail_under_cos"], values["fail_over_loss"], values["fail_under_sqnr"])
     console.say("Compare Start")
     shown = {flag.names[-1]: values[flag.key] for flag in COMPARE if given(context, flag.key)}
     for line in _summary.arguments(shown):
         console.say(line)
+    idle = checks.idle(context, values)
+    if idle:
+        console.warn(f"no effect without -on: {', '.join(idle)}")
     failed: list[str] = []
-    for comparison, elements in _comparisons(values, console):
+    for comparison, label, elements in _comparisons(values, console):
         results = gates.check(comparison, limits)
-        _tell(comparison, elements, values, console)
-        _write(comparison, results, values, console)
+        for line in _shown(comparison, elements, values):
+            console.say(line)
+        for path in _comparison.write(comparison, results, label, values):
+            console.say(f"Written          : {path}")
         for gate in results:
             console.say(f"{'PASS' if gate.passed else 'FAIL'} {gate.name}: {gate.text}")
         failed += [gate.text for gate in results if not gate.passed]
@@ -67,104 +69,109 @@ def _compare(context: click.Context, values: dict[str, Any], console: Console) -
     console.say("Compare complete")
 
 
-def _check(context: click.Context, values: dict[str, Any]) -> None:
-    """Raises ConfigError where neither models nor folders, or both, are given."""
-    models, folders = values["model"] or values["quantized"], values["quant_dump"] or values["second_dump"]
-    if bool(models) == bool(folders):
-        raise ConfigError(
-            "compare wants two models (-m, -q) or dump folders (-qd, and -sd where they are apart)"
-        )
-    if models and not (values["model"] and values["quantized"]):
-        missing = "-q/--quantized" if values["model"] else "-m/--model"
-        raise ConfigError(f"{missing} is missing: compare wants the float and the quantized model")
-    if folders and not values["quant_dump"]:
-        raise ConfigError("-qd/--quant-dump is missing: name the folder to compare the -sd folders with")
-    if bool(values["mean"]) != bool(values["std"]):
-        raise ConfigError("--mean and --std belong together; give both or none")
-    if folders:
-        idle = [flag.label for flag in COMPARE if flag.key in _MODEL_ONLY and given(context, flag.key)]
-        if idle:
-            raise ConfigError(f"{idle[0]} is for models (-m, -q); dump folders need no data")
-        if len(_second(values)) > 1 and any(values[key] for key in ("html", "json", "csv", "junit")):
-            raise ConfigError("-sd names several folders: take --save-dir, which keeps a report for each")
-    if len(values["iteration"]) > 1:
-        raise ConfigError("-i/--iteration: compare takes one number")
-
-
-def _second(values: dict[str, Any]) -> list[str]:
-    return [folder for folder in (values["second_dump"] or "").split(":") if folder]
-
-
 def _comparisons(
     values: dict[str, Any], console: Console
-) -> Iterator[tuple[Comparison, Sequence[tuple[np.ndarray, np.ndarray]]]]:
-    """Each comparison that is asked for, and the elements of the output named with -on, call by call."""
+) -> Iterator[tuple[Comparison, str | None, Elements | None]]:
+    """Each comparison that is asked for; a name of its own where there are several; and what the output named
+    with -on holds in the first forward call.
+    """
     if values["model"]:
-        yield _of_models(values, console)
+        comparison, elements = _of_models(values, console)
+        yield comparison, None, elements
         return
     from knight.compare import folders
 
     reference = Path(values["quant_dump"])
-    pairs = [(_float_half(reference), Path(second)) for second in _second(values)]
-    for left, right in pairs or [folders.halves(reference)]:
-        comparison = folders.compare_folders(left, right, listener=console)
-        name = values["output_name"]
-        yield comparison, () if name is None else tuple(folders.elements(left, right, name))
+    named = [Path(folder) for folder in checks.second(values)]
+    pairs = [(_half(reference, "float"), _half(folder, "quant")) for folder in named]
+    pairs = pairs or [folders.halves(reference)]
+    found = [_look(left, right, values) for left, right in pairs]  # at all, before one is read through
+    labels = _comparison.labels(named) if len(named) > 1 else [None]
+    for (left, right), label, elements in zip(pairs, labels, found, strict=True):
+        yield folders.compare_folders(left, right, listener=console), label, elements
 
 
-def _float_half(folder: Path) -> Path:
-    """The float half of a dump folder; a folder that is no dump is taken as it is."""
+def _half(folder: Path, half: str) -> Path:
+    """That half of a dump folder; a folder that is no dump is taken as it is."""
     for place in (folder, folder / "dump"):
-        if (place / "float").is_dir():
-            return place / "float"
+        if (place / half).is_dir():
+            return place / half
     return folder
 
 
-def _of_models(
-    values: dict[str, Any], console: Console
-) -> tuple[Comparison, Sequence[tuple[np.ndarray, np.ndarray]]]:
+def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | None:
+    """The elements of -on, after a look at what the two folders have. Raises as the checks do."""
+    from knight.compare import folders
+    from knight.compare.comparison import Layer
+
+    left, right = folders.read_places(reference), folders.read_places(result)
+    numbers = {place.folder: index for index, place in enumerate(left)}
+    layers = [
+        Layer(numbers[one.folder], one.entry.op_type, "", one.entry.output, other.alias, (), {})
+        for one, other in folders.pair(left, right)[0]
+    ]
+    if layers:  # else the comparison says so
+        checks.check_names(layers, values)
+    if not layers or values["output_name"] is None:
+        return None
+    wanted = _comparison.find(layers, values["output_name"])
+    elements = next(folders.elements(reference, result, wanted.output))
+    checks.check_start(elements[0], values)
+    return elements
+
+
+def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
     from knight.cli.quant import run_settings
+    from knight.compare.comparison import Layer
     from knight.compare.layerwise import Row
     from knight.compare.models import Options, compare_models
     from knight.script import find_infer_function
 
     infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
     name = values["output_name"]
-    watched: list[tuple[np.ndarray, np.ndarray]] = []
+    wanted: list[str] = []
+    watched: list[Elements] = []
 
-    def watch(row: Row, wanted: np.ndarray, got: np.ndarray) -> None:
-        if name in (row.twin.name, row.root.name) and not watched:
-            watched.append((wanted.copy(), got.copy()))
+    def begin(rows: Sequence[Row]) -> None:
+        layers = [
+            Layer(index, row.op_type, "", row.twin.name or "", row.tapped, (), {})
+            for index, row in enumerate(rows)
+        ]
+        checks.check_names(layers, values)
+        if name is not None:
+            wanted.append(_comparison.find(layers, name).output)
 
+    def watch(row: Row, reference: np.ndarray, result: np.ndarray) -> None:
+        if row.twin.name in wanted and not watched:
+            checks.check_start(reference, values)
+            watched.append((reference.copy(), result.copy()))
+
+    model, quantized = models.load(values["model"]), models.load(values["quantized"])
+    for odd in checks.check_models(model, quantized, values):
+        console.warn(odd)
     comparison = compare_models(
-        models.load(values["model"]),
-        models.load(values["quantized"]),
+        model,
+        quantized,
         infer,
         run_settings(values, values["iteration"][0], "compare"),
         names=(values["model"], values["quantized"]),
         options=Options(values["mean"], values["std"], threads=values["cpu_num"]),
         arguments={flag.names[-1]: values[flag.key] for flag in COMPARE},
         watch=watch if name is not None else None,
+        begin=begin,
         listener=console,
     )
-    return comparison, watched
+    return comparison, watched[0] if watched else None
 
 
-def _tell(
-    comparison: Comparison,
-    elements: Sequence[tuple[np.ndarray, np.ndarray]],
-    values: dict[str, Any],
-    console: Console,
-) -> None:
-    from knight.cli import _comparison
+def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, Any]) -> Iterator[str]:
+    """The lines on the screen: one output, or the table and what it does not say."""
     from knight.compare import tables
 
     if values["output_name"] is not None:
-        for line in _comparison.detail(comparison, elements, values):
-            console.say(line)
+        yield from _comparison.detail(comparison, elements, values)
         return
-    ranges = values["index_range"]
     rows = tables.rows(
         comparison,
         mre=not values["no_mre"],
@@ -174,21 +181,11 @@ def _tell(
         bias=values["bias"],
         own=any(layer.own_sqnr is not None for layer in comparison.layers),
         sort=values["sort"],
-        op_types=tuple(filter(None, (values["op_type"] or "").split(","))),
-        indices=None if ranges is None else tables.parse_ranges(ranges, len(comparison.layers)),
+        op_types=checks.op_types(values),
+        indices=checks.ranges(comparison.layers, values),
     )
-    for line in _summary.aligned(rows):
-        console.say(line)
-    for line in _comparison.summary(comparison):
-        console.say(line)
-
-
-def _write(comparison: Comparison, gates: Sequence[Gate], values: dict[str, Any], console: Console) -> None:
-    """Every file that is asked for; each appears whole or not at all."""
-    from knight.cli import _comparison
-
-    for path in _comparison.write(comparison, gates, values):
-        console.say(f"Written          : {path}")
+    yield from _summary.aligned(rows)
+    yield from _comparison.summary(comparison)
 
 
 command = FlagCommand(

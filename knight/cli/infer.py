@@ -9,6 +9,7 @@ import click
 
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, given
+from knight.cli._compare_checks import check_counts
 from knight.cli._console import Console
 from knight.cli._flags import INFER
 from knight.errors import ConfigError, OutputError
@@ -21,8 +22,9 @@ Example:
 
 def run(**values: Any) -> None:
     """Run a float or quantized model through your infer function; print its metric and the speed."""
-    if len(values["iteration"]) > 1:
-        raise ConfigError("-i/--iteration: infer takes one number")
+    check_counts(values, "infer")
+    if values["compare_with"] == "":
+        raise ConfigError("--compare-with is empty; name a model, or leave it out")
     if values["framework"] != "onnx":
         raise ConfigError(
             f"-f/--framework {values['framework']}: infer runs ONNX models; make one with "
@@ -36,7 +38,7 @@ def run(**values: Any) -> None:
 
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
-    from knight import model as models, pipeline
+    from knight import border, model as models, pipeline
     from knight.cli.quant import run_settings
     from knight.script import find_infer_function
 
@@ -45,6 +47,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         console.say(line)
     infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
     model = models.load(values["model"])
+    border.check_types(model, border.wanted_types(values["quantize_input_dtype"]))
     if given(context, "save_dir"):  # for what the infer function itself may write
         _make_folder(Path(values["save_dir"]))
     other = models.load(values["compare_with"]) if values["compare_with"] else None
@@ -60,6 +63,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         f"(the infer function included): {speed:.1f} samples per second"
     )
     if other is not None:
+        other = border.fed_like(other, model)
         reference = pipeline.infer(other, infer, settings, threads=values["cpu_num"], listener=console)
         for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
             console.say(line)
