@@ -1,12 +1,14 @@
 """The arguments of a subcommand from a JSON file: ``{"compare": {"sort": "cos", "index-range": "0-7"}}``.
 
 Keys are the long names of the flags. A value is a number, a boolean, a string or a list; several values may
-also be one string, separated by spaces.
+also be one string, separated by spaces or commas. Paths mean what they mean on the command line: relative
+ones start at the current folder, not at that of the file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,50 +17,77 @@ from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
+"""Flags whose one text is a list, and what stands between its parts."""
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text"}
 
 
 def read_section(path: Path, section: str, flags: Sequence[Flag]) -> dict[str, Any]:
     """Parameter -> value, from the object `section` of the file. Raises ConfigError naming file and key."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"-rc/--run-config {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"-rc/--run-config {path}: no JSON: {error}") from error
-    values = document.get(section) if isinstance(document, dict) else None
-    if not isinstance(values, dict):
-        raise ConfigError(f'-rc/--run-config {path}: wants an object {{"{section}": {{...}}}}')
+    values = _object(path, section)
     known = {flag.key: flag for flag in flags if flag.key != "run_config"}
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         flag = known.get(key.lstrip("-").replace("-", "_"))
         if flag is None:
             near = did_you_mean(key, [key.replace("_", "-") for key in known], list_all=False)
-            raise ConfigError(f"{path}: {section}.{key}: unknown key: {near}")
-        found[flag.key] = _value(flag, value, f"{path}: {section}.{key}")
+            raise ConfigError(f"-rc/--run-config {path}: {section}.{key}: unknown key: {near}")
+        where = f"-rc/--run-config {path}: {section}.{key}"
+        if flag.key in found:
+            raise ConfigError(f"{where}: the same key is there twice; keep one")
+        found[flag.key] = _value(flag, value, where)
     return found
+
+
+def _object(path: Path, section: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"-rc/--run-config {path}: {error.strerror}; name a JSON file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"-rc/--run-config {path}: no JSON: {error}") from error
+    values = document.get(section) if isinstance(document, dict) else None
+    if not isinstance(values, dict):
+        raise ConfigError(f'-rc/--run-config {path}: wants an object {{"{section}": {{...}}}}')
+    return values
 
 
 def _value(flag: Flag, value: Any, where: str) -> Any:
     if flag.kind is bool:
         return _switch(value, where)
-    if flag.several:
-        items = value if isinstance(value, list) else str(value).split()
-        return [_single(flag, item, where) for item in items]
-    return _single(flag, value, where)
+    if flag.key in _JOINED and isinstance(value, list) and value:
+        return _JOINED[flag.key].join(_single(flag, item, where) for item in value)
+    if not flag.several:
+        return _single(flag, value, where)
+    items = re.split(r"[,\s]+", value.strip(" \t\r\n,")) if isinstance(value, str) else value
+    items = items if isinstance(items, list) else [items]
+    if items in ([], [""]):
+        raise ConfigError(f"{where}: is empty; give {_KINDS[flag.kind]} or several, or leave the key out")
+    return [_single(flag, item, where) for item in items]
 
 
 def _switch(value: Any, where: str) -> bool:
-    text = str(value).lower()
+    text = str(value).lower() if isinstance(value, (bool, int, str)) else ""
     if text not in _TRUE + _FALSE:
-        raise ConfigError(f"{where}: is {value!r}; it has to be true or false")
+        raise ConfigError(f"{where}: is {_shown(value)}; it has to be true or false")
     return text in _TRUE
 
 
 def _single(flag: Flag, value: Any, where: str) -> Any:
+    wrong = f"{where}: is {_shown(value)}; it has to be {_KINDS[flag.kind]}"
     if isinstance(value, (list, dict, bool)) or value is None:
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a {flag.kind.__name__}")
+        raise ConfigError(wrong)
     try:
-        return flag.kind(value)
-    except ValueError:
-        raise ConfigError(f"{where}: is {value!r}; it has to be a {flag.kind.__name__}") from None
+        found = flag.kind(value)
+    except (ValueError, OverflowError):
+        raise ConfigError(wrong) from None
+    if isinstance(value, float) and found != value and flag.kind is int:  # 2.5 is not 2
+        raise ConfigError(wrong)
+    return found
+
+
+def _shown(value: Any) -> str:
+    """The value as JSON has it, in one line of no great length."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
