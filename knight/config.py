@@ -17,7 +17,9 @@ class QuantConfig:
     quantized model (None: 1 where the target needs static shapes, else as in the source).
     percent: fraction of the values that `percentile` keeps. bits: width of activations and weights.
     threads: CPUs to use. output_names: crop the graph at these. mean, std: normalization to put
-    after the first input. strict: refuse operators that the target does not have.
+    after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
+    quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one per
+    input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -31,3 +33,5 @@ class QuantConfig:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     strict: bool = False
+    input_dtypes: tuple[str | None, ...] = ()
+    output_dequant: bool = False

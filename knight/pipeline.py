@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from knight import coverage, evaluation
+from knight import border, coverage, evaluation
 from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
@@ -191,6 +191,7 @@ def check_config(config: QuantConfig, target: Target) -> None:
         raise ConfigError(f"-per {config.percent}: wants a fraction above 0.5 and up to 1, such as 0.99999")
     if any(iteration < 1 for iteration in config.iterations) or not config.iterations:
         raise ConfigError("-i wants numbers of at least 1")
+    border.wanted_types(config.input_dtypes, config.bits)
     if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
         raise ConfigError("-bs and -ib want a number of at least 1")
 
@@ -203,6 +204,9 @@ def prepare_model(
     model: ir.Model, target: Target, config: QuantConfig, listener: Listener = SILENT
 ) -> ir.Model:
     """The canonical float model that is planned, observed and rewritten."""
+    types = border.types_by_input(model, border.wanted_types(config.input_dtypes, config.bits))
+    first = next((value.name or "" for value in model.graph.inputs if not value.is_initializer()), "")
+    late = types.get(first, "float32") != "float32" and bool(config.mean or config.std)
     batch = config.ir_batch
     if batch is None and target.static_shapes and _has_open_batch(model):
         batch = 1
@@ -210,8 +214,8 @@ def prepare_model(
         batch_size=batch,
         static_shapes=target.static_shapes,
         output_names=config.output_names,
-        mean=config.mean,
-        std=config.std,
+        mean=() if late else config.mean,
+        std=() if late else config.std,
         opset=target.opset,
         recognise=target.recognise,
         threads=available_threads(config.threads),
@@ -221,7 +225,13 @@ def prepare_model(
         if changes:
             listener.detail(f"{name}: {changes} changes")
 
-    return prepare(model, options, on_pass)
+    prepared = prepare(model, options, on_pass)
+    if late:  # integers are normalized before they are rounded, just as a script does it
+        border.normalize(prepared, config.mean, config.std)
+    if config.mean:
+        border.record_normalization(prepared, config.mean, config.std)
+    border.set_types(prepared, types)
+    return prepared
 
 
 def _has_open_batch(model: ir.Model) -> bool:
@@ -230,6 +240,10 @@ def _has_open_batch(model: ir.Model) -> bool:
 
 
 def _tell_plan(run: _Run, prepared: ir.Model, plan: QuantPlan) -> None:
+    for name, dtype in border.input_types(prepared).items():
+        run.listener.detail(f"input {name} takes {dtype}")
+    if run.config.output_dequant:
+        _tell_outputs(run, prepared)
     for name, reason in plan.float_nodes.items():
         run.listener.detail(f"{name} stays float: {reason}")
     if not plan.activations:
@@ -239,6 +253,17 @@ def _tell_plan(run: _Run, prepared: ir.Model, plan: QuantPlan) -> None:
     subgraphs = [node.op_type for node in prepared.graph if any(True for _ in _subgraphs(node))]
     if subgraphs:
         run.warn(f"the bodies of {len(subgraphs)} {'/'.join(sorted(set(subgraphs)))} operators stay float")
+
+
+def _tell_outputs(run: _Run, prepared: ir.Model) -> None:
+    """Which outputs -od does nothing to: there is no fixed-point number to dequantize."""
+    for output in prepared.graph.outputs:
+        maker = output.producer()
+        op_type = maker.op_type if maker is not None else ""
+        if op_type == "ArgMax":
+            run.listener.detail(f"output {output.name} stays as it is: ArgMax makes indices")
+        elif op_type in run.target.software:
+            run.listener.detail(f"output {output.name} stays as it is: {op_type} is a software layer")
 
 
 def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
@@ -321,6 +346,7 @@ def _quantize_one(
             method=method,
             percent=one.config.percent,
             threads=one.threads,
+            fixed=border.exact_parameters(prepared, plan, statistics.histograms[iteration]),
         )
         requantized, warnings = requantizations(plan, params, one.target)
         for text in (*params.warnings, *warnings):
@@ -441,6 +467,10 @@ def _details(
         "versions": _versions(),
         "times": {stage: round(seconds, 4) for stage, seconds in run.times.items()},
         "peak_memory_mb": peak_memory_mb(),
+        "inputs": [
+            {"name": value.name, "dtype": value.dtype.numpy().name if value.dtype is not None else None}
+            for value in quantized.graph.inputs
+        ],
         "outputs": [
             {
                 "name": name,

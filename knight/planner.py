@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models, operators
+from knight import border, model as models, operators
 from knight.config import QuantConfig
 from knight.errors import ModelError
 from knight.targets import Target
@@ -30,7 +30,7 @@ def make_plan(model: ir.Model, target: Target, config: QuantConfig) -> QuantPlan
 
     Under `config.strict`, operators that the target lacks are a ModelError.
     """
-    planner = _Planner(model.graph, target, config)
+    planner = _Planner(model, target, config)
     planner.choose_integer_nodes()
     planner.choose_values()
     plan = planner.plan()
@@ -52,12 +52,16 @@ _SUBGRAPH = "the bodies of If, Loop and Scan stay float"
 _NOT_FLOAT32 = "its data is no float32 tensor of known type"
 _LEAVES_RANGE = "makes values outside of its input's range"
 _NOT_FINITE = "one of its constants is not finite"
+_BORDER = "normalizes the integers of an input, which are rounded behind it"
 _ODD_BIAS = "its bias is not one number per channel"
 
 
 class _Planner:
-    def __init__(self, graph: ir.Graph, target: Target, config: QuantConfig) -> None:
-        self.graph = graph
+    def __init__(self, model: ir.Model, target: Target, config: QuantConfig) -> None:
+        self.graph = graph = model.graph
+        self.casts = set(border.input_casts(model))
+        self.normalization = {node for cast in self.casts for node in border.normalization(cast)}
+        self.fixed_point = target.fixed_point_outputs and not config.output_dequant
         self.target = target
         self.activation = target.activation_spec(config.bits)
         self.bits = config.bits
@@ -72,6 +76,8 @@ class _Planner:
 
     def choose_integer_nodes(self) -> None:
         for node in self.graph:
+            if node in self.casts:  # part of the input, no operator of the model
+                continue
             reason = self._why_float(node)
             if reason is None:
                 self.integer.add(node)
@@ -94,6 +100,8 @@ class _Planner:
     def _why_float(self, node: ir.Node) -> str | None:
         if operators.has_subgraph(node):
             return _SUBGRAPH
+        if node in self.normalization:
+            return _BORDER
         if node.op_type in self.target.software:
             return _SOFTWARE
         known = node.op_type in self.target.integer_operators or node.op_type in operators.BOUNDED
@@ -233,7 +241,11 @@ class _Planner:
                 self.reasons[node.name or ""] = _NOT_WORTH
 
     def _all_integer(self, sources: list[ir.Value]) -> bool:
-        return all(value.producer() in self.integer or value.producer() is None for value in sources)
+        return all(value.producer() in self.integer or self._is_fed(value) for value in sources)
+
+    def _is_fed(self, value: ir.Value) -> bool:
+        """Whether the caller makes the value, as floats or as integers."""
+        return value.producer() is None or value.producer() in self.casts
 
     # The plan -------------------------------------------------------------------------------------
 
@@ -244,9 +256,7 @@ class _Planner:
         fixed_point = [
             value.name or ""
             for value in self.graph.outputs
-            if self.target.fixed_point_outputs
-            and value in self.quantized
-            and value.producer() in self.integer
+            if self.fixed_point and value in self.quantized and value.producer() in self.integer
         ]
         return QuantPlan(
             activations={value.name or "": self.activation for value in order},

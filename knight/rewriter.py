@@ -79,6 +79,9 @@ class _Rewriter:
         if producer is not None and producer.name in self.plan.on_integers:
             self._stand_on_integers(producer, zero_point)
             integers = value
+        elif _is_cast_of(producer, params) and len(readers) == len(value.uses()):
+            assert producer is not None and producer.inputs[0] is not None
+            integers = producer.inputs[0]  # the quantizer would give them back as they are
         else:
             added.append(
                 self._node("QuantizeLinear", [value, scale, zero_point], name, zero_point.dtype, value)
@@ -103,6 +106,10 @@ class _Rewriter:
             self.graph.insert_before(first, added)
         else:
             self.graph.insert_after(producer, added)
+        if producer is not None and integers in producer.inputs:
+            self.graph.remove(producer, safe=True)
+            added[-1].outputs[0].name = name  # the real numbers have the float model's name
+            return
         if is_output:
             self._take_over_output(value, added[-1].outputs[0])
         elif integers is value:
@@ -206,6 +213,13 @@ class _Rewriter:
         if dtype is not None:
             output.dtype = dtype
         return node
+
+
+def _is_cast_of(node: ir.Node | None, params: QParams) -> bool:
+    """Whether `node` makes floats of integers that `params` would turn back into the same ones."""
+    source = node.inputs[0] if node is not None and node.op_type == "Cast" else None
+    same = source is not None and source.dtype == ir.DataType.from_numpy(params.zero_point.dtype)
+    return same and float(params.scale) == 1.0 and int(params.zero_point) == 0
 
 
 def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:

@@ -62,14 +62,17 @@ def solve(
     method: str,
     percent: float,
     threads: int,
+    fixed: Mapping[str, QParams] | None = None,
 ) -> Parameters:
     """The parameters of `plan` by one calibration method.
 
-    Raises ModelError for weights that are not finite.
+    fixed: those of some roots, which no method decides. Raises ModelError for weights that are not finite.
     """
     clipping_range = calibrations.get(method)
 
     def one(root: str) -> QParams:
+        if fixed is not None and root in fixed:
+            return fixed[root]
         spec = plan.activations[root]
         low, high = clipping_range(histograms[root], spec, percent)
         return params_from_range(low, high, spec)

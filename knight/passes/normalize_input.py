@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -28,8 +30,22 @@ def run(model: ir.Model, options: PassOptions) -> int:
     mean, std = np.array(options.mean, np.float64), np.array(options.std, np.float64)
     affine = Affine(1.0 / std, -mean / std)
     if not _fold(data, channels, affine):
-        _insert(model.graph, data, channels, affine)
+        steps = (("Mul", affine.scale, "scale", "scaled"), ("Add", affine.shift, "shift", "normalized"))
+        _insert(model.graph, data, channels, steps)
     return 1
+
+
+def insert(model: ir.Model, options: PassOptions) -> None:
+    """The normalization as a Sub and a Div, which give the bits that ``(x - mean) / std`` gives in NumPy.
+
+    Raises ConfigError where mean and std do not fit the input.
+    """
+    _check_numbers(options)
+    data = _first_input(model.graph)
+    channels = _channels(data, max(len(options.mean), len(options.std)))
+    mean, std = np.array(options.mean, np.float64), np.array(options.std, np.float64)
+    steps = (("Sub", mean, "mean", "centred"), ("Div", std, "std", "normalized"))
+    _insert(model.graph, data, channels, steps)
 
 
 def _check_numbers(options: PassOptions) -> None:
@@ -96,18 +112,26 @@ def _fold(data: ir.Value, channels: Channels | None, affine: Affine) -> bool:
     )
 
 
-def _insert(graph: ir.Graph, data: ir.Value, channels: Channels | None, affine: Affine) -> None:
+def _insert(
+    graph: ir.Graph,
+    data: ir.Value,
+    channels: Channels | None,
+    steps: Sequence[tuple[str, np.ndarray, str, str]],
+) -> None:
+    """Puts operators behind `data`: each with its constants, and the endings of its constant's and result's
+    names.
+    """
     assert data.dtype is not None
     uses = data.uses()
     first = graph.node(0)
     result = data
-    for op_type, numbers, suffix in (("Mul", affine.scale, "scale"), ("Add", affine.shift, "shift")):
+    for op_type, numbers, suffix, ending in steps:
         array = numbers if channels is None else np.broadcast_to(numbers, (channels.count,))
         shape = () if channels is None else _broadcastable(channels)
         constant = models.add_initializer(
             graph, f"{data.name}_{suffix}", array.astype(data.dtype.numpy()).reshape(shape)
         )
-        name = f"{data.name}_normalized" if op_type == "Add" else f"{data.name}_scaled"
+        name = f"{data.name}_{ending}"
         result = new_node(first, op_type, [result, constant], name=name, output=name, like=data).outputs[0]
     for use in uses:
         use.node.replace_input_with(use.idx, result)

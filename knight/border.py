@@ -1,0 +1,256 @@
+"""The model's border: inputs that take integers where the float model takes float32 (-qid).
+
+Such an input is followed by a Cast to float32, and everything behind it is as before: a uint8 200 is the
+number 200.0. What normalizes it there (a Sub and a Div by constants) stays in float, between the Cast and
+the first quantizer, so that the input is rounded once. Where the quantizer's integers are the input's own,
+the rewriter leaves out Cast and quantizer, and the model computes with what it is fed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from knight import model as models
+from knight.errors import ConfigError, did_you_mean
+from knight.observer import Histogram
+from knight.passes import PassOptions, normalize_input, passes
+from knight.types import QParams, QuantPlan, QuantSpec
+
+INPUT_DTYPES = "knight.input_dtypes"
+"""Metadata key: JSON object, graph input name -> the type that was asked for it."""
+
+NORMALIZATION = "knight.normalization"
+"""Metadata key: JSON object {"input", "mean", "std"} of a model that normalizes its first input by itself."""
+
+TYPES = ("float32", "int8", "uint8", "int16")
+
+_FLAG = "-qid/--quantize-input-dtype"
+_AFFINE = frozenset({"Mul", "Add", "Sub", "Div"})
+
+
+# What was asked for -----------------------------------------------------------------------------------
+
+
+def wanted_types(asked: Sequence[str | None], bits: int | None = None) -> tuple[str | None, ...]:
+    """The types as they were asked for, one per input or one for all, checked; empty where none is.
+
+    bits: width of the integers behind the input, where it is known. Raises ConfigError for a name that is no
+    type, and for integers wider than that.
+    """
+    words = (asked,) if isinstance(asked, str) else tuple(asked)
+    types = tuple(None if word in (None, "None") else word for word in words)
+    for name in types:
+        if name is not None and name not in TYPES:
+            known = did_you_mean(str(name), (*TYPES, "None"))
+            raise ConfigError(f"{_FLAG}: unknown type {str(name)!r}: {known}")
+        if name == "int16" and bits is not None and bits < 16:
+            raise ConfigError(
+                f"{_FLAG} int16: the operators behind the input have {bits} bits; -b 16 is needed"
+            )
+    return types if any(types) else ()
+
+
+def types_by_input(model: ir.Model, types: Sequence[str | None]) -> dict[str, str]:
+    """Input name -> type, of a float model's inputs that one was asked for; a single type is for all float32
+    inputs.
+
+    Raises ConfigError where the numbers do not match, or an input is not float32.
+    """
+    inputs = _fed(model)
+    if not types:
+        return {}
+    if len(types) == 1 and len(inputs) > 1:
+        types = [types[0] if value.dtype == ir.DataType.FLOAT else None for value in inputs]
+        if not any(types):
+            raise ConfigError(f"{_FLAG}: the model has no float32 input; leave it out")
+    _check_count(inputs, types)
+    for value, name in zip(inputs, types, strict=True):
+        if name is not None and value.dtype != ir.DataType.FLOAT:
+            raise ConfigError(
+                f"{_FLAG} {name}: input {value.name!r} is {_type_name(value)}, and only a float32 input can "
+                f"have another type; give None for it"
+            )
+    return {value.name or "": name for value, name in zip(inputs, types, strict=True) if name is not None}
+
+
+def check_types(model: ir.Model, types: Sequence[str | None]) -> None:
+    """Raises ConfigError where the inputs of `model` are not of the types that were given (None: any)."""
+    inputs = _fed(model)
+    recorded = input_types(model)
+    if len(types) == 1 and len(inputs) > 1:
+        ours = [value.name in recorded or value.dtype == ir.DataType.FLOAT for value in inputs]
+        types = [types[0] if own or not any(ours) else None for own in ours]
+    if types:
+        _check_count(inputs, types)
+        for value, name in zip(inputs, types, strict=True):
+            if name is not None and name != _type_name(value):
+                raise ConfigError(
+                    f"{_FLAG} {name}: input {value.name!r} of the model takes {_type_name(value)}; "
+                    f"give that, or leave the flag out"
+                )
+
+
+def _fed(model: ir.Model) -> list[ir.Value]:
+    return [value for value in model.graph.inputs if not value.is_initializer()]
+
+
+def _check_count(inputs: Sequence[ir.Value], types: Sequence[str | None]) -> None:
+    if len(types) != len(inputs):
+        names = ", ".join(repr(value.name) for value in inputs) or "none"
+        raise ConfigError(
+            f"{_FLAG} has {len(types)} types, the model {len(inputs)} input(s) ({names}); "
+            f"give one type, or one per input"
+        )
+
+
+def _type_name(value: ir.Value) -> str:
+    return "of unknown type" if value.dtype is None else value.dtype.numpy().name
+
+
+# The prepared model -----------------------------------------------------------------------------------
+
+
+def normalize(model: ir.Model, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Puts ``(x - mean) / std`` behind the first input, to the bit as a script computes it in float32."""
+    options = PassOptions(mean=tuple(mean), std=tuple(std))
+    normalize_input.insert(model, options)
+    passes.get("eliminate_identity")(model, options)  # a mean of 0, a standard deviation of 1
+
+
+def record_normalization(model: ir.Model, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Says in the metadata that the first input is normalized inside the model."""
+    facts = {"input": _fed(model)[0].name, "mean": list(mean), "std": list(std)}
+    model.metadata_props[NORMALIZATION] = json.dumps(facts, sort_keys=True)
+
+
+def fed_like(model: ir.Model, quantized: ir.Model) -> ir.Model:
+    """The float model `model`, or a copy of it that takes the very samples that `quantized` takes.
+
+    What `quantized` does at its border, its types and its normalization, `model` does as well; what it lacks
+    of the inputs, or has of another type, stays.
+    """
+    floats = {value.name for value in _fed(model) if value.dtype == ir.DataType.FLOAT}
+    floats -= set(input_types(model))
+    types = {name: dtype for name, dtype in input_types(quantized).items() if name in floats}
+    facts = json.loads(quantized.metadata_props.get(NORMALIZATION, "{}"))
+    normalizes = bool(facts) and NORMALIZATION not in model.metadata_props
+    normalizes = normalizes and facts["input"] in floats and _fed(model)[0].name == facts["input"]
+    if not types and not normalizes:
+        return model
+    twin = model.clone()
+    if normalizes:
+        normalize(twin, facts["mean"], facts["std"])
+        record_normalization(twin, facts["mean"], facts["std"])
+    set_types(twin, types)
+    return twin
+
+
+def set_types(model: ir.Model, types: Mapping[str, str]) -> None:
+    """Gives the inputs of a prepared model their types, and records them; passes over inputs that it lost."""
+    kept = {value.name or "": value for value in _fed(model) if value.name in types}
+    for name, value in kept.items():
+        if types[name] != "float32":
+            _cast(model.graph, value, ir.DataType.from_numpy(np.dtype(types[name])))
+    if kept:
+        model.metadata_props[INPUT_DTYPES] = json.dumps({name: types[name] for name in kept}, sort_keys=True)
+
+
+def _cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
+    if value.is_graph_output():
+        raise ConfigError(
+            f"{_FLAG}: input {value.name!r} is an output of the model as well, which is float32; "
+            f"give None for it"
+        )
+    uses = value.uses()
+    node = ir.Node("", "Cast", [value], num_outputs=1, name=models.fresh_name(graph, f"{value.name}_Cast"))
+    node.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT)))
+    real = node.outputs[0]
+    real.name, real.shape = models.fresh_name(graph, f"{value.name}_float"), value.shape
+    real.dtype = ir.DataType.FLOAT
+    value.type = ir.TensorType(dtype)  # a new type: other models share the old one
+    for use in uses:
+        use.node.replace_input_with(use.idx, real)
+    first = next(iter(graph), None)
+    if first is None:
+        graph.append(node)
+    else:
+        graph.insert_before(first, [node])
+
+
+def input_types(model: ir.Model) -> dict[str, str]:
+    """Input name -> the type that was asked for it; empty for models without."""
+    stored: dict[str, str] = json.loads(model.metadata_props.get(INPUT_DTYPES, "{}"))
+    return stored
+
+
+def input_casts(model: ir.Model) -> dict[ir.Node, str]:
+    """The Cast of every integer input of a prepared model, with the integers' type."""
+    types = input_types(model)
+    return {
+        node: types[value.name]
+        for value in model.graph.inputs
+        if value.name in types and types[value.name] != "float32"
+        for node in value.consumers()
+        if node.op_type == "Cast"
+    }
+
+
+def normalization(cast: ir.Node) -> Iterator[ir.Node]:
+    """The operators behind an input's Cast that only multiply by constants or add them, in order."""
+    value = cast.outputs[0]
+    while not value.is_graph_output():
+        readers = list(value.uses())
+        if len(readers) != 1 or readers[0].node.op_type not in _AFFINE or readers[0].node.domain:
+            return
+        node, index = readers[0].node, readers[0].idx
+        if node.op_type == "Div" and index == 1:
+            return
+        if node.graph is not cast.graph or not models.is_constant(node.inputs[1 - index]):
+            return
+        yield node
+        value = node.outputs[0]
+
+
+# Its numbers ------------------------------------------------------------------------------------------
+
+
+def holds(spec: QuantSpec, dtype: str) -> bool:
+    """Whether the integers of `spec` can be those of `dtype`, each with its own, at scale 1."""
+    limits = np.iinfo(dtype)
+    zero = 0 if spec.symmetric else spec.qmin - int(limits.min)
+    inside = spec.qmin <= zero <= spec.qmax
+    return inside and spec.qmin <= limits.min + zero and limits.max + zero <= spec.qmax
+
+
+def exact_parameters(
+    model: ir.Model, plan: QuantPlan, histograms: Mapping[str, Histogram]
+) -> dict[str, QParams]:
+    """Root -> parameters on the integers' own grid, for values whose numbers are those of integer inputs."""
+    kinds = {cast.outputs[0].name or "": dtype for cast, dtype in input_casts(model).items()}
+    found = {}
+    for root, members in plan.sources.items():
+        types = {kinds.get(name) for name in members}
+        dtype = types.pop() if len(types) == 1 else None
+        if dtype is not None and root not in plan.spans:
+            found[root] = integer_params(dtype, plan.activations[root], histograms[root])
+    return found
+
+
+def integer_params(dtype: str, spec: QuantSpec, histogram: Histogram) -> QParams:
+    """Scale 1 where `spec` holds all integers of `dtype`, else the least whole scale for what was seen.
+
+    Of a scale s > 1, the multiples are exact and the ends of the range are off by s / 2 at most.
+    """
+    if holds(spec, dtype):
+        zero = 0 if spec.symmetric else spec.qmin - int(np.iinfo(dtype).min)
+        return QParams(spec, np.asarray(1, np.float32), np.asarray(zero, spec.dtype))
+    zero = 0 if spec.symmetric or histogram.minimum >= 0 else (spec.qmin + spec.qmax + 1) // 2
+    up = histogram.maximum / (spec.qmax - zero + 0.5)
+    down = -histogram.minimum / (zero - spec.qmin + 0.5)
+    scale = max(1, math.ceil(up), math.ceil(down))
+    return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero, spec.dtype))
