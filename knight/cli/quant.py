@@ -41,6 +41,8 @@ def run(**values: Any) -> None:
         _as_subcommand(context, values)
         return
     values["dump"] = values["dump"] or values["run_mode"] == "compare"
+    if not 0 < values["dump_limit"] < float("inf"):
+        raise ConfigError(f"--dump-limit is {values['dump_limit']:g}; it has to be a number of GB above 0")
     config = make_config(values)
     labels = [f"{method}_it_{iteration}" for method in config.methods for iteration in config.iterations]
     console = Console(values["log_level"], labels if len(labels) > 1 else ())
@@ -67,6 +69,8 @@ def make_config(values: dict[str, Any]) -> QuantConfig:
         mean=values["mean"],
         std=values["std"],
         strict=values["strict"],
+        input_dtypes=values["quantize_input_dtype"],
+        output_dequant=values["output_dequant"],
     )
 
 
@@ -133,6 +137,7 @@ def _dump(
         replace(settings, iteration=outcome.iteration),
         folder,
         limit=round(values["dump_limit"] * 1e9),
+        samples=outcome.report["samples"] if outcome.iteration == settings.iteration else None,
         threads=values["cpu_num"],
         listener=console,
     )
