@@ -39,7 +39,7 @@ def plain_nms(given: Boxes, confidence: float, overlap: float, max_det: int, awa
     return kept
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(ROW, max_size=12), st.lists(ROW, max_size=12))
 def test_iou_counts_pixels(first: list[tuple[int, ...]], second: list[tuple[int, ...]]) -> None:
     a, b = boxes(*first).xyxy, boxes(*second).xyxy
@@ -49,11 +49,11 @@ def test_iou_counts_pixels(first: list[tuple[int, ...]], second: list[tuple[int,
     np.testing.assert_allclose(found, np.reshape(counted, found.shape), atol=1e-12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(ROW, max_size=14),
     st.sampled_from([0.0, 3.0]),
-    st.sampled_from([0.0, 0.3, 0.45, 0.61, 1.0]),  # none a fraction that boxes here can have, but the ends
+    st.sampled_from([0.0, 0.3, 0.45, 0.61, 1.0]),
     st.integers(0, 6),
     st.booleans(),
 )

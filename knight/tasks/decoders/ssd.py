@@ -32,8 +32,8 @@ def priors(task: Task) -> np.ndarray:
     parts = []
     for stride, sides in zip(STRIDES, task.anchors or SIDES, strict=False):
         cells = grid(stride, task.size)
-        # the published code divides by the size, not by the number of cells, which differ for 240 / 64
-        centres = (cells.corners() + 0.5) * stride / [width, height]
+        # relative to the cells: where the last ones are cut, as at 240 / 32, the published ones move together
+        centres = (cells.corners() + 0.5) / [cells.columns, cells.rows]
         relative = np.asarray(sides, np.float64)[:, None] / [width, height]
         both = np.broadcast_arrays(centres[:, None], relative[None])
         parts.append(np.concatenate(both, axis=-1).reshape(-1, 4))
