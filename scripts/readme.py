@@ -41,6 +41,7 @@ def chips() -> str:
 BLOCKS = {
     "knight quant --help": lambda: helped("quant", "--help"),
     "knight convert --help": lambda: helped("convert", "--help"),
+    "knight compare --help": lambda: helped("compare", "--help"),
     "knight infer --help": lambda: helped("infer", "--help"),
     "chips": chips,
 }
