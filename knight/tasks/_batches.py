@@ -1,0 +1,114 @@
+"""Pictures as the model takes them: prepared ahead in a thread, put together into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from knight.errors import ConfigError
+from knight.executor import NUMPY_TYPES, Executor
+from knight.tasks._ahead import ahead
+from knight.tasks._config import Preparation
+from knight.tasks._pictures import load_picture
+from knight.tasks._prepare import Letterbox, centre_crop, letterbox, resize, tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One picture. numbers: [1, C, H, W] or [1, H, W, C]. place: where it lies in them. size: its own
+    (height, width) in pixels.
+    """
+
+    path: Path
+    numbers: np.ndarray
+    place: Letterbox
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """A model input that takes pictures. size: (height, width). last: channels stand last. batch: pictures
+    per forward call.
+    """
+
+    name: str
+    size: tuple[int, int]
+    channels: int
+    last: bool
+    batch: int
+    dtype: np.dtype
+
+
+def picture_input(executor: Executor, name: str | None = None) -> PictureInput:
+    """The input called `name`, else the first. Raises ConfigError where it takes no pictures."""
+    if not executor.shape_dicts:
+        executor.init_shape_info()
+    name = executor.input_nodes[0] if name is None else name
+    if name not in executor.input_nodes:
+        raise ConfigError(
+            f"input-configs.input_name: no input {name!r}; known: {', '.join(executor.input_nodes)}"
+        )
+    shape = executor.shape_dicts[name]
+    dtype = np.dtype(NUMPY_TYPES.get(executor.input_types[name], object))
+    shown = "x".join("?" if dim is None else str(dim) for dim in shape)
+    if len(shape) != 4:
+        raise ConfigError(f"input {name!r} is {shown}; pictures need four dimensions, such as 1x3x224x224")
+    last = shape[1] not in (1, 3) and shape[3] in (1, 3)
+    channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
+    if height is None or width is None or channels not in (1, 3):
+        raise ConfigError(
+            f"input {name!r} is {shown}; pictures need 1 or 3 channels and a fixed height and width: "
+            f"export the model with them, or convert it with -is"
+        )
+    return PictureInput(name, (height, width), channels, last, shape[0] or executor.batch_size, dtype)
+
+
+def prepare(path: Path, wanted: PictureInput, how: Preparation) -> Prepared:
+    """The picture in `path` as `wanted` takes it; an integer input is given pixels as they are."""
+    if (how.color_space == "GRAY") != (wanted.channels == 1):
+        raise ConfigError(
+            f"color_space {how.color_space} does not fit input {wanted.name!r}, which has {wanted.channels} "
+            f"channel(s)"
+        )
+    picture = load_picture(path)
+    size = (picture.shape[0], picture.shape[1])
+    fitted, place = _fitted(picture, wanted.size, how)
+    pixels = wanted.dtype.kind in "iu"
+    mean, std = (how.mean or None, how.std or None) if not pixels else (None, None)
+    numbers = tensor(fitted, how.color_space, mean, std, wanted.dtype)
+    if wanted.last:
+        numbers = np.ascontiguousarray(numbers.transpose(0, 2, 3, 1))
+    return Prepared(path, numbers, place, size)
+
+
+def _fitted(picture: np.ndarray, size: tuple[int, int], how: Preparation) -> tuple[np.ndarray, Letterbox]:
+    height, width = picture.shape[:2]
+    if how.resize == "letterbox":
+        return letterbox(picture, size, how.fill, how.enlarge, how.interpolation, antialias=False)
+    if how.resize == "crop":
+        return centre_crop(picture, size, how.shorter, how.interpolation), Letterbox(1.0, 1.0, 0.0, 0.0)
+    return resize(picture, size, how.interpolation), Letterbox(size[1] / width, size[0] / height, 0.0, 0.0)
+
+
+def batches(
+    executor: Executor, pictures: Sequence[Path], wanted: PictureInput, how: Preparation
+) -> Iterator[tuple[list[Prepared], np.ndarray]]:
+    """At most `executor.iteration` batches; the last one is filled up with its last picture.
+
+    Gives the pictures of the batch, without those that fill it up, and its numbers.
+    """
+    count = min(len(pictures), executor.iteration * wanted.batch)
+    waiting: list[Prepared] = []
+    with closing(
+        ahead(pictures[:count], lambda path: prepare(path, wanted, how), 2 * wanted.batch)
+    ) as loaded:
+        for done, one in enumerate(loaded, 1):
+            waiting.append(one)
+            if len(waiting) == wanted.batch or done == count:
+                filled = waiting + [waiting[-1]] * (wanted.batch - len(waiting))
+                yield waiting, np.concatenate([each.numbers for each in filled])
+                waiting = []

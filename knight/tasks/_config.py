@@ -1,0 +1,308 @@
+"""What a user says of one model input in a configuration file: where its data are and how they are prepared.
+
+Two forms are known, by the vendor's keys. The older one names a task (`is_yolo`) and what to do with its
+outputs; the newer one names an input and the format of its data. A preset supplies defaults from a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from knight.errors import ConfigError, did_you_mean
+
+COLOURS = ("RGB", "BGR", "GRAY")
+RESIZES = ("squash", "crop", "letterbox")
+INTERPOLATIONS = ("bilinear", "bicubic", "area")
+FORMATS = ("Image", "Numpy", "Bin")
+
+OLDER = (
+    *("label_dir", "is_yolo", "augment", "calculate_acc", "draw_box", "max_det"),
+    *("anchors", "nc", "conf_thres", "iou_thres", "names"),
+)
+"""Keys of the older form alone."""
+
+NEWER = ("input_name", "quant_data_format", "quantize_input_dtype", "padding_constant_value")
+"""Keys of the newer form alone."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From a picture to the numbers that the model reads: ``(x - mean) / std`` of pixels from 0 to 255.
+
+    resize: squash to the input's size; crop its middle after the shorter side was brought to `shorter`; or
+    letterbox, filled with `fill`. enlarge: small pictures grow in a letterbox.
+    """
+
+    color_space: str = "BGR"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: str = "squash"
+    shorter: int | None = None
+    interpolation: str = "bilinear"
+    fill: int = 114
+    enlarge: bool = True
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is done with a detector's outputs. anchors: pixels, one row per output map."""
+
+    decoder: str | None = None
+    classes: int | None = None
+    anchors: tuple[tuple[float, ...], ...] | None = None
+    confidence: float = 0.001
+    overlap: float = 0.6
+    max_det: int = 300
+    names: tuple[str, ...] = ()
+    draw: bool = False
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """One entry of input-configs, checked. newer: it is of the newer form. format: Image, Numpy or Bin."""
+
+    data_dir: str
+    newer: bool = False
+    input_name: str | None = None
+    format: str = "Image"
+    input_dtype: str = "float32"
+    label_dir: str | None = None
+    measure: bool = False
+    preparation: Preparation = field(default_factory=Preparation)
+    detection: Detection | None = None
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets."""
+    folder = resources.files(__package__) / "presets"
+    return tuple(
+        sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    )
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The keys that a preset sets. Raises ConfigError with near misses for an unknown one."""
+    if name not in presets():
+        raise ConfigError(f"input-configs.preset: unknown preset {name!r}: {did_you_mean(name, presets())}")
+    text = (resources.files(__package__) / "presets" / f"{name}.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return {key: value for key, value in found.items() if not key.startswith("_")}
+
+
+def read_configs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """Every entry, checked. Raises ConfigError naming the entry and the key."""
+    if not entries:
+        raise ConfigError(
+            "infer_default has no input-configs: name the pictures in the run-config, "
+            '{"quant": {"input-configs": [{"preset": "imagenet-torch", "data_dir": "pictures"}]}}'
+        )
+    found = [_read(entry, f"input-configs[{number}]") for number, entry in enumerate(entries)]
+    if len({config.newer for config in found}) > 1:
+        raise ConfigError("input-configs: entries of the older and of the newer form; use one of them")
+    return found
+
+
+def _read(entry: Mapping[str, Any], where: str) -> InputConfig:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: is {json.dumps(entry)}; it has to be an object of keys and values")
+    name = entry.get("preset")
+    values = {**(preset(str(name)) if name is not None else {}), **entry}
+    values.pop("preset", None)
+    unknown = sorted(set(values) - set(_KEYS))
+    if unknown:
+        raise ConfigError(f"{where}.{unknown[0]}: unknown key: {did_you_mean(unknown[0], _KEYS)}")
+    newer = [key for key in NEWER if key in entry]
+    older = [key for key in OLDER if key in entry]
+    if newer and older:
+        raise ConfigError(
+            f"{where}: {newer[0]} is of the newer form, {older[0]} of the older; use one of them"
+        )
+    checked = {key: _KEYS[key](value, f"{where}.{key}") for key, value in values.items() if value is not None}
+    if "data_dir" not in checked:
+        raise ConfigError(f"{where}.data_dir is missing: name the folder of the data")
+    return _newer(checked, where) if newer else _older(checked, where)
+
+
+def _older(values: Mapping[str, Any], where: str) -> InputConfig:
+    yolo = values.get("is_yolo", False)
+    detection = None
+    if yolo:
+        detection = Detection(
+            decoder=values.get("decoder"),
+            classes=values.get("nc"),
+            anchors=values.get("anchors"),
+            confidence=values.get("conf_thres", Detection.confidence),
+            overlap=values.get("iou_thres", Detection.overlap),
+            max_det=values.get("max_det", Detection.max_det),
+            names=values.get("names", ()),
+            draw=values.get("draw_box", False),
+        )
+    elif values.get("draw_box"):
+        raise ConfigError(
+            f"{where}.draw_box: only detectors have boxes; set is_yolo to true, or leave it out"
+        )
+    return InputConfig(
+        data_dir=values["data_dir"],
+        label_dir=values.get("label_dir") or None,
+        measure=values.get("calculate_acc", False),
+        preparation=_preparation(
+            values, where, "letterbox" if yolo else "squash", values.get("augment", False)
+        ),
+        detection=detection,
+    )
+
+
+def _newer(values: Mapping[str, Any], where: str) -> InputConfig:
+    missing = [key for key in ("input_name", "quant_data_format") if key not in values]
+    if missing:
+        raise ConfigError(f"{where}.{missing[0]} is missing; the newer form needs it")
+    dtype = values.get("quantize_input_dtype", "float32")
+    if dtype == "uint8" and not values.get("mean"):
+        raise ConfigError(f"{where}.quantize_input_dtype: uint8 needs mean and std, which go into the model")
+    return InputConfig(
+        data_dir=values["data_dir"],
+        newer=True,
+        input_name=values["input_name"],
+        format=values["quant_data_format"],
+        input_dtype=dtype,
+        preparation=_preparation({"interpolation": "bicubic", **values}, where, "letterbox", True),
+    )
+
+
+def _preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bool) -> Preparation:
+    mean, std = values.get("mean", ()), values.get("std", ())
+    if bool(mean) != bool(std):
+        one, other = ("mean", "std") if mean else ("std", "mean")
+        raise ConfigError(f"{where}.{one} is given without {other}; give both or none")
+    if 0.0 in std:
+        raise ConfigError(f"{where}.std holds 0; pixels are divided by it")
+    return Preparation(
+        color_space=values.get("color_space", Preparation.color_space),
+        mean=mean,
+        std=std,
+        resize=values.get("resize", resize),
+        shorter=values.get("shorter"),
+        interpolation=values.get("interpolation", Preparation.interpolation),
+        fill=values.get("padding_constant_value", values.get("fill", Preparation.fill)),
+        enlarge=enlarge,
+    )
+
+
+# Values -------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a text")
+    return value
+
+
+def _switch(value: Any, where: str) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be true or false")
+    return text == "true"
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a number") from None
+
+
+def _count(value: Any, where: str) -> int:
+    number = _number(value, where)
+    if number != int(number) or number < 1:
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a whole number of at least 1")
+    return int(number)
+
+
+def _pixel(value: Any, where: str) -> int:
+    number = _number(value, where)
+    if number != int(number) or not 0 <= number <= 255:
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a whole number from 0 to 255")
+    return int(number)
+
+
+def _fraction(value: Any, where: str) -> float:
+    number = _number(value, where)
+    if not 0 <= number <= 1:
+        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a number from 0 to 1")
+    return number
+
+
+def _numbers(value: Any, where: str) -> tuple[float, ...]:
+    items = value.replace(",", " ").split() if isinstance(value, str) else value
+    items = items if isinstance(items, list) else [items]
+    return tuple(_number(item, where) for item in items)
+
+
+def _anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
+    """Rows of w, h, w, h ...; pairs inside rows are taken apart."""
+    if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
+        raise ConfigError(
+            f"{where}: has to be a list of rows, one per output map: [[10, 13, 16, 30, 33, 23], ...]"
+        )
+    rows = [[item for part in row for item in (part if isinstance(part, list) else [part])] for row in value]
+    if any(len(row) % 2 or not row for row in rows):
+        raise ConfigError(f"{where}: a row holds widths and heights in turn, an even number of them")
+    return tuple(tuple(_number(item, where) for item in row) for row in rows)
+
+
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, Mapping):
+        value = [value[key] for key in sorted(value, key=int)]
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: has to be a list of the classes' names")
+    return tuple(map(str, value))
+
+
+def _one_of(known: Sequence[str]) -> Any:
+    def check(value: Any, where: str) -> str:
+        lowered = {name.lower(): name for name in known}
+        if not isinstance(value, str) or value.lower() not in lowered:
+            raise ConfigError(f"{where}: is {json.dumps(value)}: {did_you_mean(str(value), known)}")
+        return lowered[value.lower()]
+
+    return check
+
+
+_KEYS: dict[str, Any] = {
+    "data_dir": _text,
+    "label_dir": _text,
+    "is_yolo": _switch,
+    "color_space": _one_of(COLOURS),
+    "augment": _switch,
+    "mean": _numbers,
+    "std": _numbers,
+    "calculate_acc": _switch,
+    "draw_box": _switch,
+    "max_det": _count,
+    "anchors": _anchors,
+    "nc": _count,
+    "conf_thres": _fraction,
+    "iou_thres": _fraction,
+    "names": _names,
+    "input_name": _text,
+    "quant_data_format": _one_of(FORMATS),
+    "quantize_input_dtype": _one_of(("float32", "uint8")),
+    "padding_constant_value": _pixel,
+    "decoder": _text,
+    "resize": _one_of(RESIZES),
+    "shorter": _count,
+    "interpolation": _one_of(INTERPOLATIONS),
+    "fill": _pixel,
+}
+"""Key -> what checks its value."""
+
+
+def keys() -> tuple[str, ...]:
+    """Every key of an entry, `preset` included."""
+    return ("preset", *_KEYS)
