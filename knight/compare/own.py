@@ -7,6 +7,7 @@ weights and bias before its output is rounded; q, that after rounding. ``m - l``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_CHUNK = 1 << 13  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it
+_CHUNK = 3 << 13  # elements at a time: temporaries stay in the cache
+_LONGEST = 1 << 13  # elements of one product: it stays in the thread that calls BLAS
 _SAMPLED = 1 << 14  # pairs kept for histograms
 
 
@@ -74,20 +76,24 @@ class Own:
 
     def _extremes(self, left: np.ndarray) -> tuple[float, bool]:
         """Notes how far each channel reaches. Returns how far all do, and whether any may pass the limits."""
-        with np.errstate(invalid="ignore"):
-            low, high = left.min(axis=2).min(axis=0), left.max(axis=2).max(axis=0)
-        within = self.limits is None or (low.min() >= self.limits[0] and high.max() <= self.limits[1])
-        low, high = np.nan_to_num(low.astype(np.float64)), np.nan_to_num(high.astype(np.float64))
+        low, high = _reach(left)
+        if not np.isfinite(low.sum() + high.sum()):
+            known = np.isfinite(left)
+            low, _ = _reach(np.where(known, left, np.inf))
+            _, high = _reach(np.where(known, left, -np.inf))
+            low, high = np.where(low <= high, (low, high), 0.0)
         np.minimum(self.low, low, out=self.low)
         np.maximum(self.high, high, out=self.high)
         reach = float(max(high.max(initial=0.0), -low.min(initial=0.0)))
         self.reaches = sorted([*self.reaches, (reach, self.calls)], reverse=True)[:2]
-        return reach, not within
+        return reach, self.limits is not None and not self.limits[
+            0
+        ] <= low.min() <= high.max() <= self.limits[1]
 
     def _add(self, channel: slice, parts: Sequence[np.ndarray], dtype: type) -> None:
         rows = _errors(parts, dtype)
         squares = [_squares(row) for row in rows]
-        if not np.isfinite(np.sum(squares)):
+        if not math.isfinite(sum(float(energies.sum()) for energies in squares)):
             rows = _finite(_errors(parts, np.float64))
             squares = [_squares(row) for row in rows]
         sums, (signal, noise, *weight_noise) = self.sums, squares
@@ -109,12 +115,19 @@ class Own:
         if outside.any():
             cut = left[outside].astype(np.float64)
             lost = cut - cut.clip(low, high)
-            self.clipped += np.count_nonzero(lost)
+            self.clipped += int(np.count_nonzero(lost))
             self.clipped_noise += float(lost @ lost)
 
     def total(self, name: str) -> float:
         """A sum over all channels."""
         return float(self.sums[name].sum()) if self.sums else 0.0
+
+
+def _reach(array: np.ndarray) -> tuple[Array, Array]:
+    """(channels,) each: the extremes of (outer, channels, inner)."""
+    with np.errstate(invalid="ignore"):
+        low, high = array.min(axis=2), array.max(axis=2)
+    return low.min(axis=0).astype(np.float64), high.max(axis=0).astype(np.float64)
 
 
 def _arithmetic(reach: float, sides: Sequence[np.ndarray]) -> type:
@@ -132,7 +145,7 @@ def _errors(parts: Sequence[np.ndarray], dtype: type) -> list[np.ndarray]:
     """
     channels = parts[0].shape[1]
     left, right, *between = (
-        part.transpose(1, 0, 2).reshape(channels, -1).astype(dtype, copy=False) for part in parts
+        np.asarray(part.transpose(1, 0, 2).reshape(channels, -1), dtype) for part in parts
     )
     with np.errstate(invalid="ignore", over="ignore"):
         return [left, right - left, *(row for middle in between for row in (middle - left, right - middle))]
@@ -154,12 +167,14 @@ def _squares(row: np.ndarray) -> np.ndarray:
 def _blocks(shape: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
     """Slices that cut (outer, channels, inner) into parts of about `_CHUNK` elements."""
     outer, channels, inner = shape
-    if inner >= _CHUNK:
+    length = -(-inner // -(-inner // _LONGEST))  # equal parts of a channel
+    if inner > length:
+        rows = max(1, _CHUNK // length)
         return [
-            (slice(o, o + 1), slice(c, c + 1), slice(i, i + _CHUNK))
+            (slice(o, o + 1), slice(c, c + rows), slice(i, i + length))
             for o in range(outer)
-            for c in range(channels)
-            for i in range(0, inner, _CHUNK)
+            for c in range(0, channels, rows)
+            for i in range(0, inner, length)
         ]
     rows = max(1, _CHUNK // max(1, inner))
     if channels >= rows:
