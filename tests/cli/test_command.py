@@ -60,6 +60,8 @@ def test_short_and_long_names_mean_the_same(flag: Flag) -> None:
     value = (
         flag.default
         if flag.default is not None and not flag.several
+        else flag.choices[0]
+        if flag.choices
         else {int: 3, float: 0.5}.get(flag.kind, "kl")
     )
     values = {str(parse(name, value)[flag.key]) for name in flag.names}
@@ -118,8 +120,6 @@ def test_a_flag_without_values_is_left_to_click() -> None:
         (("-mc", "x"), "-mc/--mix-config"),
         (("-ll", 8), "-ll/--lut-len 8"),
         (("-lt", -3), "-lt/--layer-threshold"),
-        (("-qid", "int8", "None"), "-qid/--quantize-input-dtype int8"),
-        (("-od",), "-od/--output-dequant"),
         (("-cd", "x"), "-cd/--cache-distribution"),
         (("-uis",), "-uis/--unify-input-scale"),
         (("-amr", 0.3), "-amr/--auto-mix-ratio 0.3"),

@@ -1,0 +1,125 @@
+"""-qid and -od on the command line: from pictures as bytes to a model that takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from click.testing import Result
+
+import knight
+from tests import small_models
+
+Run = Callable[..., Result]
+
+PICTURES = """
+import numpy as np
+from onnx_quantize_tool.common.register import onnx_infer_func
+
+@onnx_infer_func.register("infer_net")
+def infer_net(executor):
+    random = np.random.default_rng(0)
+    total = 0.0
+    for _ in range(executor.iteration):
+        picture = random.integers(0, 256, (1, 3, 8, 8)).astype(np.uint8)
+        total += float(np.abs(executor.forward(picture)[0]).mean())
+    return total
+"""
+NORMALIZE = ("--mean", 120, 110, 100, "--std", 60, 50, 55)
+
+
+def quant(run: Run, folder: Path, *words: object) -> Result:
+    model, script = folder / "net.onnx", folder / "pictures.py"
+    if not model.exists():
+        small_models.conv_net(folder)
+    script.write_text(PICTURES, encoding="utf-8")
+    return run("quant", "-m", model, "-uds", script, "-if", "infer_net", "--save-dir", folder / "out", *words)
+
+
+@pytest.mark.parametrize("chip", ["onnxruntime", "TX5368AV200"])
+def test_pictures_go_straight_in(run: Run, tmp_path: Path, chip: str) -> None:
+    result = quant(run, tmp_path, "-i", 3, "--chip", chip, "-qid", "uint8", *NORMALIZE, "-l", 1)
+    assert result.exit_code == 0, result.output
+    assert "input x takes uint8" in result.output
+    path = tmp_path / "out" / "net_quantize.onnx"
+    onnx.checker.check_model(path, full_check=True)
+    (taken,) = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()
+    assert (taken.name, taken.type) == ("x", "tensor(uint8)")
+    report = json.loads((tmp_path / "out" / "net_report.json").read_text())
+    schema = json.loads(Path(knight.__file__).with_name("report_schema.json").read_text())
+    jsonschema.validate(report, schema)
+    assert report["inputs"] == [{"name": "x", "dtype": "uint8"}]
+    assert report["arguments"]["input_dtypes"] == ["uint8"]
+    assert report["sqnr_db"] > 25
+    assert report["loss"] < 5
+
+
+def test_the_dump_takes_the_same_pictures(run: Run, tmp_path: Path) -> None:
+    result = quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE, "-du")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "dump" / "dump.json").exists()
+
+
+def infer(run: Run, folder: Path, *words: object) -> Result:
+    model, script = folder / "out" / "net_quantize.onnx", folder / "pictures.py"
+    return run("infer", "-m", model, "-uds", script, "-if", "infer_net", "-i", 2, *words)
+
+
+def test_infer_takes_the_type_from_the_model_and_says_where_it_differs(run: Run, tmp_path: Path) -> None:
+    assert quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE).exit_code == 0
+    for words in ((), ("-qid", "uint8"), ("-qid", "None")):
+        result = infer(run, tmp_path, *words)
+        assert result.exit_code == 0, result.output
+    result = infer(run, tmp_path, "-qid", "int8")
+    assert result.exit_code == 2
+    lines = [line for line in result.output.splitlines() if "-qid/--quantize-input-dtype" in line]
+    assert lines[-1].endswith("int8: input 'x' of the model takes uint8; give that, or leave the flag out")
+
+
+def test_the_float_model_beside_it_sees_the_same_pictures(run: Run, tmp_path: Path) -> None:
+    """Its metric is that of the normalized numbers: about the quantized model's."""
+    assert quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE).exit_code == 0
+    result = infer(run, tmp_path, "--compare-with", tmp_path / "net.onnx")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Quantization Loss")]
+    assert float(line.split()[2]) < 5
+
+
+def test_real_numbers_as_outputs(run: Run, tmp_path: Path) -> None:
+    result = quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE, "-od", "--chip", "TX5368AV200")
+    assert result.exit_code == 0, result.output
+    assert "Dequantization scale" not in result.output
+    session = ort.InferenceSession(tmp_path / "out" / "net_quantize.onnx", providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {"x": np.full((1, 3, 8, 8), 200, np.uint8)})
+    assert not np.array_equal(scores, np.rint(scores))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-qid", "int16"), "-b 16 is needed"),
+        (("-qid", "uint8", "int8"), "has 2 types, the model 1 input(s) ('x')"),
+        (("-qid", "unit8"), "-qid/--quantize-input-dtype: unknown value 'unit8': did you mean 'uint8'"),
+    ],
+)
+def test_refusals(run: Run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    result = quant(run, tmp_path, "-i", 2, *words)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_pictures_of_floats_are_refused_by_name(run: Run, tmp_path: Path) -> None:
+    body = PICTURES.replace("np.uint8", "np.float32")
+    quant(run, tmp_path, "-i", 2)
+    (tmp_path / "floats.py").write_text(body, encoding="utf-8")
+    words = ("-uds", tmp_path / "floats.py", "-if", "infer_net", "--save-dir", tmp_path / "out")
+    result = run("quant", "-m", tmp_path / "net.onnx", *words, "-qid", "uint8")
+    assert result.exit_code == 1
+    assert "input 'x' wants uint8[1x3x8x8], got float32[1x3x8x8]" in result.output
