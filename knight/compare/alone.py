@@ -142,7 +142,8 @@ class _Builder:
         )
         for mine, theirs in zip(copy.outputs, node.outputs, strict=True):
             mine.name = f"{prefix}{theirs.name}" if theirs.name else ""
-            mine.shape = theirs.shape
+            if theirs.shape is not None and theirs.shape.is_static():
+                mine.shape = theirs.shape  # the other model's symbols may mean other sizes than the inputs'
             if theirs.dtype is not None:
                 mine.dtype = theirs.dtype
         self.nodes.append(copy)

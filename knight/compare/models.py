@@ -78,7 +78,7 @@ def compare_models(
     start = time.perf_counter()
     threads = available_threads(options.threads)
     result = _cleaned(result)
-    pairing = pair(forms(reference, options), Graph(lower(result).model))
+    pairing = pair(forms(reference, options), real_graph(result))
     rows = rows_of(pairing, result)
     if not any(row.unit.nodes for row in rows):
         raise ModelError(
@@ -140,6 +140,13 @@ def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
         yield Graph(raw)
         if models.weight_bytes(raw) <= models.PROTOBUF_LIMIT:
             yield Graph(_as_the_runtime_has_it(raw))
+
+
+def real_graph(result: ir.Model) -> Graph:
+    """A quantized model, its integer operators read as real ones, with the shapes that follow."""
+    lowered = lower(result).model
+    passes.get("infer_shapes")(lowered, PassOptions())
+    return Graph(lowered)
 
 
 def _cleaned(model: ir.Model) -> ir.Model:

@@ -46,12 +46,20 @@ class Pairing:
         """
         for value in self.result.rows():
             if value not in self.pairs:
-                yield _unpaired("quantized", value, "no value of the float model matches")
+                yield _unpaired("quantized", value, self._why(value))
         taken = set(self.pairs.values())
         inside = self._inside(taken)
         for value in self.reference.computed():
             if value not in taken and value not in inside:
                 yield _unpaired("float", value, "no value of the quantized model matches")
+
+    def _why(self, value: ir.Value) -> str:
+        node = value.producer()
+        sources = [] if node is None else [each for each in node.inputs if each not in self.result.constant]
+        scales = node is not None and node.op_type in ("Mul", "Div") and len(sources) == 1
+        if scales and self.result.root(sources[0]) in self.pairs:
+            return "added by the quantizer: its input times a constant"
+        return "no value of the float model matches"
 
     def _inside(self, taken: set[ir.Value]) -> set[ir.Value]:
         """Values of the float model between paired ones, where the quantized model has none between."""
