@@ -36,13 +36,15 @@ def expected_distances(logits: np.ndarray) -> np.ndarray:
 
 def around(centres: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Corners [..., 4] from points [..., 2] and their distances to left, top, right, bottom [..., 4]."""
-    return np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], axis=-1)
+    with np.errstate(invalid="ignore"):  # infinities become NaN, and those are dropped later
+        return np.concatenate([centres - distances[..., :2], centres + distances[..., 2:]], axis=-1)
 
 
 def corners(cxcywh: np.ndarray) -> np.ndarray:
     """Corners [..., 4] from centre x, centre y, width, height [..., 4]; float64."""
-    centre, half = np.split(cxcywh.astype(np.float64), 2, axis=-1)
-    return np.concatenate([centre - half / 2, centre + half / 2], axis=-1)
+    centre, sides = np.split(cxcywh.astype(np.float64), 2, axis=-1)
+    half = np.concatenate([sides, sides], axis=-1) / 2
+    return around(centre, half)
 
 
 def scale_to(size: tuple[int, int]) -> np.ndarray:
