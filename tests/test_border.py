@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -167,6 +168,39 @@ def test_normalization_that_the_model_has_itself_stays_in_float() -> None:
     assert len(plan.float_nodes) == 2 and all("normalizes" in why for why in plan.float_nodes.values())
     without = make_plan(prepare_model(model, TX, QuantConfig()), TX, QuantConfig())
     assert not without.float_nodes
+
+
+KIT = {  # folder of pictures, side of the input, whether BGR, mean, std
+    "mobilenet_v1_0.25_224.onnx": ("imagenet", 224, False, (127.5,), (127.5,)),
+    "resnet20_cifar10.onnx": ("cifar10", 32, False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "squeezenet_v1.1.onnx": ("imagenet", 227, True, (104.0, 117.0, 123.0), (1.0,)),
+}
+
+
+def real_pictures(folder: Path, side: int, bgr: bool, count: int) -> list[np.ndarray]:
+    """Bytes [1, 3, side, side]."""
+    image = pytest.importorskip("PIL.Image")
+    found = []
+    for path in sorted(folder.glob("*.jp*g"))[:count]:
+        picture = np.asarray(image.open(path).convert("RGB").resize((side, side)))
+        found.append(np.ascontiguousarray(picture[:, :, :: -1 if bgr else 1].transpose(2, 0, 1)[None]))
+    assert len(found) == count
+    return found
+
+
+@TARGETS
+@pytest.mark.parametrize("name", KIT)
+def test_trained_models_take_pictures_as_they_are(kit: Path, name: str, target: object) -> None:
+    folder, side, bgr, mean, std = KIT[name]
+    data = real_pictures(kit / "images" / folder, side, bgr, 3)
+    means, stds = (np.array(numbers, np.float32)[:, None, None] for numbers in (mean, std))
+    floats, path = [(picture - means) / stds for picture in data], kit / "onnx" / name
+    settings = {"target": target, "method": "min_max"}
+    bytes_in = {"mean": mean, "std": std, "input_dtypes": ("uint8",)}
+    ours = knight.quantize(path, data[:2], **bytes_in, **settings)
+    theirs = knight.quantize(path, floats[:2], **settings)
+    for picture, floating in zip(data, floats, strict=True):
+        np.testing.assert_array_equal(ours.run(picture)[0], theirs.run(floating)[0])
 
 
 # The grid ---------------------------------------------------------------------------------------------

@@ -60,8 +60,12 @@ def test_pictures_go_straight_in(run: Run, tmp_path: Path, chip: str) -> None:
     assert report["loss"] < 5
 
 
-def test_the_dump_takes_the_same_pictures(run: Run, tmp_path: Path) -> None:
-    result = quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE, "-du")
+@pytest.mark.parametrize("words", [(), NORMALIZE], ids=["as it is", "normalized"])
+@pytest.mark.parametrize("chip", ["onnxruntime", "TX5368AV200"])
+def test_the_dump_takes_the_same_pictures(
+    run: Run, tmp_path: Path, chip: str, words: tuple[object, ...]
+) -> None:
+    result = quant(run, tmp_path, "-i", 2, "--chip", chip, "-qid", "uint8", *words, "-du")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "dump" / "dump.json").exists()
 
