@@ -155,7 +155,10 @@ def tensor(
     divisor = _per_channel("std", std, color_space)
     if not divisor.all():
         raise ConfigError(f"std has a 0: {list(std)}; pixels are divided by it")
-    return _cast((planes.astype(np.float32) - shift) / divisor, np.dtype(dtype))
+    numbers = planes.astype(np.float32)
+    numbers -= shift
+    numbers /= divisor
+    return _cast(numbers, np.dtype(dtype))
 
 
 def _planes(picture: np.ndarray, color_space: str) -> np.ndarray:
@@ -191,4 +194,4 @@ def _cast(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
                 f"a picture's numbers go from {low:g} to {high:g} and do not fit the input type {dtype}; "
                 f"give mean and std that bring them there, or another type"
             )
-    return numbers.astype(dtype)
+    return numbers.astype(dtype, copy=False)

@@ -95,8 +95,16 @@ def test_even_an_exit_from_the_loader_reaches_the_consumer() -> None:
 
 @pytest.mark.parametrize("drop", [False, True], ids=["closed", "dropped"])
 def test_the_thread_ends_when_the_consumer_does_not_come_back(drop: bool) -> None:
-    results = ahead(iter(int, 1), lambda item: item, 2)
+    third = threading.Event()
+
+    def load(item: int) -> int:
+        if item == 2:
+            third.set()
+        return item
+
+    results = ahead(range(100), load, 2)
     assert next(results) == 0
+    assert third.wait(LONG)  # after this one there is no room: the thread waits for it
     assert loaders()
     if not drop:
         results.close()
