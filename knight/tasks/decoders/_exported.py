@@ -12,10 +12,11 @@ from knight.tasks.decoders._numbers import best_of_each_place, corners
 
 
 def is_exported(shapes: Sequence[Shape], task: Task) -> bool:
-    """Whether there is one output [B, N, 5 + classes]."""
+    """Whether there is one output [B, N, 5 + classes]; N is the greater where the classes are unknown."""
     if [len(shape) for shape in shapes] != [3]:
         return False
-    return shapes[0][2] > 5 and task.classes in (None, shapes[0][2] - 5)
+    _, places, width = shapes[0]
+    return width > 5 and (width - 5 == task.classes or (task.classes is None and places > width))
 
 
 def decode_exported(rows: np.ndarray, task: Task) -> list[Boxes]:

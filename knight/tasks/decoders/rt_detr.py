@@ -26,7 +26,8 @@ def _fits(shapes: Sequence[Shape], task: Task) -> bool:
 def _is_joined(shapes: Sequence[Shape], task: Task) -> bool:
     if [len(shape) for shape in shapes] != [3]:
         return False
-    return shapes[0][2] > 4 and task.classes in (None, shapes[0][2] - 4)
+    _, queries, width = shapes[0]
+    return width > 4 and (width - 4 == task.classes or (task.classes is None and queries > width))
 
 
 def _order(shapes: Sequence[Shape], task: Task) -> tuple[int, int] | None:
