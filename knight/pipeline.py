@@ -296,7 +296,9 @@ def _observe(run: _Run, prepared: ir.Model, plan: QuantPlan, spool: evaluation.O
 
         largest = max(run.config.iterations)
         settings = replace(run.settings, iteration=largest)
-        executor = Executor(forward, session.inputs, outputs, settings, model=prepared, listener=listener)
+        executor = Executor(
+            forward, session.inputs, outputs, settings, model=prepared, listener=listener, is_float=True
+        )
         metric = call_infer(run.infer, executor, must_forward=bool(plan.observed))
     if executor.calls < largest:
         run.warn(f"-i {largest} asks for more calls than the infer function made ({executor.calls})")
