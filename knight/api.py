@@ -191,7 +191,7 @@ def _as_infer_function(data: InferFunction | Iterable[Sample]) -> tuple[InferFun
         return data, None
     samples = list(data)
     if not samples:
-        raise DataError("the calibration data is empty; give at least one sample")
+        raise DataError("the data is empty; give at least one sample")
 
     def feed(executor: Executor) -> None:
         for number, sample in enumerate(samples):

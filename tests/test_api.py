@@ -59,7 +59,7 @@ def test_infer_runs_any_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ([], {}, "calibration data is empty"),
+        ([], {}, "the data is empty"),
         (SAMPLES, {"metod": "kl"}, "unknown option 'metod'"),
         (SAMPLES, {"method": "klv2"}, "did you mean 'kl_v2'"),
         (SAMPLES, {"target": "TX5368"}, "unknown chip"),

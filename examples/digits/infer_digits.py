@@ -1,7 +1,7 @@
 """The user script of the example net, written as for the vendor's tool: feeds digits, returns the accuracy.
 
-Calibrates on the 100 calibration pictures; measures (`knight infer`) on the 500 test pictures. train.py says
-where the data are from.
+Calibrates on the 100 calibration pictures; measures (`knight infer`, `knight compare`) on the 500 test
+pictures. train.py says where the data are from.
 """
 
 import os
@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 def infer_digits(executor):
     """Accuracy in percent over at most `iteration` batches of `batch_size` pictures."""
     data = np.load(executor.dataset or os.path.join(HERE, "digits.npz"))
-    part = "test" if executor.run_mode == "infer" else "calibration"
+    part = "test" if executor.run_mode in ("infer", "compare") else "calibration"
     images = data[part + "_images"].astype(np.float32) / 16
     labels = data[part + "_labels"]
     batch_size = executor.batch_size

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +18,7 @@ from knight.cli._flags import GROUPS, POSTPONED, Flag
 from knight.cli._run_config import read_section
 from knight.errors import ConfigError, did_you_mean
 
-_METAVARS = {bool: "", int: "N", float: "X", str: "NAME"}
+_METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
 _NUMBER = re.compile(r"-\.?\d")
 
 CHIP = click.Option(
@@ -51,7 +50,7 @@ class FlagOption(click.Option):
 
     def __init__(self, flag: Flag) -> None:
         self.flag = flag
-        kind: Any = Numbers() if flag.grouped else flag.kind
+        kind: Any = Numbers() if flag.grouped else click.UNPROCESSED if flag.kind is object else flag.kind
         settings: dict[str, Any] = {"is_flag": True} if flag.kind is bool else {"type": kind}
         if flag.several:
             settings["multiple"] = True
@@ -83,7 +82,7 @@ def _read_run_config(context: click.Context, option: click.Parameter, value: str
     """What the file says becomes the default of the other options; the command line wins."""
     if value is not None and (not isinstance(option, FlagOption) or option.flag.works is None):
         assert isinstance(context.command, FlagCommand)
-        context.default_map = read_section(Path(value), context.command.name or "", context.command.flags)
+        context.default_map = read_section(value, context.command.name or "", context.command.flags)
     return value
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from knight.cli._flags import AVAILABLE, DETAIL, DUMPS, GATES, MODEL, RESULT, RUN, TABLE, Flag
+from knight.cli._flags import AVAILABLE, DETAIL, DUMPS, GATES, MODEL, RESULT, TABLE, Flag
 
-_SHARED = ("user_defined_script", "infer_func", "data", "iteration", "batch_size")
+_SHARED = ("user_defined_script", "infer_func", "input_configs", "data", "iteration", "batch_size")
 
 COMPARE = (
     Flag(("-m", "--model"), MODEL, "the float model", metavar="FILE"),
@@ -76,6 +76,5 @@ COMPARE = (
         ("--fail-over-loss",), GATES, "exit with 3 where the metric loses more than this, in percent", float
     ),
     Flag(("--fail-under-sqnr",), GATES, "exit with 3 where the outputs' SQNR (dB) is lower", float),
-    Flag(("-rc", "--run-config"), RUN, "take the arguments from this JSON file", metavar="FILE"),
-    *(flag for flag in AVAILABLE if flag.key in ("cpu_num", "log_level")),
+    *(flag for flag in AVAILABLE if flag.key in ("run_config", "cpu_num", "log_level")),
 )

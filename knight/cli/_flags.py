@@ -121,11 +121,17 @@ AVAILABLE = (
         default="infer_auto",
         metavar="NAME",
     ),
+    Flag(
+        ("--input-configs",),
+        DATA,
+        "what infer_default feeds: a JSON file with a list of entries (in a run-config: the list itself)",
+        object,
+    ),
     Flag(("-d", "--data"), DATA, "handed to the infer function as executor.dataset", metavar="PATH"),
     Flag(
         ("-i", "--iteration"),
         DATA,
-        "forward calls to make; several numbers give one model each",
+        "forward calls to make; for quant, several numbers give one model each",
         int,
         (1,),
         several=True,
@@ -182,6 +188,7 @@ AVAILABLE = (
         default="quant",
         choices=RUN_MODES,
     ),
+    Flag(("-rc", "--run-config"), RUN, "take the arguments from this JSON file", metavar="FILE"),
     Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
     Flag(
         ("-l", "--log-level"),
@@ -239,7 +246,6 @@ POSTPONED = (
     ),
     Flag(("-lt", "--layer-threshold"), NUMBERS, "range of LayerNormalization", float, works=LATER),
     Flag(("-am", "--accelerate-model"), NUMBERS, "standard operators only", bool, False, works=LATER),
-    Flag(("-rc", "--run-config"), RUN, "take the arguments from a file", works=LATER),
 )
 
 QUANT = AVAILABLE + POSTPONED
@@ -248,11 +254,13 @@ INFER_KEYS = (
     "framework",
     "user_defined_script",
     "infer_func",
+    "input_configs",
     "data",
     "iteration",
     "batch_size",
     "quantize_input_dtype",
     "save_dir",
+    "run_config",
     "cpu_num",
     "log_level",
 )
@@ -277,10 +285,12 @@ CONVERT_KEYS = (
     "tolerance",
     "user_defined_script",
     "infer_func",
+    "input_configs",
     "data",
     "iteration",
     "batch_size",
     "save_dir",
+    "run_config",
     "cpu_num",
     "log_level",
 )

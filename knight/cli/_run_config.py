@@ -20,14 +20,31 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
 """Flags whose one text is a list, and what stands between its parts."""
 
+STEPS = ("convert", "quant", "compare", "infer")
+"""Sections that are steps of Knight, in the order in which `build` runs them."""
+
+ELSEWHERE = ("compile", "run", "profiling", "demo")
+"""Sections for tools that only the vendor has."""
+
+SECTIONS = ("chip", *STEPS, *ELSEWHERE, "build")
+
 _KINDS = {int: "a whole number", float: "a number", str: "a text"}
 
 
-def read_section(path: Path, section: str, flags: Sequence[Flag]) -> dict[str, Any]:
-    """Parameter -> value, from the object `section` of the file. Raises ConfigError naming file and key."""
-    values = _object(path, section)
+def read_section(source: str, section: str, flags: Sequence[Flag]) -> dict[str, Any]:
+    """Parameter -> value, from the object `section` of a file (or of the JSON text itself).
+
+    The document's ``chip`` counts where the section has none. Raises ConfigError naming file and key.
+    """
+    document = read_document(source)
+    path = "run-config" if source.lstrip().startswith("{") else source
+    values = document.get(section)
+    if not isinstance(values, dict):
+        raise ConfigError(f'-rc/--run-config {path}: wants an object {{"{section}": {{...}}}}')
     known = {flag.key: flag for flag in flags if flag.key != "run_config"}
     found: dict[str, Any] = {}
+    if document.get("chip") is not None:
+        found["chip"] = [str(document["chip"])]
     for key, value in values.items():
         flag = known.get(key.lstrip("-").replace("-", "_"))
         if flag is None:
@@ -40,20 +57,31 @@ def read_section(path: Path, section: str, flags: Sequence[Flag]) -> dict[str, A
     return found
 
 
-def _object(path: Path, section: str) -> dict[str, Any]:
+def read_document(source: str) -> dict[str, Any]:
+    """The whole of a run-config. Raises ConfigError for what is no JSON object of objects."""
+    inline = source.lstrip().startswith("{")
+    path = "run-config" if inline else source
     try:
-        document = json.loads(path.read_text("utf-8-sig"))
+        document = json.loads(source if inline else Path(source).read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"-rc/--run-config {path}: {error.strerror}; name a JSON file") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"-rc/--run-config {path}: no JSON: {error}") from error
-    values = document.get(section) if isinstance(document, dict) else None
-    if not isinstance(values, dict):
-        raise ConfigError(f'-rc/--run-config {path}: wants an object {{"{section}": {{...}}}}')
-    return values
+    if not isinstance(document, dict):
+        raise ConfigError(f'-rc/--run-config {path}: wants an object such as {{"quant": {{...}}}}')
+    for section, values in document.items():
+        if section not in SECTIONS:
+            raise ConfigError(
+                f"-rc/--run-config {path}: {section}: unknown section: {did_you_mean(section, SECTIONS)}"
+            )
+        if section != "chip" and not isinstance(values, dict):
+            raise ConfigError(f"-rc/--run-config {path}: {section}: has to be an object {{...}}")
+    return document
 
 
 def _value(flag: Flag, value: Any, where: str) -> Any:
+    if flag.kind is object:  # checked by whoever reads it
+        return value
     if flag.kind is bool:
         return _switch(value, where)
     if flag.key in _JOINED and isinstance(value, list) and value:

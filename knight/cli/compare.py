@@ -122,13 +122,12 @@ def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | N
 
 def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
-    from knight.cli.quant import run_settings
+    from knight.cli.quant import infer_function, run_settings
     from knight.compare.comparison import Layer
     from knight.compare.layerwise import Row
     from knight.compare.models import Options, compare_models
-    from knight.script import find_infer_function
 
-    infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
+    infer = infer_function(values, console)
     name = values["output_name"]
     wanted: list[str] = []
     watched: list[Elements] = []

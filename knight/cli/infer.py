@@ -39,13 +39,12 @@ def run(**values: Any) -> None:
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
     from knight import border, model as models, pipeline
-    from knight.cli.quant import run_settings
-    from knight.script import find_infer_function
+    from knight.cli.quant import infer_function, run_settings
 
     console.say("Infer Start")
     for line in _summary.arguments({flag.names[-1]: values[flag.key] for flag in INFER}):
         console.say(line)
-    infer = find_infer_function(values["infer_func"], values["user_defined_script"], listener=console)
+    infer = infer_function(values, console)
     model = models.load(values["model"])
     border.check_types(model, border.wanted_types(values["quantize_input_dtype"]))
     if given(context, "save_dir"):  # for what the infer function itself may write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from knight.executor import InferFunction, RunSettings
+    from knight.listener import Listener
     from knight.pipeline import Outcome
     from knight.store import Store
 
@@ -96,11 +98,9 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
         console.say(line)
 
     from knight import pipeline
-    from knight.script import find_infer_function
     from knight.store import Store
 
-    script = values["user_defined_script"]
-    infer = find_infer_function(values["infer_func"], script, listener=console)
+    infer = infer_function(values, console)
     settings = run_settings(values, max(config.iterations))
     with Store(values["save_dir"]) as store:
         model, name = _float_model(context, values, store, console)
@@ -170,7 +170,39 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
         save_dir=values["save_dir"],
         run_mode=run_mode,
         user_defined_script=values["user_defined_script"],
+        input_configs_dict=input_configs(values["input_configs"]),
     )
+
+
+def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
+    """What -if names; infer_default where only input-configs are given."""
+    from knight.script import find_infer_function
+
+    name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
+    if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
+        script = None  # the vendor's own file, which is built in here
+    given_configs = values["input_configs"] is not None
+    if name == "infer_auto" and given_configs and script is None:
+        name = "infer_default"
+    return find_infer_function(name, script, listener=listener)
+
+
+def input_configs(given: object) -> tuple[dict[str, Any], ...]:
+    """The entries of --input-configs: a JSON file with a list of them, or the list itself."""
+    if given is None:
+        return ()
+    where = "--input-configs" if isinstance(given, list) else f"--input-configs {given}"
+    if not isinstance(given, list):
+        try:
+            given = json.loads(Path(str(given)).read_text("utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{where}: no JSON: {error}") from error
+    entries = [given] if isinstance(given, dict) else given
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f'{where}: wants a list of objects such as [{{"data_dir": "pictures"}}]')
+    return tuple(entries)
 
 
 def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> None:
