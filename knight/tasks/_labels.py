@@ -159,6 +159,8 @@ def box_labels(
         raise DataError(f"{label_dir}: {len(jsons)} json files ({names}); give the right one as label_dir")
     if jsons:
         return _coco(jsons[0], pictures, sizes, classes)
+    if label_dir.is_file():
+        raise DataError(f"{label_dir}: this is a file; label_dir is a folder, or one json with COCO labels")
     if not texts:
         raise DataError(
             f"{label_dir}: no json, and no .txt for any of the pictures, the first being {pictures[0].name}"

@@ -195,6 +195,8 @@ class TestYolo:
         other = written(tmp_path / "other" / "b.txt", "0 .5 .5 .1 .1")
         with pytest.raises(DataError, match=r"no \.txt for any of the pictures, the first being a\.jpg"):
             read(other, pictures)
+        with pytest.raises(DataError, match=r"a\.txt: this is a file; label_dir is a folder"):
+            read(written(data / "a.txt", "0 .5 .5 .1 .1") / "a.txt", pictures)
 
     @given(st.lists(st.tuples(st.integers(0, 2), *[st.floats(0.01, 0.99)] * 4), max_size=5))
     @settings(max_examples=50, deadline=None)
