@@ -1,0 +1,189 @@
+"""``-rc``: the arguments of a subcommand from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from knight.cli._command import FlagCommand
+from knight.cli._compare_flags import COMPARE
+from knight.cli._run_config import read_section
+from knight.errors import ConfigError
+from tests import small_models
+
+Run = Callable[..., Result]
+
+
+def section(path: Path, values: Any, name: str = "compare") -> Path:
+    path.write_text(json.dumps({name: values}), "utf-8")
+    return path
+
+
+def parsed(path: Path, *words: str) -> dict[str, Any]:
+    """What the options come to, with the file and these words."""
+    got: dict[str, Any] = {}
+    command = FlagCommand("compare", COMPARE, lambda **values: got.update(values))
+    command.main([*words, "-rc", str(path)], standalone_mode=False)
+    return got
+
+
+def test_values_of_every_kind(tmp_path: Path) -> None:
+    values = {
+        "model": "net.onnx",
+        "--quantized": "q.onnx",
+        "infer_func": "infer_net",
+        "iteration": 20,
+        "mean": [123.7, 116],
+        "std": "58.4, 57 57.5",
+        "fail-under-cos": 0.98,
+        "show-number": "5",
+        "rmse": True,
+        "bias": "no",
+        "maxdiff": 1,
+        "op-type": ["Conv", "Gemm"],
+        "index-range": "0-3",
+    }
+    got = parsed(section(tmp_path / "rc.json", values))
+    assert (got["model"], got["quantized"], got["infer_func"]) == ("net.onnx", "q.onnx", "infer_net")
+    assert (got["iteration"], got["mean"], got["std"]) == ((20,), (123.7, 116.0), (58.4, 57.0, 57.5))
+    assert (got["fail_under_cos"], got["show_number"]) == (0.98, 5)
+    assert (got["rmse"], got["bias"], got["maxdiff"], got["no_mre"]) == (True, False, True, False)
+    assert (got["op_type"], got["index_range"], got["sort"]) == ("Conv,Gemm", "0-3", None)
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    path = section(tmp_path / "rc.json", {"sort": "mre", "iteration": [5], "show-number": 3, "rmse": False})
+    got = parsed(path, "--sort", "cos", "-i", "7", "--rmse")
+    assert (got["sort"], got["iteration"], got["rmse"], got["show_number"]) == ("cos", (7,), True, 3)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "rc.json").write_text(json.dumps({"compare": {"sort": "cos"}}), "utf-8-sig")
+    assert parsed(tmp_path / "rc.json")["sort"] == "cos"
+
+
+def test_a_whole_comparison_from_a_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_models.conv_net(tmp_path)
+    small_models.script(tmp_path)
+    quantized = run("quant", "-m", "net.onnx", "-uds", "infer.py", "-if", "infer_net", "--save-dir", "out")
+    assert quantized.exit_code == 0, quantized.output
+    (tmp_path / "config").mkdir()
+    values = {
+        "model": "net.onnx",  # beside the folder that the command runs in, not beside the file
+        "quantized": "out/net_quantize.onnx",
+        "user-defined-script": "infer.py",
+        "infer-func": "infer_net",
+        "iteration": 2,
+        "json": "a.json",
+        "fail-under-cos": 99.9999999,
+    }
+    result = run("compare", "--run-config", section(tmp_path / "config" / "rc.json", values))
+    assert result.exit_code == 3, result.output
+    assert json.loads((tmp_path / "a.json").read_text())["layers"]
+    assert "2 samples in 2 forward calls" in result.stdout and "--fail-under-cos" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ("", "no JSON"),
+        ('{"compare": {"sort": "cos"},}', "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("\xff\xfe", "no JSON"),
+        ("[]", 'wants an object {"compare": {...}}'),
+        ('{"quant": {}}', 'wants an object {"compare": {...}}'),
+        ('{"compare": []}', 'wants an object {"compare": {...}}'),
+        ('{"compare": {"srt": "cos"}}', "compare.srt: unknown key: did you mean 'sort'?"),
+        ('{"compare": {"run-config": "a.json"}}', "compare.run-config: unknown key"),
+        ('{"compare": {"sort": null}}', "compare.sort: is null; it has to be a text"),
+        ('{"compare": {"sort": ["cos"]}}', 'compare.sort: is ["cos"]; it has to be a text'),
+        ('{"compare": {"show-number": 2.5}}', "compare.show-number: is 2.5; it has to be a whole number"),
+        ('{"compare": {"show-number": "ten"}}', 'compare.show-number: is "ten"; it has to be a whole number'),
+        ('{"compare": {"show-number": true}}', "compare.show-number: is true"),
+        ('{"compare": {"show-number": 1e999}}', "compare.show-number: is Infinity"),
+        ('{"compare": {"rmse": "perhaps"}}', 'compare.rmse: is "perhaps"; it has to be true or false'),
+        ('{"compare": {"rmse": [true]}}', "compare.rmse: is [true]; it has to be true or false"),
+        ('{"compare": {"iteration": []}}', "compare.iteration: is empty; give a whole number"),
+        ('{"compare": {"iteration": " "}}', "compare.iteration: is empty"),
+        ('{"compare": {"mean": {"a": 1}}}', 'compare.mean: is {"a": 1}; it has to be a number'),
+        ('{"compare": {"save-dir": "a", "save_dir": "b"}}', "the same key is there twice"),
+    ],
+)
+def test_mistakes_name_file_and_key(run: Run, tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rc.json"
+    path.write_bytes(text.encode("latin-1"))
+    result = run("compare", "-rc", path)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith(f"knight: error: -rc/--run-config {path}: ") and said in line
+
+
+def test_values_are_checked_like_those_of_the_command_line(run: Run, tmp_path: Path) -> None:
+    for key, value, said in (
+        ("show", "hits", "-sh/--show: unknown value 'hits': did you mean 'hist'?"),
+        ("show-level", 9, "-sl/--show-level: unknown value '9'"),
+        ("show-number", 0, "-sn/--show-number is 0"),
+        ("sort", "cso", "cannot sort by 'cso'"),
+    ):
+        result = run("compare", "-qd", "dump", "-rc", section(tmp_path / "rc.json", {key: value}))
+        assert result.exit_code == 2 and said in result.stderr, result.output
+
+
+@pytest.mark.parametrize("path", ["gone.json", "."])
+def test_a_file_that_cannot_be_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("compare", "-rc", path)
+    assert result.exit_code == 2 and result.stderr.startswith(f"knight: error: -rc/--run-config {path}: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_quant_does_not_take_a_file_yet(run: Run, tmp_path: Path) -> None:
+    path = section(tmp_path / "rc.json", {"model": "net.onnx"}, "quant")
+    result = run("quant", "-m", "net.onnx", "-rc", path)
+    assert result.exit_code == 2 and "-rc/--run-config is not available yet; leave it out" in result.stderr
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from([name for flag in COMPARE for name in (flag.key, flag.names[-1], flag.names[0])])
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(values=JSON | st.dictionaries(KEYS, JSON, max_size=4))
+def test_no_value_crashes(tmp_path: Path, values: Any) -> None:
+    path = section(tmp_path / "rc.json", values)
+    try:
+        found = read_section(path, "compare", COMPARE)
+    except ConfigError as error:
+        assert str(error).startswith(f"-rc/--run-config {path}: ")
+        return
+    kinds = {flag.key: flag for flag in COMPARE}
+    for key, value in found.items():
+        items = value if kinds[key].several else [value]
+        assert items and all(type(item) is kinds[key].kind for item in items)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(values=st.dictionaries(KEYS, JSON, max_size=2))
+def test_what_is_read_is_an_option_or_an_error(tmp_path: Path, values: Any) -> None:
+    path = section(tmp_path / "rc.json", values)
+    try:
+        got = parsed(path)
+    except (ConfigError, click.UsageError):
+        return
+    assert set(got) >= {flag.key for flag in COMPARE}
