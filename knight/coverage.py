@@ -30,8 +30,8 @@ _TO_INT64 = frozenset({"Shape", "Size", "ArgMax", "ArgMin", "NonZero"})
 @dataclass(frozen=True)
 class Coverage:
     """integer: how many operators run as integers. float_operators: "OpType name" of those on floats.
-    conversions: QuantizeLinear and DequantizeLinear nodes left. float_compute: Conv, Gemm and MatMul among
-    the floats.
+    conversions: QuantizeLinear and DequantizeLinear nodes left, and Casts of 8-bit integers. float_compute:
+    Conv, Gemm and MatMul among the floats.
     """
 
     integer: int
@@ -67,7 +67,7 @@ def _count(graph: onnx.GraphProto) -> Coverage:
     for node in graph.node:
         read = [types.get(name, 0) for name in node.input if name]
         types.update(dict.fromkeys(node.output, _result_type(node, read)))
-        if node.op_type in _CONVERSIONS:
+        if node.op_type in _CONVERSIONS or (node.op_type == "Cast" and read[0] in _EIGHT_BITS):
             conversions += 1
         elif node.op_type.startswith(_INTEGER) or (read and read[0] in _EIGHT_BITS):
             integer += 1

@@ -79,7 +79,7 @@ class _Rewriter:
         if producer is not None and producer.name in self.plan.on_integers:
             self._stand_on_integers(producer, zero_point)
             integers = value
-        elif _is_cast_of(producer, params) and len(readers) == len(value.uses()):
+        elif _is_cast_of(producer, params) and self._only_integers_read(value, readers):
             assert producer is not None and producer.inputs[0] is not None
             integers = producer.inputs[0]  # the quantizer would give them back as they are
         else:
@@ -115,6 +115,10 @@ class _Rewriter:
         elif integers is value:
             value.name = self._fresh(f"{name}_integers")
             added[-1].outputs[0].name = name  # the real numbers have the float model's name
+
+    def _only_integers_read(self, value: ir.Value, readers: list[tuple[ir.Node, int]]) -> bool:
+        """Whether nobody but `readers`, of which there are some, needs the value as it is."""
+        return bool(readers) and len(readers) == len(value.uses()) and not value.is_graph_output()
 
     def _stand_on_integers(self, node: ir.Node, zero_point: ir.Value) -> None:
         """`node` reads the integers of its input; what it fills in (a Pad) is the zero point."""

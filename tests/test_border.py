@@ -62,11 +62,12 @@ def test_a_uint8_picture_gives_what_the_normalized_one_gives(target: object, pad
     theirs = knight.quantize(model, [normalized(picture) for picture in data], **settings)
     for picture in pictures(count=6):
         np.testing.assert_array_equal(ours.run(picture)[0], theirs.run(normalized(picture))[0])
+    assert ours.report["integer_operators"] == theirs.report["integer_operators"]  # a Cast is none
 
 
-@TARGETS
+@pytest.mark.parametrize("target", ["onnxruntime", "TX5368AV200", "TX5101C", "generic", "tensorrt"])
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_integers_are_the_numbers_they_say(target: object, dtype: str) -> None:
+def test_integers_are_the_numbers_they_say(target: str, dtype: str) -> None:
     """Against the float model on the same numbers: a uint8 200 is 200.0."""
     model, data = conv_net(), pictures(dtype)
     result = knight.quantize(model, data, target=target, method="min_max", input_dtypes=(dtype,))
@@ -87,6 +88,26 @@ def test_where_the_integers_fit_the_model_computes_with_what_it_is_fed() -> None
         (real,) = model.graph.inputs[0].consumers()
         scale, zero = (models.constant(value) for value in real.inputs[1:])
         assert scale == 1 and zero == 0 and real.outputs[0].name == "x_float"
+
+
+def with_own_cast(outputs: Sequence[str]) -> ir.Model:
+    model = build("f = Cast<to = 1>(x) y = Conv(f, w, b)", CONV, outputs=("y",), infer=False)
+    model.graph.inputs[0].type = ir.TensorType(ir.DataType.UINT8)
+    values = {value.name: value for value in models.values(model.graph)}
+    values["f"].type, values["f"].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape((2, 4, 9, 9))
+    model.graph.outputs[:] = [values[name] for name in outputs]
+    return model
+
+
+@pytest.mark.parametrize("outputs", [("y",), ("y", "f")])
+def test_a_cast_that_the_model_has_itself(outputs: Sequence[str]) -> None:
+    """All of 0..255 was seen: the integers are the input's, and the Cast goes unless someone reads it."""
+    data = [np.arange(648).astype(np.uint8).reshape(2, 4, 9, 9)]
+    result = knight.quantize(with_own_cast(outputs), data, target=ORT, method="min_max")
+    assert ("Cast" in kinds(result.model)) is ("f" in outputs)
+    found = dict(zip(outputs, result.run(*data), strict=True))
+    np.testing.assert_array_equal(found.get("f", data[0]), data[0])
+    assert result.report["sqnr_db"] > 30
 
 
 def test_a_float_reader_keeps_the_cast_and_its_numbers() -> None:

@@ -1,7 +1,7 @@
 """Puts the normalization that a user asks for (--mean, --std) behind the model's first input.
 
 ``(x - mean) / std`` is folded into the first Conv, Gemm or MatMul where that is exact, and is one Mul by
-``1 / std`` and one Add of ``-mean / std`` elsewhere.
+``1 / std`` and one Add of ``-mean / std`` elsewhere. `insert` is for inputs of integers.
 """
 
 from __future__ import annotations
