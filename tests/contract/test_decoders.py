@@ -35,8 +35,8 @@ OUTPUTS: dict[str, list[list[Shape]]] = {
     "yolov5": [levels(2 * (5 + CLASSES)), [(2, 2 * ROWS, 5 + CLASSES)]],
     "yolov6": [levels(CLASSES, 4), [(2, ROWS, 5 + CLASSES)]],
     "yolov7": [levels(2 * (5 + CLASSES)), [(2, 2 * ROWS, 5 + CLASSES)]],
-    "yolov8": [[(2, 4 + CLASSES, ROWS)], levels(64 + CLASSES)],
-    "yolov11": [[(2, 4 + CLASSES, ROWS)], levels(64 + CLASSES)],
+    "yolov8": [[(2, 4 + CLASSES, ROWS)], levels(64 + CLASSES), levels(64, CLASSES)],
+    "yolov11": [[(2, 4 + CLASSES, ROWS)], levels(64 + CLASSES), levels(64, CLASSES)],
     "yolox": [[(2, ROWS, 5 + CLASSES)]],
 }
 """For each key shapes that it reads, of a batch of two."""

@@ -97,13 +97,15 @@ def decode_pairs(
     outputs: Sequence[np.ndarray],
     task: Task,
     distances: Callable[[np.ndarray], np.ndarray],
+    probabilities: Callable[[np.ndarray], np.ndarray] = lambda classes: classes,
 ) -> list[Boxes]:
-    """Boxes whose sides lie so many cells from the middle of their cell, from class probabilities.
+    """Boxes whose sides lie so many cells from the middle of their cell.
 
-    `distances` makes l, t, r, b [B, cells, 4] from the channels of the boxes [B, cells, channels].
+    `distances` makes l, t, r, b [B, cells, 4] from the channels of the boxes [B, cells, channels],
+    `probabilities` what its name says from those of the classes, all levels at once.
     """
     classes = [pair.classes.rows(outputs) for pair in pairs]
     sides = [distances(pair.boxes.rows(outputs)) for pair in pairs]
     corners, strides = corners_and_strides([pair.classes.grid for pair in pairs])
     xyxy = around(corners + 0.5, np.concatenate(sides, axis=1)) * strides
-    return best_of_each_place(xyxy, np.concatenate(classes, axis=1), task.confidence)
+    return best_of_each_place(xyxy, probabilities(np.concatenate(classes, axis=1)), task.confidence)

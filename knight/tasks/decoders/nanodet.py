@@ -2,8 +2,9 @@
 
 The box output has 4 * bins channels, the logits of the distances l, t, r, b being 0, 1, 2 ... cells. As
 published (RangiLyu/nanodet, up to 0.4): left = (column + 0.5 - l) * stride, l the mean of the distribution.
-The classes have gone through their sigmoid in the graph. Two outputs per level, in any order and layout;
-without the number of classes the boxes are those with 8 bins, which all published NanoDets have.
+The classes have gone through their sigmoid in the graph. Two outputs per level, in any order and layout.
+All published NanoDets have 8 bins: others are read with the key and the number of classes only, since other
+detectors write such outputs too.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from knight.tasks.decoders._numbers import expected_distances
 BINS = 8
 
 
+def _published(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
+    return pair_levels(shapes, task, lambda channels: channels == 4 * BINS)
+
+
 def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
-    if task.classes is None:
-        return pair_levels(shapes, task, lambda channels: channels == 4 * BINS)
-    return pair_levels(shapes, task, lambda channels: channels % 4 == 0 and channels > 4)
+    pairs = _published(shapes, task)
+    if pairs is None and task.classes is not None:
+        return pair_levels(shapes, task, lambda channels: channels % 4 == 0 and channels > 4)
+    return pairs
 
 
 def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
@@ -33,4 +39,4 @@ def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
     return decode_pairs(pairs, outputs, task, expected_distances)
 
 
-decoder = Decoder(_decode, lambda shapes, task: bool(_pairs(shapes, task)))
+decoder = Decoder(_decode, lambda shapes, task: _published(shapes, task) is not None)

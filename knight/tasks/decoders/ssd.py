@@ -61,16 +61,19 @@ def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
         raise cannot_read("ssd", "scores [B, N, 1 + nc] and boxes [B, N, 4]", outputs, task)
     boxes = outputs[order[1]].astype(np.float64)
     known = priors(task)
-    if boxes.shape[1] == len(known) and not _are_corners(boxes, known):
-        boxes = _from_offsets(boxes, known)
+    if boxes.shape[1] == len(known):  # else they are of other priors, and only corners can be read
+        boxes = np.where(_are_corners(boxes, known), boxes, _from_offsets(boxes, known))
     return best_of_each_place(boxes * scale_to(task.size), outputs[order[0]][..., 1:], task.confidence)
 
 
-def _are_corners(boxes: np.ndarray, known: np.ndarray) -> bool:
-    """Whether `boxes` lie on their priors, as decoded ones do: most centres within a tenth of the picture."""
+def _are_corners(boxes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Whether boxes [B, N, 4] lie on their priors, as decoded ones do, for each picture [B, 1, 1].
+
+    They do if most of their centres are within a tenth of the picture: offsets are numbers around 0.
+    """
     with np.errstate(invalid="ignore"):  # infinite corners on both sides
         near = np.abs((boxes[..., :2] + boxes[..., 2:]) / 2 - known[:, :2]) < 0.1
-    return bool(near.mean() > 0.5)
+    return np.asarray(near.mean(axis=(1, 2), keepdims=True) > 0.5)
 
 
 def _from_offsets(offsets: np.ndarray, known: np.ndarray) -> np.ndarray:

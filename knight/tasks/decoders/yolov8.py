@@ -1,9 +1,11 @@
-"""YOLOv8 and v11, anchor-free: what the export decodes, or the heads' maps of logits.
+"""YOLOv8 and v11, anchor-free: what the export decodes, or the heads' maps per level.
 
 The export's one output is [B, 4 + classes, N]: cx, cy, w, h in pixels and class probabilities, without an
 objectness; with the number of classes known also [B, N, 4 + classes]. Maps, one per level, have
 4 * bins + classes channels, all logits (Ultralytics, Detect): left = (column + 0.5 - l) * stride, where l is
-the mean of a distribution over 0, 1, 2 ... cells; 16 bins unless the number of classes says otherwise.
+the mean of a distribution over 0, 1, 2 ... cells; 16 bins unless the number of classes says otherwise. A
+model cut before the two are joined has maps of 64 and of `classes` channels; in Rockchip's export the
+classes have gone through their sigmoid.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from knight.tasks._boxes import Boxes
 from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
 from knight.tasks.decoders._grids import corners_and_strides, grids_of_places
-from knight.tasks.decoders._levels import LAYOUTS, Level, read_levels
+from knight.tasks.decoders._levels import LAYOUTS, Level, Pair, decode_pairs, pair_levels, read_levels
 from knight.tasks.decoders._numbers import (
     around,
     best_of_each_place,
@@ -25,6 +27,8 @@ from knight.tasks.decoders._numbers import (
 )
 
 BINS = 16
+TOLERANCE = 0.02
+"""How far a probability may be from 0..1 when it has been quantized."""
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:
@@ -33,7 +37,8 @@ def _fits(shapes: Sequence[Shape], task: Task) -> bool:
         places = shapes[0][3 - axis]
         return grids_of_places(places, task.size) is not None or (axis == 1 and task.classes is not None)
     # maps of a head with anchors may have the same shapes: only the number of classes tells them apart
-    return task.classes is not None and _levels(shapes, task) is not None
+    heads = task.classes is not None and _levels(shapes, task) is not None
+    return heads or _pairs(shapes, task) is not None
 
 
 def _channel_axis(shapes: Sequence[Shape], task: Task) -> int | None:
@@ -63,21 +68,36 @@ def _box_channels(levels: Sequence[Level], task: Task) -> int | None:
     return boxes if alike and boxes % 4 == 0 and 4 < boxes < channels else None
 
 
+def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
+    return pair_levels(shapes, task, lambda channels: channels == 4 * BINS)
+
+
 def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
     shapes = [output.shape for output in outputs]
     axis = _channel_axis(shapes, task)
     if axis is not None:
         rows = np.moveaxis(outputs[0], axis, -1)
         return best_of_each_place(corners(rows[..., :4]), rows[..., 4:], task.confidence)
+    pairs = _pairs(shapes, task)
+    if pairs is not None:
+        return decode_pairs(pairs, outputs, task, expected_distances, _probabilities)
     levels = _levels(shapes, task)
     boxes = _box_channels(levels, task) if levels else None
     if levels is None or boxes is None:
-        expected = "one output [B, 4 + nc, N], or one map [B, 4 * bins + nc, H, W] a level"
+        expected = (
+            f"[B, 4 + nc, N], or per level one map of 4 * bins + nc channels or two of {4 * BINS} and nc"
+        )
         raise cannot_read("yolov8", expected, outputs, task)
     rows = np.concatenate([level.rows(outputs) for level in levels], axis=1)
     cells, strides = corners_and_strides([level.grid for level in levels])
     xyxy = around(cells + 0.5, expected_distances(rows[..., :boxes])) * strides
     return best_of_each_place(xyxy, sigmoid(rows[..., boxes:]), task.confidence)
+
+
+def _probabilities(classes: np.ndarray) -> np.ndarray:
+    """Logits through their sigmoid; a picture whose numbers all lie in 0..1, or next to it, has been."""
+    outside = (classes < -TOLERANCE) | (classes > 1 + TOLERANCE)
+    return np.where(outside.any(axis=(1, 2), keepdims=True), sigmoid(classes), classes)
 
 
 decoder = Decoder(_decode, _fits)
