@@ -144,9 +144,10 @@ def _errors(parts: Sequence[np.ndarray], dtype: type) -> list[np.ndarray]:
     inner).
     """
     channels = parts[0].shape[1]
-    left, right, *between = (
+    rows: list[np.ndarray] = [
         np.asarray(part.transpose(1, 0, 2).reshape(channels, -1), dtype) for part in parts
-    )
+    ]
+    left, right, *between = rows
     with np.errstate(invalid="ignore", over="ignore"):
         return [left, right - left, *(row for middle in between for row in (middle - left, right - middle))]
 

@@ -30,10 +30,8 @@ from PIL import Image
 import knight
 from knight import model as models
 from knight.compare.comparison import Comparison
-from knight.compare.graph import Graph
 from knight.compare.layerwise import rows_of
-from knight.compare.lowering import lower
-from knight.compare.models import Options, compare_models, forms
+from knight.compare.models import Options, compare_models, forms, real_graph
 from knight.compare.pairing import pair
 from knight.executor import Executor, InferFunction, RunSettings
 from knight.runner import Session, available_threads
@@ -120,7 +118,7 @@ def both(kit: Path, net: Net, folder: Path) -> tuple[Path, Path]:
 def bare_pass(source: ir.Model, result: ir.Model) -> Callable[[Feeds], None]:
     """One pass of both models with all their paired values as outputs, and nothing done to them."""
     threads = available_threads(Options().threads)
-    pairing = pair(list(forms(source, result, Options())), Graph(lower(result).model))
+    pairing = pair(forms(source), real_graph(result))
     rows = rows_of(pairing, result)
     given = {value.name for graph in (source.graph, result.graph) for value in graph.inputs}
     wanted = [name for row in rows if (name := row.twin.name or "") not in given]
