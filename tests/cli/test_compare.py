@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,8 +18,9 @@ from click.testing import CliRunner, Result
 from onnx import helper
 
 import knight.compare
-from knight.cli import knight as command
+from knight.cli import _comparison, knight as command
 from tests import small_models
+from tests.compare._samples import sample_comparison
 
 Run = Callable[..., Result]
 SCHEMA = json.loads(Path(knight.compare.__file__).with_name("compare_schema.json").read_text("utf-8"))
@@ -249,10 +251,18 @@ def test_a_folder_takes_the_report_and_the_plots(direct: Run, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     named = {f"net_quantize_compare.{kind}" for kind in ("html", "json", "csv")}
     plots = {"plot_result.png", "plot_out_name_idx.txt", "hist_0001.png"}
-    assert files(tmp_path / "cmp") == named | plots | {"mix_config.json"}
+    assert files(tmp_path / "cmp") - {"mix_config.json"} == named | plots
     for name in ("plot_result.png", "hist_0001.png"):
         assert (tmp_path / "cmp" / name).read_bytes().startswith(b"\x89PNG")
-    assert isinstance(json.loads((tmp_path / "cmp" / "mix_config.json").read_text()), list)
+
+
+def test_a_mixed_precision_file_where_there_is_one_to_suggest(tmp_path: Path) -> None:
+    comparison = replace(sample_comparison(3), mixed_precision=[{"op_name": "relu", "bit_width": 16}])
+    values = dict.fromkeys(("html", "json", "csv", "junit", "show", "show_plot")) | {
+        "save_dir": str(tmp_path)
+    }
+    assert tmp_path / "mix_config.json" in list(_comparison.write(comparison, (), None, values))
+    assert json.loads((tmp_path / "mix_config.json").read_text()) == [{"op_name": "relu", "bit_width": 16}]
 
 
 def test_histograms_of_the_worst_layers(direct: Run, tmp_path: Path) -> None:

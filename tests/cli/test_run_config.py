@@ -10,8 +10,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import Result
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from knight.cli._command import FlagCommand
 from knight.cli._compare_flags import COMPARE
@@ -100,10 +99,10 @@ def test_a_whole_comparison_from_a_file(run: Run, tmp_path: Path, monkeypatch: p
         ('{"compare": {"sort": "cos"},}', "no JSON"),
         ("[" * 100_000, "no JSON"),
         ("\xff\xfe", "no JSON"),
-        ("[]", 'wants an object {"compare": {...}}'),
+        ("[]", "wants an object"),
         ('{"quant": {}}', 'wants an object {"compare": {...}}'),
-        ('{"compare": []}', 'wants an object {"compare": {...}}'),
-        ('{"compare": {"srt": "cos"}}', "compare.srt: unknown key: did you mean 'sort'?"),
+        ('{"compare": []}', "compare: has to be an object"),
+        ('{"compare": {"srt": "cos"}}', "compare.srt: unknown key: did you mean 'sort'"),
         ('{"compare": {"run-config": "a.json"}}', "compare.run-config: unknown key"),
         ('{"compare": {"sort": null}}', "compare.sort: is null; it has to be a text"),
         ('{"compare": {"sort": ["cos"]}}', 'compare.sort: is ["cos"]; it has to be a text'),
@@ -149,12 +148,6 @@ def test_a_file_that_cannot_be_read(
     assert result.stderr.count("\n") == 1
 
 
-def test_quant_does_not_take_a_file_yet(run: Run, tmp_path: Path) -> None:
-    path = section(tmp_path / "rc.json", {"model": "net.onnx"}, "quant")
-    result = run("quant", "-m", "net.onnx", "-rc", path)
-    assert result.exit_code == 2 and "-rc/--run-config is not available yet; leave it out" in result.stderr
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -168,14 +161,14 @@ KEYS = st.sampled_from([name for flag in COMPARE for name in (flag.key, flag.nam
 def test_no_value_crashes(tmp_path: Path, values: Any) -> None:
     path = section(tmp_path / "rc.json", values)
     try:
-        found = read_section(path, "compare", COMPARE)
+        found = read_section(str(path), "compare", COMPARE)
     except ConfigError as error:
         assert str(error).startswith(f"-rc/--run-config {path}: ")
         return
-    kinds = {flag.key: flag for flag in COMPARE}
+    flags = {flag.key: flag for flag in COMPARE}
     for key, value in found.items():
-        items = value if kinds[key].several else [value]
-        assert items and all(type(item) is kinds[key].kind for item in items)
+        kind, items = flags[key].kind, value if flags[key].several else [value]
+        assert items and (kind is object or all(type(item) is kind for item in items))
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
