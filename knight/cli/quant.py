@@ -242,7 +242,8 @@ def _as_subcommand(context: click.Context, values: dict[str, Any]) -> None:
     ]
     if idle:
         click.echo(f"  warning: no effect with -r {mode}: {', '.join(idle)}")
-    context.invoke(command, **{key: values[key] for key in (*needed, "chip")})
+    shared = {key: values[key] for key in (*needed, "chip") if key in values}
+    context.invoke(command, **shared)  # what only the subcommand has keeps its default
 
 
 command = FlagCommand("quant", QUANT, run, help=run.__doc__, short_help="Quantize a model.", epilog=EXAMPLE)
