@@ -18,6 +18,8 @@ from tests.compare._tools import by_onnxruntime
 
 PER_CHANNEL = frozenset({"resnet20_cifar10.onnx", "vit_cifar10.onnx", "squeezenet_v1.1.onnx"})
 """Nets whose opset knows scales per channel; ONNX Runtime cannot load its own QDQ form of older ones."""
+REWRITTEN = ("vit_cifar10.onnx", "fastestdet_352.onnx", "resnet20_cifar10.onnx")
+"""Nets that quant_pre_process changes most, and one that it hardly changes."""
 COARSE = {"mobilenet_v1_0.25_224.onnx": 0.75}
 """Share of the layers above 20 dB, where less than 95 %: depthwise weights under one scale."""
 
@@ -35,12 +37,13 @@ def check(found: Comparison, coarse: float = 0.95) -> None:
     assert np.mean(own > 20) >= coarse
     for layer in found.layers:
         assert layer.own_sqnr is not None or "body of its own" in (layer.own_missing or ""), layer.output
-    assert not any(layer.at_fault for layer in found.layers if layer.own_sqnr and layer.own_sqnr > 25)
 
 
-@pytest.mark.parametrize("prepared", [False, True], ids=["direct", "prepared"])
-@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
-@pytest.mark.parametrize("file", FILES)
+CASES = [(file, form, False) for file in FILES for form in ("QDQ", "QOperator")]
+CASES += [(file, form, True) for file in REWRITTEN for form in ("QDQ", "QOperator")]
+
+
+@pytest.mark.parametrize(("file", "form", "prepared"), CASES)
 def test_kit_nets(kit: Path, tmp_path: Path, file: str, form: str, prepared: bool) -> None:
     feeds = samples(kit, file, 2)
     source = kit / "onnx" / file
