@@ -96,33 +96,46 @@ def used_share(own: Own, rounding: Rounding) -> float | None:
     return (high - low) / (rounding.high - rounding.low)
 
 
-def kept_noise(numbers: np.ndarray, rounding: Rounding | None) -> float:
-    """Share of the rounding noise that stays when the range is the best one for `numbers`, at the same width.
+def kept_noise(numbers: np.ndarray, rounding: Rounding | None, own: Own) -> float:
+    """Share of the rounding noise that stays when the range is the best one, at the same width.
 
-    The best is that of the calibration method mse, or all that occurs.
+    numbers: elements of the layer, sampled; each stands for several. The channels' extremes, which
+    a sample misses, are known: a range that cuts them off pays for them. The best range is that of the
+    calibration method mse, all that occurs, or one between.
     """
     numbers = numbers[np.isfinite(numbers)]
     if rounding is None or rounding.bits > 16 or not numbers.size or not _is_grid(rounding):
         return 1.0
+    weight = max(1.0, own.total("count") / numbers.size)
+    missed = np.concatenate([own.low, own.high]).astype(np.float32) if weight > 1 else np.zeros(0, np.float32)
+    every = np.concatenate([numbers, missed[np.isfinite(missed)]])
+
+    def noise(rounded: np.ndarray) -> float:
+        squares = np.square(rounded - every, dtype=np.float64)
+        return weight * float(squares[: numbers.size].sum()) + float(squares[numbers.size :].sum())
+
     spec = spec_of(rounding)
+    grids = [params_from_range(low, high, spec) for low, high in _ranges(every, numbers, spec)]
+    now, best = noise(_rounded(every, rounding)), min(noise(fake_quantize(every, grid)) for grid in grids)
+    return min(1.0, best / now) if now > 0 else 1.0
+
+
+def _ranges(every: np.ndarray, numbers: np.ndarray, spec: QuantSpec) -> Iterator[tuple[float, float]]:
+    """From the range that loses least of `numbers` to one that holds `every` number."""
     observer = Observer()
     observer.update(numbers)
-    histogram = observer.histogram()
-    ranges = [calibrations.get("mse")(histogram, spec, 1.0), (histogram.minimum, histogram.maximum)]
-    steps = np.rint(numbers / np.float32(rounding.scale)).clip(
-        *(np.array([rounding.low, rounding.high]) / rounding.scale)
-    )
-    back = rounding.scale if rounding.read_scale is None else rounding.read_scale
-    now = float(np.sum((steps * back - numbers) ** 2, dtype=np.float64))
-    best = min(
-        float(
-            np.sum(
-                (fake_quantize(numbers, params_from_range(*limits, spec)) - numbers) ** 2, dtype=np.float64
-            )
-        )
-        for limits in ranges
-    )
-    return min(1.0, best / now) if now > 0 else 1.0
+    low, high = calibrations.get("mse")(observer.histogram(), spec, 1.0)
+    least, most = float(every.min()), float(every.max())
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        yield low + share * (least - low), high + share * (most - high)
+
+
+def _rounded(numbers: np.ndarray, rounding: Rounding) -> np.ndarray:
+    """What the layer's readers read."""
+    ends = np.array([rounding.low, rounding.high]) / rounding.scale
+    steps = np.rint(numbers / np.float32(rounding.scale)).clip(*ends)
+    found: np.ndarray = steps * (rounding.scale if rounding.read_scale is None else rounding.read_scale)
+    return found
 
 
 def spec_of(rounding: Rounding) -> QuantSpec:

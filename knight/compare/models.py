@@ -248,7 +248,7 @@ def _layer(index: int, row: Row, found: Constants | None, used: Mapping[tuple[fl
     numbers, results = row.samples.arrays()
     measured = bool(row.own.sums) and row.own_missing is None
     grid = None if row.rounding is None else used.get((row.rounding.scale, row.rounding.zero_point))
-    kept = causes.kept_noise(numbers, row.rounding)
+    kept = causes.kept_noise(numbers, row.rounding, row.own)
     evidence = causes.Evidence(row.own, row.rounding, found, kept, row.tally.broken, grid)
     main = row.unit.main
     known = row.own.low.size > 0

@@ -149,13 +149,13 @@ def test_wide_range(factor: float) -> None:
     assert cause.gain_db == pytest.approx(20 * np.log10(factor), abs=1)
 
 
-def spiky(calls: list[int], spikes: int, reach: float, count: int = 6) -> Lone:
+def spiky(calls: list[int], spikes: int, reach: float, count: int = 6, size: int = 200) -> Lone:
     """`count` calls of small numbers; those in `calls` have a few that reach farther, in every channel."""
     data = []
     for call in range(count):
-        array = uniform(1, 1, 200, 200, seed=call)
+        array = uniform(1, 1, size, size, seed=call)
         if call in calls:
-            places = np.random.default_rng(call).integers(0, 40000, spikes)
+            places = np.random.default_rng(call).integers(0, size * size, spikes)
             array.reshape(-1)[places] = reach
         data.append(array)
     return lone(np.array([[1.0], [-1.0]]), np.zeros(2), data)
@@ -171,11 +171,32 @@ def test_one_sample() -> None:
 
 
 def test_long_tail() -> None:
-    layer = spiky([0, 1, 2, 3, 4, 5], 1, 30.0).rounded_to_all()
+    layer = spiky([1, 4], 1, 30.0, size=400).rounded_to_all()
     cause = found(layer, "long_tail", fault=False)
     reach, step = figures(cause.text)
     assert (reach, step) == (pytest.approx(30, rel=1e-3), pytest.approx(layer.scale, rel=1e-2))
+    # what a shorter range wins is what it wins over all elements, the rare ones included
+    values = numbers(layer)
+    noises = [np.sum((fake(values, end * 30) - values) ** 2) for end in np.linspace(0.03, 1, 98)]
+    assert cause.gain_db == pytest.approx(10 * np.log10(noises[-1] / min(noises)), abs=2.5)
     assert cause.gain_db >= 3
+
+
+def test_a_tail_that_is_worth_its_range_is_no_cause() -> None:
+    """To cut the far elements off would cost more than the finer steps win."""
+    layer = spiky([1, 4], 20, 30.0).rounded_to_all()
+    row = layer.layer()
+    assert row.cause is not None
+    assert row.cause.kind == "few_steps"
+    values = numbers(layer)
+    noises = [np.sum((fake(values, end * 30) - values) ** 2) for end in np.linspace(0.03, 1, 98)]
+    best = 10 * np.log10(np.sum(values**2) / min(noises))
+    assert row.best_sqnr == pytest.approx(best, abs=2.5)  # a sample does not know how many are far
+
+
+def fake(values: np.ndarray, end: float) -> np.ndarray:
+    """`values` in 255 steps from -`end` to `end`."""
+    return np.rint(values.clip(-end, end) * 127.5 / end) * end / 127.5
 
 
 def rare(outputs: int, loud: int, reach: float) -> Lone:
