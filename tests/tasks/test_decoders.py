@@ -124,6 +124,14 @@ def test_levels_and_anchors_come_in_any_order(anchors: tuple[tuple[float, ...], 
     check(decoders.get("yolov5").decode([outputs[1], outputs[2], outputs[0]], task(anchors)))
 
 
+@pytest.mark.parametrize("anchors", [ANCHORS[:2], ((1.0, 2.0, 3.0, 4.0),) * 3, ((1.0, 2.0, 3.0),) * 3, ()])
+def test_maps_for_other_anchors_are_refused(anchors: tuple[tuple[float, ...], ...]) -> None:
+    for layout in LAYOUTS.values():
+        outputs = twice(*map(layout, anchored(inverse_v5)))
+        with pytest.raises(ConfigError, match=r"'yolov5' reads .* check \"nc\" and \"anchors\""):
+            decoders.get("yolov5").decode(outputs, task(anchors))
+
+
 def test_maps_with_anchors_are_either_form_and_so_never_guessed() -> None:
     shapes = [output.shape for output in twice(*map(LAYOUTS["channels first"], anchored(inverse_v5)))]
     with pytest.raises(ConfigError, match='key "decoder": yolov3, yolov5, yolov7') as caught:
@@ -387,6 +395,17 @@ def test_ssd_with_priors_of_its_own() -> None:
     first, last = found[0].xyxy[0], found[0].xyxy[-1]
     assert first.tolist() == [0.5, 0.5, 7.5, 7.5]
     assert last.tolist() == [50, 50, 62, 62]
+
+
+def test_offsets_to_priors_that_are_not_known_are_refused() -> None:
+    scores, offsets = (output[:, :2000] for output in ssd(decoded=False))
+    with pytest.raises(
+        ConfigError, match=r"2000 boxes .* not decoded, but its priors are 2820 .* \"anchors\""
+    ):
+        decoders.get("ssd").decode([scores, offsets], task())
+    scores, corners = (output[:, :2000] for output in ssd(decoded=True))
+    found = decoders.get("ssd").decode([scores, corners], task())[0]
+    assert set(found.scores.round(3)) <= set(KNOWN.scores)
 
 
 # --- which one ---

@@ -15,7 +15,7 @@ import numpy as np
 from knight.tasks._boxes import Boxes
 from knight.tasks.decoders import Shape, Task, cannot_read
 from knight.tasks.decoders._exported import decode_exported, is_exported
-from knight.tasks.decoders._grids import Grid, grid_of_shape
+from knight.tasks.decoders._grids import Grid
 from knight.tasks.decoders._levels import LAYOUTS, read_levels
 from knight.tasks.decoders._numbers import best_of_each_place, corners, sigmoid
 
@@ -68,48 +68,36 @@ def decode(key: str, form: Form, outputs: Sequence[np.ndarray], task: Task) -> l
 
 
 def _maps(shapes: Sequence[Shape], task: Task) -> list[_Map] | None:
-    if task.anchors is None or not shapes:
-        return None
-    for read in (_five_dimensions, *(_four_dimensions(layout) for layout in LAYOUTS)):
-        grids = read(shapes, task)
-        anchors = _anchors_of_levels(task.anchors, len(shapes))
-        if grids is None or anchors is None or len({grid.stride for grid, *_ in grids}) != len(grids):
+    anchors = _anchors_of_levels(task.anchors, len(shapes)) if task.anchors and shapes else None
+    for layout in LAYOUTS if anchors else ():
+        levels = read_levels([_joined(shape) for shape in shapes], task.size, layout)
+        if anchors is None or levels is None or any(len(shape) == 3 for shape in shapes):
             continue
-        order = sorted(range(len(grids)), key=lambda index: grids[index][0].stride)
+        levels = sorted(levels, key=lambda level: level.grid.stride)
         maps = [
-            _Map(index, grids[index][0], level, grids[index][2])
-            for index, level in zip(order, anchors, strict=True)
+            _Map(level.output, level.grid, own, layout == "NCHW")
+            for level, own in zip(levels, anchors, strict=True)
         ]
-        if all(_channels_fit(grids[one.output][1], len(one.anchors), task) for one in maps):
+        apart = len({level.grid.stride for level in levels}) == len(levels)
+        if apart and all(_channels_fit(shapes[one.output], one, task) for one in maps):
             return maps
     return None
 
 
-def _channels_fit(channels: int, anchors: int, task: Task) -> bool:
-    each, rest = divmod(channels, anchors)
-    return rest == 0 and each > 5 and task.classes in (None, each - 5)
+def _joined(shape: Shape) -> Shape:
+    """Of five dimensions four, as if the anchors had not been taken apart."""
+    if len(shape) != 5:
+        return shape
+    batch, anchors, height, width, numbers = shape
+    return batch, anchors * numbers, height, width
 
 
-_Read = list[tuple[Grid, int, bool]]
-"""For each output its grid, channels, and whether they come first."""
-
-
-def _five_dimensions(shapes: Sequence[Shape], task: Task) -> _Read | None:
-    if any(len(shape) != 5 for shape in shapes):
-        return None
-    grids = [grid_of_shape(shape[2], shape[3], task.size) for shape in shapes]
-    read = [(grid, shape[1] * shape[4], True) for grid, shape in zip(grids, shapes, strict=True) if grid]
-    return read if len(read) == len(shapes) else None
-
-
-def _four_dimensions(layout: str) -> Callable[[Sequence[Shape], Task], _Read | None]:
-    def read(shapes: Sequence[Shape], task: Task) -> _Read | None:
-        levels = read_levels(shapes, task.size, layout)
-        if levels is None or any(len(shape) != 4 for shape in shapes):
-            return None
-        return [(level.grid, level.channels, layout == "NCHW") for level in levels]
-
-    return read
+def _channels_fit(shape: Shape, one: _Map, task: Task) -> bool:
+    count = len(one.anchors)
+    if len(shape) == 5 and shape[1] != count:
+        return False
+    numbers, rest = divmod(_joined(shape)[1] if one.channels_first else shape[-1], count)
+    return rest == 0 and numbers > 5 and task.classes in (None, numbers - 5)
 
 
 def _anchors_of_levels(anchors: tuple[tuple[float, ...], ...], levels: int) -> list[np.ndarray] | None:

@@ -4,7 +4,7 @@ Class 0 is the background. Boxes that the graph has decoded are corners relative
 it has not are offsets to the priors, as published (Liu et al. 2016; variances 0.1 and 0.2):
 cx = prior cx + 0.1 dx * prior w, w = prior w * e^(0.2 dw). The priors are those of Ultra-Light-Fast-Generic-
 Face-Detector: squares in the middle of each cell, for strides 8, 16, 32, 64, their sides in pixels given by
-`Task.anchors`, one row per stride.
+`Task.anchors`, one row per stride. Offsets to other priors are refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from knight.errors import ConfigError
 from knight.tasks._boxes import Boxes
 from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
 from knight.tasks.decoders._grids import grid
@@ -20,7 +21,7 @@ from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to
 from knight.tasks.decoders._scored import scores_and_boxes
 from knight.tasks.decoders.detr import MOST_QUERIES
 
-STRIDES = (8, 16, 32, 64, 128)
+FIRST_STRIDE = 8  # each further level has twice the one before
 SIDES = ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0))
 """Ultra-Light's min_boxes."""
 CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
@@ -30,8 +31,8 @@ def priors(task: Task) -> np.ndarray:
     """cx, cy, w, h [N, 4] relative to the picture, cut to it: cell by cell, in a cell side by side."""
     height, width = task.size
     parts = []
-    for stride, sides in zip(STRIDES, task.anchors or SIDES, strict=False):
-        cells = grid(stride, task.size)
+    for level, sides in enumerate(task.anchors or SIDES):
+        cells = grid(FIRST_STRIDE << level, task.size)
         # relative to the cells: where the last ones are cut, as at 240 / 32, the published ones move together
         centres = (cells.corners() + 0.5) / [cells.columns, cells.rows]
         relative = np.asarray(sides, np.float64)[:, None] / [width, height]
@@ -61,12 +62,17 @@ def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
         raise cannot_read("ssd", "scores [B, N, 1 + nc] and boxes [B, N, 4]", outputs, task)
     boxes = outputs[order[1]].astype(np.float64)
     known = priors(task)
-    if boxes.shape[1] == len(known):  # else they are of other priors, and only corners can be read
-        boxes = np.where(_are_corners(boxes, known), boxes, _from_offsets(boxes, known))
+    if boxes.shape[1] == len(known):
+        boxes = np.where(_lie_on(known, boxes), boxes, _from_offsets(boxes, known))
+    elif not _are_corners(boxes):
+        raise ConfigError(
+            f"decoder 'ssd' has {boxes.shape[1]} boxes that the model has not decoded, but its priors are "
+            f'{len(known)} for input {list(task.size)}; give their sides, one row per stride, as "anchors"'
+        )
     return best_of_each_place(boxes * scale_to(task.size), outputs[order[0]][..., 1:], task.confidence)
 
 
-def _are_corners(boxes: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _lie_on(known: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Whether boxes [B, N, 4] lie on their priors, as decoded ones do, for each picture [B, 1, 1].
 
     They do if most of their centres are within a tenth of the picture: offsets are numbers around 0.
@@ -74,6 +80,12 @@ def _are_corners(boxes: np.ndarray, known: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # infinite corners on both sides
         near = np.abs((boxes[..., :2] + boxes[..., 2:]) / 2 - known[:, :2]) < 0.1
     return np.asarray(near.mean(axis=(1, 2), keepdims=True) > 0.5)
+
+
+def _are_corners(boxes: np.ndarray) -> bool:
+    """Whether most boxes end right of and below where they begin; of offsets a quarter do."""
+    turned = np.any(boxes[..., 2:] < boxes[..., :2], axis=-1)
+    return bool(turned.mean() < 0.5)
 
 
 def _from_offsets(offsets: np.ndarray, known: np.ndarray) -> np.ndarray:
