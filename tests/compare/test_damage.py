@@ -63,7 +63,7 @@ class Laboratory:
             self.outcomes[file, number] = self._run(file, number)
         return self.outcomes[file, number]
 
-    def _models(self, file: str) -> tuple[ir.Model, ir.Model, list[_kit.Feeds]]:
+    def models_of(self, file: str) -> tuple[ir.Model, ir.Model, list[_kit.Feeds]]:
         if file not in self.models:
             reference = models.load(self.kit / "onnx" / file)
             data = _kit.samples(self.kit, file, samples_of(file))
@@ -72,7 +72,7 @@ class Laboratory:
         return self.models[file]
 
     def _run(self, file: str, number: int) -> Outcome:
-        reference, result, data = self._models(file)
+        reference, result, data = self.models_of(file)
         chance = random.Random(f"{file} {number}")
         choices = _damage.possible(result)
         kinds = sorted({choice.kind for choice in choices})
@@ -125,3 +125,12 @@ def test_own_error_alone_finds_most_of_them(laboratory: Laboratory) -> None:
             {"cases": 1, "guilty": outcome.guilty == 0, "own": outcome.own == 0, "cause": right}
         )
     assert sum(row["own"] for row in table.values()) >= 0.75 * len(outcomes), table
+
+
+@pytest.mark.parametrize("file", ["resnet20_cifar10.onnx", "mnist-8_onnxruntime_example.onnx", _kit.VAD])
+def test_a_net_without_damage_has_no_fault(laboratory: Laboratory, file: str) -> None:
+    reference, result, data = laboratory.models_of(file)
+    infer, count = _as_infer_function(data)
+    settings = RunSettings(iteration=count or 1)
+    found = compare_models(reference, result, infer, settings, options=Options(remedies=False))
+    assert [(layer.output, layer.cause) for layer in found.layers if layer.at_fault] == []
