@@ -62,8 +62,12 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         f"(the infer function included): {speed:.1f} samples per second"
     )
     if other is not None:
-        other = border.fed_like(other, model)
-        reference = pipeline.infer(other, infer, settings, threads=values["cpu_num"], listener=console)
+        alike = border.fed_like(other, model)
+        if alike is not other:
+            console.say(
+                f"{values['compare_with']} is given the input types and the normalization of the other"
+            )
+        reference = pipeline.infer(alike, infer, settings, threads=values["cpu_num"], listener=console)
         for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
             console.say(line)
     console.say("Infer complete")

@@ -91,6 +91,7 @@ def test_the_float_model_beside_it_sees_the_same_pictures(run: Run, tmp_path: Pa
     assert quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE).exit_code == 0
     result = infer(run, tmp_path, "--compare-with", tmp_path / "net.onnx")
     assert result.exit_code == 0, result.output
+    assert "net.onnx is given the input types and the normalization of the other" in result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("Quantization Loss")]
     assert float(line.split()[2]) < 5
 
