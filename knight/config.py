@@ -18,8 +18,8 @@ class QuantConfig:
     percent: fraction of the values that `percentile` keeps. bits: width of activations and weights.
     threads: CPUs to use. output_names: crop the graph at these. mean, std: normalization to put
     after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
-    quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one per
-    input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
+    quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
+    per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
     """
 
     methods: tuple[str, ...] = ("kl",)

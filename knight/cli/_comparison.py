@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from knight.cli._compare_checks import FILES
 from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from knight.compare.comparison import Comparison, Layer
     from knight.compare.gates import Gate
 
@@ -103,6 +103,8 @@ def find(layers: Sequence[Layer], name: str) -> Layer:
 
 def _elements(reference: np.ndarray, result: np.ndarray, values: dict[str, Any]) -> Iterator[str]:
     """Elements of the first forward call: index, float, quantized, relative error."""
+    import numpy as np
+
     from knight.compare.tally import BAND_EDGES
 
     left, right = (array.astype(np.float64).reshape(-1) for array in (reference, result))

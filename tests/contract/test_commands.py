@@ -37,10 +37,3 @@ class TestCommand:
 
     def test_is_listed(self, name: str) -> None:
         assert f"  {name} " in CliRunner().invoke(knight, ["--help"]).output
-
-
-@pytest.mark.parametrize("name", ["compare", "template"])
-def test_what_comes_later_says_so(name: str) -> None:
-    result = CliRunner().invoke(knight, [name, "-m", "x", "--whatever"])
-    assert result.exit_code == 2
-    assert result.stderr.strip() == f"knight: error: knight {name} is not available yet"
