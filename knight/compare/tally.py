@@ -21,7 +21,8 @@ BAND_EDGES = (0.01, 0.1, 0.5, 1.0)
 LEAST = 1e-6
 """Elements of the reference up to this are left out of `max_relative` and `max_absolute`."""
 
-_CHUNK = 1 << 13  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it
+_CHUNK = 8_250  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it;
+# no power of two, at which all temporaries would meet in the same lines of the cache
 
 
 @dataclass
