@@ -320,6 +320,9 @@ class _Snapshots(Listener):
         self._observers = observers
         self.taken: dict[int, dict[str, Observer]] = {}
 
+    def announce(self, text: str) -> None:
+        self._listener.announce(text)
+
     def forward(self, done: int, total: int | None) -> None:
         self._listener.forward(done, total)
         if done in self._iterations:

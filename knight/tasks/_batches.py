@@ -44,7 +44,10 @@ class PictureInput:
 
 
 def picture_input(executor: Executor, name: str | None = None) -> PictureInput:
-    """The input called `name`, else the first. Raises ConfigError where it takes no pictures."""
+    """The input called `name`, else the first. Raises ConfigError where it takes no pictures.
+
+    A batch is what the user asks for, where the model leaves it open or fixed it to a part of that.
+    """
     if not executor.shape_dicts:
         executor.init_shape_info()
     name = executor.input_nodes[0] if name is None else name
@@ -64,7 +67,9 @@ def picture_input(executor: Executor, name: str | None = None) -> PictureInput:
             f"input {name!r} is {shown}; pictures need 1 or 3 channels and a fixed height and width: "
             f"export the model with them, or convert it with -is"
         )
-    return PictureInput(name, (height, width), channels, last, shape[0] or executor.batch_size, dtype)
+    fixed = shape[0] or 1
+    batch = executor.batch_size if executor.batch_size % fixed == 0 else fixed
+    return PictureInput(name, (height, width), channels, last, batch, dtype)
 
 
 def prepare(path: Path, wanted: PictureInput, how: Preparation) -> Prepared:
@@ -78,6 +83,10 @@ def prepare(path: Path, wanted: PictureInput, how: Preparation) -> Prepared:
     size = (picture.shape[0], picture.shape[1])
     fitted, place = _fitted(picture, wanted.size, how)
     pixels = wanted.dtype.kind in "iu"
+    if wanted.dtype == np.int8:
+        raise ConfigError(
+            f"input {wanted.name!r} takes int8, and pixels go from 0 to 255; -qid uint8 takes them"
+        )
     mean, std = (how.mean or None, how.std or None) if not pixels else (None, None)
     numbers = tensor(fitted, how.color_space, mean, std, wanted.dtype)
     if wanted.last:
@@ -94,21 +103,23 @@ def _fitted(picture: np.ndarray, size: tuple[int, int], how: Preparation) -> tup
     return resize(picture, size, how.interpolation), Letterbox(size[1] / width, size[0] / height, 0.0, 0.0)
 
 
+def chosen(executor: Executor, pictures: Sequence[Path], wanted: PictureInput) -> list[Path]:
+    """The first pictures, as many as `executor.iteration` calls take."""
+    return list(pictures[: executor.iteration * wanted.batch])
+
+
 def batches(
-    executor: Executor, pictures: Sequence[Path], wanted: PictureInput, how: Preparation
+    pictures: Sequence[Path], wanted: PictureInput, how: Preparation
 ) -> Iterator[tuple[list[Prepared], np.ndarray]]:
-    """At most `executor.iteration` batches; the last one is filled up with its last picture.
+    """The pictures in batches; the last one is filled up with its last picture.
 
     Gives the pictures of the batch, without those that fill it up, and its numbers.
     """
-    count = min(len(pictures), executor.iteration * wanted.batch)
     waiting: list[Prepared] = []
-    with closing(
-        ahead(pictures[:count], lambda path: prepare(path, wanted, how), 2 * wanted.batch)
-    ) as loaded:
+    with closing(ahead(pictures, lambda path: prepare(path, wanted, how), 2 * wanted.batch)) as loaded:
         for done, one in enumerate(loaded, 1):
             waiting.append(one)
-            if len(waiting) == wanted.batch or done == count:
+            if len(waiting) == wanted.batch or done == len(pictures):
                 filled = waiting + [waiting[-1]] * (wanted.batch - len(waiting))
                 yield waiting, np.concatenate([each.numbers for each in filled])
                 waiting = []

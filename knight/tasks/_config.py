@@ -7,6 +7,7 @@ outputs; the newer one names an input and the format of its data. A preset suppl
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -63,13 +64,16 @@ class Detection:
 
 @dataclass(frozen=True)
 class InputConfig:
-    """One entry of input-configs, checked. newer: it is of the newer form. format: Image, Numpy or Bin."""
+    """One entry of input-configs, checked. newer: it is of the newer form. format: Image, Numpy or Bin.
+
+    input_dtype: float32 or uint8, what the entry says of the quantized model's input.
+    """
 
     data_dir: str
     newer: bool = False
     input_name: str | None = None
     format: str = "Image"
-    input_dtype: str = "float32"
+    input_dtype: str | None = None
     label_dir: str | None = None
     measure: bool = False
     preparation: Preparation = field(default_factory=Preparation)
@@ -84,10 +88,10 @@ def presets() -> tuple[str, ...]:
     )
 
 
-def preset(name: str) -> dict[str, Any]:
+def preset(name: str, where: str = "preset") -> dict[str, Any]:
     """The keys that a preset sets. Raises ConfigError with near misses for an unknown one."""
     if name not in presets():
-        raise ConfigError(f"input-configs.preset: unknown preset {name!r}: {did_you_mean(name, presets())}")
+        raise ConfigError(f"{where}: unknown preset {name!r}: {did_you_mean(name, presets())}")
     text = (resources.files(__package__) / "presets" / f"{name}.json").read_text("utf-8")
     found: dict[str, Any] = json.loads(text)
     return {key: value for key, value in found.items() if not key.startswith("_")}
@@ -110,7 +114,7 @@ def _read(entry: Mapping[str, Any], where: str) -> InputConfig:
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: is {json.dumps(entry)}; it has to be an object of keys and values")
     name = entry.get("preset")
-    values = {**(preset(str(name)) if name is not None else {}), **entry}
+    values = {**(preset(str(name), f"{where}.preset") if name is not None else {}), **entry}
     values.pop("preset", None)
     unknown = sorted(set(values) - set(_KEYS))
     if unknown:
@@ -160,9 +164,14 @@ def _newer(values: Mapping[str, Any], where: str) -> InputConfig:
     missing = [key for key in ("input_name", "quant_data_format") if key not in values]
     if missing:
         raise ConfigError(f"{where}.{missing[0]} is missing; the newer form needs it")
-    dtype = values.get("quantize_input_dtype", "float32")
+    dtype = values.get("quantize_input_dtype")
     if dtype == "uint8" and not values.get("mean"):
         raise ConfigError(f"{where}.quantize_input_dtype: uint8 needs mean and std, which go into the model")
+    if dtype != "uint8" and values.get("mean") and values["quant_data_format"] != "Image":
+        raise ConfigError(
+            f"{where}.mean: {values['quant_data_format']} data are fed as they are: normalize them before, "
+            f"or set quantize_input_dtype to uint8"
+        )
     return InputConfig(
         data_dir=values["data_dir"],
         newer=True,
@@ -180,8 +189,15 @@ def _preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bo
         raise ConfigError(f"{where}.{one} is given without {other}; give both or none")
     if 0.0 in std:
         raise ConfigError(f"{where}.std holds 0; pixels are divided by it")
+    color_space = values.get("color_space", Preparation.color_space)
+    channels = 1 if color_space == "GRAY" else 3
+    for key, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (0, 1, channels):
+            raise ConfigError(
+                f"{where}.{key} holds {len(numbers)} numbers; {color_space} wants {channels}, one per channel"
+            )
     return Preparation(
-        color_space=values.get("color_space", Preparation.color_space),
+        color_space=color_space,
         mean=mean,
         std=std,
         resize=values.get("resize", resize),
@@ -212,9 +228,12 @@ def _number(value: Any, where: str) -> float:
     try:
         if isinstance(value, bool):
             raise ValueError
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a number") from None
+    return number
 
 
 def _count(value: Any, where: str) -> int:
@@ -258,6 +277,8 @@ def _anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, Mapping):
+        if not all(str(key).isdecimal() for key in value):
+            raise ConfigError(f"{where}: an object of names has the classes' numbers for keys: 0, 1, ...")
         value = [value[key] for key in sorted(value, key=int)]
     if not isinstance(value, list):
         raise ConfigError(f"{where}: has to be a list of the classes' names")

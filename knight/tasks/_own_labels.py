@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from knight.errors import OutputError
+from knight.executor import Executor
 from knight.files import write_file
 from knight.tasks._config import InputConfig
 
 _MARK = "made_by_the_float_model.txt"
-_TEXT = (
-    "The labels in this folder are the float model's own answers. Runs that find this file make them anew.\n"
-)
+_TEXT = "The float model's own answers, in the files named below. Runs that find this file make them anew."
 
 
 def place_of(config: InputConfig) -> Path:
@@ -24,8 +24,48 @@ def is_own(place: Path) -> bool:
     return (place / _MARK).is_file()
 
 
-def mark(place: Path, files: Mapping[str, str]) -> None:
-    """Writes label files by name, and says whose they are. Raises OutputError."""
+def given_labels(config: InputConfig) -> Path | None:
+    """Where labels may be: `label_dir`, else ``labels`` beside the pictures if there is such a folder."""
+    place = place_of(config)
+    return place if config.label_dir or place.is_dir() else None
+
+
+def renews(executor: Executor, config: InputConfig) -> bool:
+    """This pass makes labels anew that an earlier float model left."""
+    return executor.is_float and is_own(place_of(config))
+
+
+def check_place(place: Path) -> None:
+    """Raises OutputError where labels must not be written: there is something that no float model made."""
+    if is_own(place) or not place.exists():
+        return
+    if not place.is_dir() or any(path.name[0] != "." for path in place.iterdir()):
+        raise OutputError(
+            f"{place}: the float model's answers would go there, but there is something else already; "
+            f"name an empty folder in label_dir"
+        )
+
+
+def write(place: Path, files: Mapping[str, str]) -> None:
+    """Writes label files by name in place of those of an earlier float model. Raises OutputError."""
+    check_place(place)
+    for name in _earlier(place):
+        (place / name).unlink(missing_ok=True)
+    write_file(place / _MARK, "\n".join([_TEXT, *files, ""]).encode())
     for name, text in files.items():
         write_file(place / name, text.encode())
-    write_file(place / _MARK, _TEXT.encode())
+
+
+def _earlier(place: Path) -> list[str]:
+    """Names of the files that an earlier float model left."""
+    if not is_own(place):
+        return []
+    return [name for name in (place / _MARK).read_text("utf-8").split("\n")[1:] if Path(name).name == name]
+
+
+def say_none(executor: Executor, config: InputConfig) -> None:
+    """Tells the user that there is nothing to measure against."""
+    executor.say(
+        f"no labels in {config.label_dir or config.data_dir}, so there is no metric; "
+        f"knight quant makes labels of the float model's answers"
+    )
