@@ -12,7 +12,7 @@ def _compute(tally: Tally) -> tuple[float | None]:
     known = tally.count and math.isfinite(tally.signal) and math.isfinite(tally.noise)
     if not known or (tally.noise and not tally.signal):
         return (None,)
-    return (math.sqrt(tally.noise / tally.signal) if tally.noise else 0.0,)
+    return (math.sqrt(tally.noise) / math.sqrt(tally.signal) if tally.noise else 0.0,)
 
 
 metric = Metric({"rmse": Column("RMSE(%)", percent=True, digits=4)}, _compute)
