@@ -116,6 +116,8 @@ class _Builder:
         name = twin.name or ""
         if name not in self.inputs:
             dtype = twin.dtype or root.dtype or ir.DataType.FLOAT
+            if any(node.op_type == DEQUANTIZE for node, _ in root.uses()):
+                dtype = ir.DataType.FLOAT  # the graph's input is read as it is: integers that are numbers
             self.inputs[name] = ir.Value(name=name, shape=twin.shape, type=ir.TensorType(dtype))
         return self.inputs[name]
 

@@ -267,7 +267,10 @@ class Runner:
         result = _run(group.result, feeds) | dict(feeds)
         alone: Mapping[str, np.ndarray] = {}
         if group.alone is not None:
-            alone = _run(group.alone, {info.name: reference[info.name] for info in group.alone.inputs})
+            fed = {
+                info.name: reference[info.name].astype(info.dtype, copy=False) for info in group.alone.inputs
+            }
+            alone = _run(group.alone, fed)
 
         def one(row: Row) -> None:
             values = _values(row, reference, result)

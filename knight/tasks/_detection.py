@@ -17,10 +17,10 @@ from knight.tasks._average_precision import mean_average_precision
 from knight.tasks._batches import Prepared, batches, chosen, picture_input
 from knight.tasks._boxes import Boxes, nms
 from knight.tasks._config import Detection, InputConfig
+from knight.tasks._decoders import Decoder, Task, find_decoder
 from knight.tasks._draw import draw
 from knight.tasks._labels import box_labels
 from knight.tasks._pictures import find_pictures, load_picture, picture_size, pil
-from knight.tasks.decoders import Decoder, Task, find_decoder
 
 _SURE = 0.25  # boxes of the float model that become labels where there are none
 _FOR_MEASURING = 0.05  # a conf_thres up to this is meant for mAP; drawn are the sure boxes only

@@ -10,7 +10,7 @@ import pytest
 
 from knight.errors import ConfigError
 from knight.tasks._boxes import nms
-from knight.tasks.decoders import Shape, Task, decoders, find_decoder
+from knight.tasks._decoders import Shape, Task, decoders, find_decoder
 
 SIZE = (96, 64)
 CLASSES = 5
@@ -62,7 +62,7 @@ def test_every_decoder_is_here() -> None:
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_its_file_says_what_it_reads(name: str) -> None:
-    said = importlib.import_module(f"knight.tasks.decoders.{name}").__doc__
+    said = importlib.import_module(f"knight.tasks._decoders.{name}").__doc__
     assert said and len(said.splitlines()[0]) > 30
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from knight.errors import ConfigError
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Task, decoders, find_decoder
+from knight.tasks._decoders import Task, decoders, find_decoder
 
 CLASSES = 3
 SIZE = (192, 256)  # height and width differ, so that the two cannot be mixed up unseen

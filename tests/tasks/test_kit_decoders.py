@@ -12,8 +12,8 @@ import pytest
 
 from knight.runner import Session
 from knight.tasks._boxes import Boxes, iou, nms
-from knight.tasks.decoders import Task, decoders, find_decoder
-from knight.tasks.decoders.ssd import priors
+from knight.tasks._decoders import Task, decoders, find_decoder
+from knight.tasks._decoders.ssd import priors
 
 
 def picture(path: Path, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

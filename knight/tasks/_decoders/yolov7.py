@@ -1,5 +1,5 @@
 """YOLOv7 with anchors: its boxes are written as YOLOv5's are."""
 
-from knight.tasks.decoders.yolov5 import decoder
+from knight.tasks._decoders.yolov5 import decoder
 
 __all__ = ["decoder"]

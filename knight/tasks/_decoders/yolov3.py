@@ -10,9 +10,9 @@ from functools import partial
 
 import numpy as np
 
-from knight.tasks.decoders import Decoder
-from knight.tasks.decoders._anchors import decode, fits_maps
-from knight.tasks.decoders._numbers import sigmoid
+from knight.tasks._decoders import Decoder
+from knight.tasks._decoders._anchors import decode, fits_maps
+from knight.tasks._decoders._numbers import sigmoid
 
 
 def _form(logits: np.ndarray, cells: np.ndarray, anchors: np.ndarray, stride: int) -> np.ndarray:

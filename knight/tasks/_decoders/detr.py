@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to, softmax
-from knight.tasks.decoders._scored import scores_and_boxes
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to, softmax
+from knight.tasks._decoders._scored import scores_and_boxes
 
 MOST_QUERIES = 1000
 """Published detectors with queries have 100 to 900 of them; those with priors have more places."""

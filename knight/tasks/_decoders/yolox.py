@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._exported import decode_exported, is_exported
-from knight.tasks.decoders._grids import Grid, corners_and_strides, grids_of_places
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._exported import decode_exported, is_exported
+from knight.tasks._decoders._grids import Grid, corners_and_strides, grids_of_places
 
 LEVELS = ((8, 16, 32), (8, 16, 32, 64))  # the second with --p6
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to, sigmoid
-from knight.tasks.decoders._scored import scores_and_boxes
-from knight.tasks.decoders.detr import MOST_QUERIES
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to, sigmoid
+from knight.tasks._decoders._scored import scores_and_boxes
+from knight.tasks._decoders.detr import MOST_QUERIES
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._exported import decode_exported, is_exported
-from knight.tasks.decoders._grids import grids_of_places
-from knight.tasks.decoders._levels import Pair, decode_pairs, pair_levels
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._exported import decode_exported, is_exported
+from knight.tasks._decoders._grids import grids_of_places
+from knight.tasks._decoders._levels import Pair, decode_pairs, pair_levels
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:

@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from knight.tasks.decoders import Decoder, Shape, Task
-from knight.tasks.decoders._anchors import decode, fits_maps
-from knight.tasks.decoders._exported import is_exported
-from knight.tasks.decoders._grids import grids_of_places
-from knight.tasks.decoders._numbers import sigmoid
+from knight.tasks._decoders import Decoder, Shape, Task
+from knight.tasks._decoders._anchors import decode, fits_maps
+from knight.tasks._decoders._exported import is_exported
+from knight.tasks._decoders._grids import grids_of_places
+from knight.tasks._decoders._numbers import sigmoid
 
 
 def _form(logits: np.ndarray, cells: np.ndarray, anchors: np.ndarray, stride: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._levels import Pair, decode_pairs, pair_levels
-from knight.tasks.decoders._numbers import expected_distances
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._levels import Pair, decode_pairs, pair_levels
+from knight.tasks._decoders._numbers import expected_distances
 
 BINS = 8
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Shape, Task, cannot_read
-from knight.tasks.decoders._exported import decode_exported, is_exported
-from knight.tasks.decoders._grids import Grid
-from knight.tasks.decoders._levels import LAYOUTS, read_levels
-from knight.tasks.decoders._numbers import best_of_each_place, corners, sigmoid
+from knight.tasks._decoders import Shape, Task, cannot_read
+from knight.tasks._decoders._exported import decode_exported, is_exported
+from knight.tasks._decoders._grids import Grid
+from knight.tasks._decoders._levels import LAYOUTS, read_levels
+from knight.tasks._decoders._numbers import best_of_each_place, corners, sigmoid
 
 Form = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 """From logits [B, cells, anchors, 4], cells [cells, 1, 2], anchors [anchors, 2] and a stride to cx cy w h."""

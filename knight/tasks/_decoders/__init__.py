@@ -48,7 +48,7 @@ class Decoder:
     fits: Callable[[Sequence[Shape], Task], bool]
 
 
-decoders: Registry[Decoder] = Registry("decoder", "knight.tasks.decoders", "knight.decoders", "decoder")
+decoders: Registry[Decoder] = Registry("decoder", "knight.tasks._decoders", "knight.decoders", "decoder")
 
 
 def find_decoder(shapes: Sequence[Shape], task: Task, name: str | None = None) -> Decoder:

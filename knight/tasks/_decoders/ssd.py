@@ -15,11 +15,11 @@ import numpy as np
 
 from knight.errors import ConfigError
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._grids import grid
-from knight.tasks.decoders._numbers import best_of_each_place, corners, scale_to
-from knight.tasks.decoders._scored import scores_and_boxes
-from knight.tasks.decoders.detr import MOST_QUERIES
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._grids import grid
+from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to
+from knight.tasks._decoders._scored import scores_and_boxes
+from knight.tasks._decoders.detr import MOST_QUERIES
 
 FIRST_STRIDE = 8  # each further level has twice the one before
 SIDES = ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0))

@@ -1,5 +1,5 @@
 """YOLOv11 (also YOLO11): its boxes are written as YOLOv8's are."""
 
-from knight.tasks.decoders.yolov8 import decoder
+from knight.tasks._decoders.yolov8 import decoder
 
 __all__ = ["decoder"]

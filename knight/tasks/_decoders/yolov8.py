@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Decoder, Shape, Task, cannot_read
-from knight.tasks.decoders._grids import corners_and_strides, grids_of_places
-from knight.tasks.decoders._levels import LAYOUTS, Level, Pair, decode_pairs, pair_levels, read_levels
-from knight.tasks.decoders._numbers import (
+from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders._grids import corners_and_strides, grids_of_places
+from knight.tasks._decoders._levels import LAYOUTS, Level, Pair, decode_pairs, pair_levels, read_levels
+from knight.tasks._decoders._numbers import (
     around,
     best_of_each_place,
     corners,

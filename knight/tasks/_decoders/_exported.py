@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Shape, Task
-from knight.tasks.decoders._numbers import best_of_each_place, corners
+from knight.tasks._decoders import Shape, Task
+from knight.tasks._decoders._numbers import best_of_each_place, corners
 
 
 def is_exported(shapes: Sequence[Shape], task: Task) -> bool:

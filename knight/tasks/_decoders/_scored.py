@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knight.tasks.decoders import Shape
+from knight.tasks._decoders import Shape
 
 
 def scores_and_boxes(shapes: Sequence[Shape]) -> tuple[int, int] | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks.decoders import Shape, Task
-from knight.tasks.decoders._grids import Grid, corners_and_strides, grid_of_cells, grid_of_shape
-from knight.tasks.decoders._numbers import around, best_of_each_place
+from knight.tasks._decoders import Shape, Task
+from knight.tasks._decoders._grids import Grid, corners_and_strides, grid_of_cells, grid_of_shape
+from knight.tasks._decoders._numbers import around, best_of_each_place
 
 LAYOUTS = ("NCHW", "NHWC")
 """Of maps; three dimensions are read as the same with the cells in one."""
