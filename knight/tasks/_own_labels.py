@@ -46,21 +46,22 @@ def check_place(place: Path) -> None:
         )
 
 
-def write(place: Path, files: Mapping[str, str]) -> None:
+def write(place: Path, files: Mapping[str, str | bytes]) -> None:
     """Writes label files by name in place of those of an earlier float model. Raises OutputError."""
     check_place(place)
     for name in _earlier(place):
         (place / name).unlink(missing_ok=True)
     write_file(place / _MARK, "\n".join([_TEXT, *files, ""]).encode())
-    for name, text in files.items():
-        write_file(place / name, text.encode())
+    for name, content in files.items():
+        write_file(place / name, content if isinstance(content, bytes) else content.encode())
 
 
 def _earlier(place: Path) -> list[str]:
     """Names of the files that an earlier float model left."""
     if not is_own(place):
         return []
-    return [name for name in (place / _MARK).read_text("utf-8").split("\n")[1:] if Path(name).name == name]
+    names = (place / _MARK).read_text("utf-8").split("\n")[1:]
+    return [name for name in names if name and Path(name).name == name]
 
 
 def say_none(executor: Executor, config: InputConfig) -> None:

@@ -73,7 +73,7 @@ def _contents(entries: list[Path]) -> str:
 
 def picture_size(path: Path) -> tuple[int, int]:
     """(height, width) in pixels of what `load_picture` gives, from the file's head alone."""
-    with _opened(path) as image:
+    with opened(path) as image:
         turned = _orientation(image, path) >= 5
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -86,7 +86,7 @@ def load_picture(path: Path) -> np.ndarray:
     frame. Raises DataError, which names the file, where it is cut, damaged, no picture, or has over 100
     million pixels.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         from PIL import ImageOps
 
         try:
@@ -97,8 +97,8 @@ def load_picture(path: Path) -> np.ndarray:
     return _rgb(upright)
 
 
-def _opened(path: Path) -> Image:
-    """The file with its head read; pixels are not decoded yet."""
+def opened(path: Path) -> Image:
+    """The file with its head read; pixels are not decoded yet. Raises DataError naming the file."""
     image_module = pil()
     try:
         image: Image = image_module.open(path, formats=FORMATS)

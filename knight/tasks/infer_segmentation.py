@@ -1,0 +1,169 @@
+"""Semantic segmentation: mIoU over a folder of pictures and one of masks.
+
+``input-configs`` has one entry. data_dir: pictures. label_dir: PNG masks with the same stems, whose pixels
+hold the class (palette index or grey); without masks the float model's become the labels. Further keys, all
+optional: ignore (the class in masks that does not count, 255), upsample (nearest, or bilinear for scores: how
+the output is brought to the mask's size), resize (squash or letterbox), nc (the number of classes), layout
+(NCHW or NHWC), threshold (makes classes 0 and 1 of one channel), output (a name), and color_space, mean, std,
+interpolation, fill, preset and calculate_acc as for infer_default, but that the last is true unless set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from knight.errors import ConfigError, DataError
+from knight.executor import Executor
+from knight.tasks import _values
+from knight.tasks._batches import PictureInput, Prepared, batches, chosen, picture_input
+from knight.tasks._config import InputConfig
+from knight.tasks._entry import (
+    PICTURES,
+    SOURCE,
+    label_folder,
+    output_of,
+    paired,
+    preparation,
+    read_entry,
+    source,
+)
+from knight.tasks._masks import LAYOUTS, Overlap, at_size, load_mask, png, scores_or_classes
+from knight.tasks._own_labels import check_place, is_own, place_of, say_none, write
+from knight.tasks._pictures import find_pictures
+
+KEYS: dict[str, _values.Check] = {
+    **SOURCE,
+    **PICTURES,
+    "resize": _values.one_of(("squash", "letterbox")),
+    "ignore": _values.whole(0, 65535),
+    "upsample": _values.one_of(("nearest", "bilinear")),
+    "nc": _values.count,
+    "layout": _values.one_of(LAYOUTS),
+    "threshold": _values.number,
+    "output": _values.text,
+}
+"""Key -> what checks its value."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The entry, checked."""
+
+    source: InputConfig
+    ignore: int = 255
+    bilinear: bool = False
+    classes: int | None = None
+    layout: str | None = None
+    threshold: float | None = None
+    output: str | None = None
+
+
+def infer(executor: Executor) -> float | None:
+    """mIoU as a fraction over the classes that occur; the pixel accuracy is said as well.
+
+    None with `calculate_acc` false, and where a quantized model has no labels to be measured against.
+    """
+    how = _read(executor)
+    executor.init_shape_info()
+    if len(executor.input_nodes) != 1:
+        raise ConfigError(f"infer_segmentation feeds one input; the model has {len(executor.input_nodes)}")
+    wanted = picture_input(executor)
+    pictures = chosen(executor, find_pictures(Path(how.source.data_dir)), wanted)
+    folder = label_folder(executor, how.source) if how.source.measure else None
+    if folder is not None:
+        masks = paired(pictures, find_pictures(folder), folder, "mask")
+        return _measured(executor, how, wanted, pictures, masks, is_own(folder))
+    if how.source.measure and executor.is_float:
+        return _made(executor, how, wanted, pictures)
+    if how.source.measure:
+        say_none(executor, how.source)
+    for _, numbers in batches(pictures, wanted, how.source.preparation):
+        executor.forward(numbers)
+        if executor.early_stop_flag:
+            break
+    return None
+
+
+def _read(executor: Executor) -> Segmentation:
+    values = read_entry(executor, "infer_segmentation", KEYS)
+    return Segmentation(
+        source=source(values, preparation(values, "squash")),
+        ignore=values.get("ignore", Segmentation.ignore),
+        bilinear=values.get("upsample") == "bilinear",
+        classes=values.get("nc"),
+        layout=values.get("layout"),
+        threshold=values.get("threshold"),
+        output=values.get("output"),
+    )
+
+
+def _found(
+    executor: Executor, how: Segmentation, wanted: PictureInput, pictures: list[Path]
+) -> Iterator[tuple[Prepared, np.ndarray, int | None]]:
+    """Per picture its classes [H, W] by the model, and how many classes the model knows."""
+    place = output_of(executor, how.output)
+    for group, numbers in batches(pictures, wanted, how.source.preparation):
+        output = np.asarray(executor.forward(numbers)[place])
+        maps = scores_or_classes(
+            output, wanted.size, classes=how.classes, layout=how.layout, threshold=how.threshold
+        )
+        known = maps.shape[1] if maps.ndim == 4 else 2 if how.threshold is not None else how.classes
+        for one, found in zip(group, maps, strict=False):
+            yield one, at_size(found, one.size, one.place, wanted.size, how.bilinear), known
+
+
+def _measured(
+    executor: Executor,
+    how: Segmentation,
+    wanted: PictureInput,
+    pictures: list[Path],
+    masks: dict[Path, Path],
+    own: bool,
+) -> float:
+    overlap = Overlap()
+    ignore = None if own else how.ignore
+    for one, found, known in _found(executor, how, wanted, pictures):
+        truth = _checked(load_mask(masks[one.path]), masks[one.path], one, known, ignore)
+        overlap.add(truth, found, ignore)
+    if not overlap.true.sum():
+        raise DataError(
+            f"{masks[pictures[0]].parent}: every pixel of the masks is {ignore}, which is ignored"
+        )
+    mean, classes = overlap.mean_iou()
+    executor.say(
+        f"mIoU {mean:.4f} over {classes} classes, pixel accuracy {overlap.accuracy():.2%} "
+        f"of {len(pictures)} pictures"
+    )
+    return mean
+
+
+def _checked(
+    truth: np.ndarray, path: Path, one: Prepared, known: int | None, ignore: int | None
+) -> np.ndarray:
+    if truth.shape != one.size:
+        sizes = [f"{width} x {height}" for height, width in (truth.shape, one.size)]
+        raise DataError(f"{path}: the mask is {sizes[0]} pixels, its picture {sizes[1]}")
+    if known is not None:
+        beyond = (truth >= known) if ignore is None else (truth >= known) & (truth != ignore)
+        if beyond.any():
+            y, x = np.argwhere(beyond)[0]
+            raise DataError(
+                f"{path}: class {truth[y, x]} at x {x}, y {y}; the model has classes 0 to {known - 1}, "
+                f"and the key ignore names one that does not count"
+            )
+    return truth
+
+
+def _made(executor: Executor, how: Segmentation, wanted: PictureInput, pictures: list[Path]) -> float:
+    """The float model's masks become the labels."""
+    place = place_of(how.source)
+    check_place(place)  # before the long way through the pictures
+    paired(pictures, pictures, Path(how.source.data_dir), "picture")
+    files = {f"{one.path.stem}.png": png(found) for one, found, _ in _found(executor, how, wanted, pictures)}
+    write(place, files)
+    executor.say(f"no masks: the float model's are taken for them, kept in {place}")
+    return 1.0
