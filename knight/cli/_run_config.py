@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,49 +35,80 @@ _KINDS = {int: "a whole number", float: "a number", str: "a text"}
 def read_section(source: str, section: str, flags: Sequence[Flag]) -> dict[str, Any]:
     """Parameter -> value, from the object `section` of a file (or of the JSON text itself).
 
-    The document's ``chip`` counts where the section has none. Raises ConfigError naming file and key.
+    The document's ``chip`` is among them. Raises ConfigError naming file and key.
     """
     document = read_document(source)
-    path = "run-config" if source.lstrip().startswith("{") else source
+    where = named(source)
     values = document.get(section)
     if not isinstance(values, dict):
-        raise ConfigError(f'-rc/--run-config {path}: wants an object {{"{section}": {{...}}}}')
+        raise ConfigError(f'{where}: wants an object {{"{section}": {{...}}}}')
+    found = section_values(values, section, flags, f"{where}: ")
+    if document.get("chip") is not None:
+        found["chip"] = [document["chip"]]
+    return found
+
+
+def section_values(
+    values: Mapping[str, Any], section: str, flags: Sequence[Flag], before: str
+) -> dict[str, Any]:
+    """Parameter -> value, from the keys of one section. `before` begins the place in messages."""
     known = {flag.key: flag for flag in flags if flag.key != "run_config"}
     found: dict[str, Any] = {}
-    if document.get("chip") is not None:
-        found["chip"] = [str(document["chip"])]
     for key, value in values.items():
-        flag = known.get(key.lstrip("-").replace("-", "_"))
+        flag = known.get(parameter(key))
         if flag is None:
             near = did_you_mean(key, [key.replace("_", "-") for key in known], list_all=False)
-            raise ConfigError(f"-rc/--run-config {path}: {section}.{key}: unknown key: {near}")
-        where = f"-rc/--run-config {path}: {section}.{key}"
+            raise ConfigError(f"{before}{section}.{key}: unknown key: {near}")
+        where = f"{before}{section}.{key}"
         if flag.key in found:
             raise ConfigError(f"{where}: the same key is there twice; keep one")
         found[flag.key] = _value(flag, value, where)
     return found
 
 
+def parameter(key: str) -> str:
+    """The parameter that a key of a section names."""
+    return key.lstrip("-").replace("-", "_")
+
+
+def named(source: str) -> str:
+    """How messages name a run-config."""
+    return f"-rc/--run-config {'run-config' if _is_text(source) else source}"
+
+
+def _is_text(source: str) -> bool:
+    return source.lstrip().startswith("{")
+
+
 def read_document(source: str) -> dict[str, Any]:
-    """The whole of a run-config. Raises ConfigError for what is no JSON object of objects."""
-    inline = source.lstrip().startswith("{")
-    path = "run-config" if inline else source
+    """The whole of a run-config. Raises ConfigError for what is no JSON object of known sections."""
+    where = named(source)
     try:
-        document = json.loads(source if inline else Path(source).read_text("utf-8-sig"))
+        text = source if _is_text(source) else Path(source).read_text("utf-8-sig")
+        document = json.loads(text, object_pairs_hook=partial(_once, where))
     except OSError as error:
-        raise ConfigError(f"-rc/--run-config {path}: {error.strerror}; name a JSON file") from error
+        raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"-rc/--run-config {path}: no JSON: {error}") from error
+        raise ConfigError(f"{where}: no JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ConfigError(f'-rc/--run-config {path}: wants an object such as {{"quant": {{...}}}}')
+        raise ConfigError(f'{where}: wants an object such as {{"quant": {{...}}}}')
     for section, values in document.items():
         if section not in SECTIONS:
-            raise ConfigError(
-                f"-rc/--run-config {path}: {section}: unknown section: {did_you_mean(section, SECTIONS)}"
-            )
+            raise ConfigError(f"{where}: {section}: unknown section: {did_you_mean(section, SECTIONS)}")
         if section != "chip" and not isinstance(values, dict):
-            raise ConfigError(f"-rc/--run-config {path}: {section}: has to be an object {{...}}")
+            raise ConfigError(f"{where}: {section}: has to be an object {{...}}")
+        if section == "chip" and values is not None and not (isinstance(values, str) and values):
+            raise ConfigError(f"{where}: chip: is {_shown(values)}; it has to be a name (see: knight chips)")
     return document
+
+
+def _once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that is there twice, json would drop the first without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ConfigError(f"{where}: {twice}: the same key is there twice; keep one")
+    return found
 
 
 def _value(flag: Flag, value: Any, where: str) -> Any:

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
-from knight.cli._run_config import ELSEWHERE, SECTIONS, STEPS, read_document
+from knight.cli import _chain
+from knight.cli._command import CHIP, FlagCommand
+from knight.cli._flags import Flag
+from knight.cli._run_config import (
+    ELSEWHERE,
+    SECTIONS,
+    STEPS,
+    named,
+    parameter,
+    read_document,
+    section_values,
+)
 from knight.errors import ConfigError, did_you_mean
 
 EXAMPLE = """\b
 Examples:
   knight build --run-config net.json
-  knight build --run-config net.json --quant.bit-width 8 --compare.fail-under-cos 0.98
+  knight build --run-config net.json --quant.quant-mode mse --quant.iteration 200
+  knight build --run-config net.json --compare.fail-under-cos 0.98 --quant.mean 123.7 116.3 103.5
 """
 
+_OWN = (
+    Flag(("--disable-compare",), "", "leave out the compare section", bool, False),
+    Flag(
+        ("--disable-model-check",), "", "the vendor's check against its simulator; not done here", bool, False
+    ),
+)
+"""Keys of the section `build`."""
 
-def run(arguments: tuple[str, ...], run_config: str) -> None:
+
+def run(arguments: tuple[str, ...], run_config: str, chip: tuple[str, ...]) -> None:
     """Run what a run-config has sections for: convert, quant, compare, infer, in this order.
 
-    --SECTION.KEY VALUE overrides a value of the file. Compare takes from the quant section what it does not
-    say itself: the models, the script and the data. Sections for the vendor's compiler are skipped.
+    --SECTION.KEY VALUE overrides a value of the file, or adds one; lists of objects are JSON text. A step
+    takes from those before it what its section does not say: quant the converted model; compare and infer
+    the models, the script and the data of quant. The first step that fails ends the build with its exit
+    code. Sections for the vendor's compiler are skipped with a warning. Relative paths start at the current
+    folder.
     """
     context = click.get_current_context()
+    context.obj = (*(context.obj or ()), *chip)
     document = read_document(run_config)
     for section, key, value in _overrides(arguments):
-        if section not in SECTIONS:
-            raise ConfigError(f"--{section}.{key}: unknown section: {did_you_mean(section, SECTIONS)}")
-        document.setdefault(section, {})[key] = value
+        _override(document, section, key, value)
     for section in ELSEWHERE:
         if section in document:
             click.echo(f"  warning: {section}: needs the vendor's own tools; skipped")
-    steps = [step for step in STEPS if step in document]
-    if not steps:
-        raise ConfigError(f"{run_config}: has no section of {', '.join(STEPS)}; nothing to do")
-    if "compare" in steps:
-        document["compare"] = {**_from_quant(document.get("quant", {})), **document["compare"]}
-    for step in steps:
-        _run(context, step, document)
+    steps = _steps(document, f"{named(run_config)}: ")
+    contexts = [
+        _command(step).make_context(step, [], parent=context, default_map=values)
+        for step, values in steps.items()
+    ]  # all of them before the first runs, so that a mistake costs no time
+    for inner in contexts:
+        click.echo(f"== {inner.info_name}")
+        with inner:
+            inner.command.invoke(inner)
 
 
 def _overrides(arguments: tuple[str, ...]) -> list[tuple[str, str, Any]]:
@@ -48,48 +71,68 @@ def _overrides(arguments: tuple[str, ...]) -> list[tuple[str, str, Any]]:
     words = list(arguments)
     while words:
         word = words.pop(0)
-        section, dot, key = word.removeprefix("--").partition(".")
+        name, equals, value = word.removeprefix("--").partition("=")
+        section, dot, key = name.partition(".")
         if not word.startswith("--") or not dot or not key:
             raise ConfigError(f"{word!r}: build takes --SECTION.KEY VALUE, such as --quant.bit-width 8")
-        key, equals, value = key.partition("=")
         values = [value] if equals else []
         while words and not words[0].startswith("--"):
             values.append(words.pop(0))
-        found.append((section, key, True if not values else values[0] if len(values) == 1 else values))
+        items = [_json(item, f"--{section}.{key}") for item in values]
+        found.append((section, key, True if not items else items[0] if len(items) == 1 else items))
     return found
 
 
-def _from_quant(quant: dict[str, Any]) -> dict[str, Any]:
-    """What a comparison after a quantization takes from its section."""
-    from knight.cli._flags import SAVE_DIR
+def _json(text: str, where: str) -> Any:
+    """A value of an override: JSON where it begins like a list or an object, else the text."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no JSON: {error}; a path may begin with ./") from error
 
-    values = {key.replace("_", "-"): value for key, value in quant.items()}
-    shared = (
-        "model",
-        "user-defined-script",
-        "infer-func",
-        "data",
-        "iteration",
-        "batch-size",
-        "input-configs",
-    )
-    found = {key: values[key] for key in (*shared, "mean", "std") if key in values}
-    if "model" in values:
-        folder = Path(values.get("save-dir", SAVE_DIR))
-        found["quantized"] = str(folder / f"{Path(values['model']).stem}_quantize.onnx")
+
+def _override(document: dict[str, Any], section: str, key: str, value: Any) -> None:
+    """Puts the value in, whichever way its key is spelt in the file. Raises ConfigError for a wrong one."""
+    known = [name for name in SECTIONS if name != "chip"]
+    if section not in known:
+        raise ConfigError(f"--{section}.{key}: unknown section: {did_you_mean(section, known)}")
+    if section not in ELSEWHERE:
+        section_values({key: value}, section, _flags(section), "--")
+    values = document.setdefault(section, {})
+    for other in [name for name in values if parameter(name) == parameter(key)]:
+        del values[other]
+    values[key] = value
+
+
+def _steps(document: dict[str, Any], before: str) -> dict[str, dict[str, Any]]:
+    """Step -> its parameters, in the order in which they run. Raises ConfigError for what is wrong in any."""
+    own = section_values(document.get("build", {}), "build", _OWN, before)
+    found = {
+        step: section_values(document[step], step, _flags(step), before)
+        for step in STEPS
+        if step in document and not (step == "compare" and own.get("disable_compare"))
+    }
+    if not found:
+        raise ConfigError(f"{before}has no section of {', '.join(STEPS)} to run")
+    _chain.fill(found)
+    if document.get("chip") is not None:
+        for values in found.values():
+            values["chip"] = [document["chip"]]
     return found
 
 
-def _run(context: click.Context, step: str, document: dict[str, Any]) -> None:
-    """One step, as if the merged file had been given to its subcommand."""
+def _flags(section: str) -> tuple[Flag, ...]:
+    return _OWN if section == "build" else _command(section).flags
+
+
+def _command(step: str) -> FlagCommand:
     from knight.cli import commands
-    from knight.cli._command import FlagCommand
 
     command = commands.get(step)
     assert isinstance(command, FlagCommand)
-    click.echo(f"== {step}")
-    with command.make_context(step, ["--run-config", json.dumps(document)], parent=context) as inner:
-        command.invoke(inner)
+    return command
 
 
 command = click.Command(
@@ -98,12 +141,13 @@ command = click.Command(
         click.Option(
             ["-rc", "--run-config", "run_config"], required=True, metavar="FILE", help="the run-config (JSON)"
         ),
-        click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED),
+        CHIP,
+        click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, metavar="[--SECTION.KEY VALUE]..."),
     ],
     callback=run,
     help=run.__doc__,
     short_help="Run every step of a run-config.",
     epilog=EXAMPLE,
     context_settings={"ignore_unknown_options": True},
-    options_metavar="--run-config FILE [--SECTION.KEY VALUE]...",
+    options_metavar="--run-config FILE",
 )
