@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from knight.tasks._ahead import ahead
 from knight.tasks._config import Preparation
 from knight.tasks._pictures import load_picture
 from knight.tasks._prepare import Letterbox, centre_crop, letterbox, resize, tensor
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,31 @@ def picture_input(executor: Executor, name: str | None = None) -> PictureInput:
 
 
 def prepare(path: Path, wanted: PictureInput, how: Preparation) -> Prepared:
-    """The picture in `path` as `wanted` takes it; an integer input is given pixels as they are."""
+    """The picture in `path` as `wanted` takes it."""
+    picture = load_picture(path)
+    size = (picture.shape[0], picture.shape[1])
+    fitted, place = _fitted(picture, wanted.size, how)
+    return Prepared(path, numbers_of(fitted, wanted, how), place, size)
+
+
+def numbers_of(picture: np.ndarray, wanted: PictureInput, how: Preparation) -> np.ndarray:
+    """[1, C, H, W] or [1, H, W, C] of a picture of the right size; an integer input gets pixels as they are.
+
+    Raises ConfigError where colours or type do not fit the input.
+    """
     if (how.color_space == "GRAY") != (wanted.channels == 1):
         raise ConfigError(
             f"color_space {how.color_space} does not fit input {wanted.name!r}, which has {wanted.channels} "
             f"channel(s)"
         )
-    picture = load_picture(path)
-    size = (picture.shape[0], picture.shape[1])
-    fitted, place = _fitted(picture, wanted.size, how)
-    pixels = wanted.dtype.kind in "iu"
     if wanted.dtype == np.int8:
         raise ConfigError(
             f"input {wanted.name!r} takes int8, and pixels go from 0 to 255; -qid uint8 takes them"
         )
+    pixels = wanted.dtype.kind in "iu"
     mean, std = (how.mean or None, how.std or None) if not pixels else (None, None)
-    numbers = tensor(fitted, how.color_space, mean, std, wanted.dtype)
-    if wanted.last:
-        numbers = np.ascontiguousarray(numbers.transpose(0, 2, 3, 1))
-    return Prepared(path, numbers, place, size)
+    numbers = tensor(picture, how.color_space, mean, std, wanted.dtype)
+    return np.ascontiguousarray(numbers.transpose(0, 2, 3, 1)) if wanted.last else numbers
 
 
 def _fitted(picture: np.ndarray, size: tuple[int, int], how: Preparation) -> tuple[np.ndarray, Letterbox]:
@@ -115,11 +125,21 @@ def batches(
 
     Gives the pictures of the batch, without those that fill it up, and its numbers.
     """
-    waiting: list[Prepared] = []
-    with closing(ahead(pictures, lambda path: prepare(path, wanted, how), 2 * wanted.batch)) as loaded:
+    for group in groups(pictures, lambda path: prepare(path, wanted, how), wanted.batch):
+        yield group, filled([one.numbers for one in group], wanted.batch)
+
+
+def groups(items: Sequence[T], load: Callable[[T], U], batch: int) -> Iterator[list[U]]:
+    """`load(item)` of each item, made ahead in a thread, `batch` at a time; the last ones may be fewer."""
+    waiting: list[U] = []
+    with closing(ahead(items, load, 2 * batch)) as loaded:
         for done, one in enumerate(loaded, 1):
             waiting.append(one)
-            if len(waiting) == wanted.batch or done == len(pictures):
-                filled = waiting + [waiting[-1]] * (wanted.batch - len(waiting))
-                yield waiting, np.concatenate([each.numbers for each in filled])
+            if len(waiting) == batch or done == len(items):
+                yield waiting
                 waiting = []
+
+
+def filled(arrays: Sequence[np.ndarray], batch: int) -> np.ndarray:
+    """The samples [1, ...] as one batch; the last one is repeated until there are `batch` of them."""
+    return np.concatenate([*arrays, *[arrays[-1]] * (batch - len(arrays))])

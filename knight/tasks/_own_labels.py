@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from knight.errors import OutputError
@@ -48,12 +48,20 @@ def check_place(place: Path) -> None:
 
 def write(place: Path, files: Mapping[str, str | bytes]) -> None:
     """Writes label files by name in place of those of an earlier float model. Raises OutputError."""
+    start(place, list(files))
+    for name, content in files.items():
+        write_file(place / name, content if isinstance(content, bytes) else content.encode())
+
+
+def start(place: Path, names: Sequence[str]) -> None:
+    """Removes what an earlier float model left and says that files of `names` will be this one's.
+
+    Raises OutputError. For labels too large to be held together: each is then written when it is made.
+    """
     check_place(place)
     for name in _earlier(place):
         (place / name).unlink(missing_ok=True)
-    write_file(place / _MARK, "\n".join([_TEXT, *files, ""]).encode())
-    for name, content in files.items():
-        write_file(place / name, content if isinstance(content, bytes) else content.encode())
+    write_file(place / _MARK, "\n".join([_TEXT, *names, ""]).encode())
 
 
 def _earlier(place: Path) -> list[str]:
