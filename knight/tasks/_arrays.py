@@ -49,7 +49,7 @@ def _loader(executor: Executor, config: InputConfig) -> Callable[[int], np.ndarr
 
         return load
     files = _files(folder, _SUFFIX[config.format])
-    read = _npy if config.format == "Numpy" else partial(_bin, executor, config.input_name or "")
+    read = load_npy if config.format == "Numpy" else partial(_bin, executor, config.input_name or "")
     return lambda turn: read(files[turn % len(files)])
 
 
@@ -62,7 +62,8 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     return found
 
 
-def _npy(path: Path) -> np.ndarray:
+def load_npy(path: Path) -> np.ndarray:
+    """The numbers of an .npy file. Raises DataError, which names it, where it is damaged."""
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
