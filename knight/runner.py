@@ -69,7 +69,8 @@ class Session:
     """A model ready to run on the CPU.
 
     taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that
-    receives the graph as ONNX Runtime really runs it.
+    receives the graph as ONNX Runtime really runs it. spin: threads stay awake after a run, which is quicker
+    where the next one follows at once.
     """
 
     def __init__(
@@ -80,12 +81,15 @@ class Session:
         threads: int = 1,
         level: Level = "all",
         optimized: Path | None = None,
+        spin: bool = True,
     ) -> None:
         ort.disable_telemetry_events()  # nothing about the user's models leaves the machine
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[level]
         options.intra_op_num_threads = available_threads(threads)
         options.inter_op_num_threads = 1
+        if not spin:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # failures come back as exceptions; do not print them as well
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)

@@ -32,7 +32,7 @@ class SteadySession:
         listener: Listener = SILENT,
     ) -> None:
         self._make: Callable[[Level], Session] = lambda level: Session(
-            model, taps=taps, threads=threads, level=level
+            model, taps=taps, threads=threads, level=level, spin=False
         )
         self._what = what
         self._listener = listener

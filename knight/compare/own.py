@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_CHUNK = 3 << 13  # elements at a time: temporaries stay in the cache
+_CHUNK = 66_000  # elements at a time: temporaries stay in the cache, threads seldom wait for each other
 _LONGEST = 1 << 13  # elements of one product: it stays in the thread that calls BLAS
 _SAMPLED = 1 << 14  # pairs kept for histograms
 

@@ -21,8 +21,14 @@ BAND_EDGES = (0.01, 0.1, 0.5, 1.0)
 LEAST = 1e-6
 """Elements of the reference up to this are left out of `max_relative` and `max_absolute`."""
 
-_CHUNK = 8_250  # elements at a time: temporaries stay in the cache, and BLAS in the thread that calls it;
+_CHUNK = 66_000  # elements at a time: temporaries stay in the cache, and threads seldom wait for each other;
 # no power of two, at which all temporaries would meet in the same lines of the cache
+_PART = 8_250  # elements of one product: BLAS stays in the thread that calls it
+_LARGE = 1 << 14
+"""Tensors of at least so many float32 numbers are summed up in float32, part by part, and the parts in float64:
+right to some 1e-7, in a third of the time. Elements that stand at the very edge of a band may fall on its other
+side.
+"""
 
 
 @dataclass
@@ -56,22 +62,28 @@ class Tally:
         left, right = np.asarray(reference).reshape(-1), np.asarray(result).reshape(-1)
         if left.size != right.size:
             raise ValueError(f"{np.shape(reference)} and {np.shape(result)} cannot be compared")
+        single = left.dtype == right.dtype == np.float32 and left.size >= _LARGE
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # overflow makes a sum infinite
             for start in range(0, left.size, _CHUNK):
-                self._add(*numbers(left[start : start + _CHUNK], right[start : start + _CHUNK]))
+                parts = left[start : start + _CHUNK], right[start : start + _CHUNK]
+                self._add(*(parts if single else numbers(*parts)))
 
-    def _add(self, left: Array, right: Array) -> None:
+    def _add(self, left: np.ndarray, right: np.ndarray) -> None:
         d = right - left
-        noise, signal = float(d @ d), float(left @ left)
+        noise, signal = _dot(d, d), _dot(left, left)
+        if left.dtype == np.float32 and not _plain(signal, noise, left.size):
+            left, right = numbers(left, right)
+            d = right - left
+            noise, signal = _dot(d, d), _dot(left, left)
         if not math.isfinite(noise + signal):
             left, right = self._finite(left, right)
             d = right - left
-            noise, signal = float(d @ d), float(left @ left)
+            noise, signal = _dot(d, d), _dot(left, left)
         size, magnitude = np.abs(d), np.abs(left)
         self.count += left.size
         self.signal += signal
-        self.energy += float(right @ right)
-        self.product += float(left @ right)
+        self.energy += _dot(right, right)
+        self.product += _dot(left, right)
         self.noise += noise
         self.signal_abs += float(magnitude.sum())
         self.noise_abs += float(size.sum())
@@ -89,7 +101,7 @@ class Tally:
         if largest > self.max_absolute:
             self.max_absolute = _raised(self.max_absolute, size, left)
 
-    def _finite(self, left: Array, right: Array) -> tuple[Array, Array]:
+    def _finite(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         finite_l, finite_r = np.isfinite(left), np.isfinite(right)
         equal = ~finite_l & ~finite_r & ((left == right) | (np.isnan(left) & np.isnan(right)))
         both = finite_l & finite_r
@@ -103,7 +115,19 @@ class Tally:
         return None if not self.count else [float(band) / self.count for band in self.bands]
 
 
-def _raised(maximum: float, values: Array, left: Array) -> float:
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """Sum of the products, part by part."""
+    whole = a.size - a.size % _PART
+    parts = np.matmul(a[:whole].reshape(-1, 1, _PART), b[:whole].reshape(-1, _PART, 1))
+    return float(parts.sum(dtype=np.float64)) + float(a[whole:] @ b[whole:])
+
+
+def _plain(signal: float, noise: float, size: int) -> bool:
+    """Sums of float32 squares that neither overflowed nor lost anything to underflow."""
+    return 1e-24 * size < signal < 1e24 * size and noise < 1e24 * size
+
+
+def _raised(maximum: float, values: np.ndarray, left: np.ndarray) -> float:
     """`maximum`, or the largest of the values that counts."""
     higher = values > maximum  # soon few are: a mask costs less than their copy
     higher &= left > LEAST
