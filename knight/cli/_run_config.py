@@ -18,7 +18,7 @@ from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
+JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
 """Flags whose one text is a list, and what stands between its parts."""
 
 STEPS = ("convert", "quant", "compare", "infer")
@@ -116,11 +116,24 @@ def _value(flag: Flag, value: Any, where: str) -> Any:
         return value
     if flag.kind is bool:
         return _switch(value, where)
-    if flag.key in _JOINED and isinstance(value, list) and value:
-        return _JOINED[flag.key].join(_single(flag, item, where) for item in value)
+    if flag.key in JOINED and isinstance(value, list) and value:
+        return JOINED[flag.key].join(_single(flag, item, where) for item in value)
     if not flag.several:
         return _single(flag, value, where)
-    items = re.split(r"[,\s]+", value.strip(" \t\r\n,")) if isinstance(value, str) else value
+    if flag.grouped and isinstance(value, list) and any(map(_holds_several, value)):
+        return [tuple(_items(flag, item, where)) for item in value]
+    items = _items(flag, value, where)
+    return [tuple(items)] if flag.grouped else items
+
+
+def _holds_several(item: Any) -> bool:
+    """Whether an item of a list is a group of numbers, and no number of one."""
+    return isinstance(item, list) or (isinstance(item, str) and bool(re.search(r"\d[,x\s]+\d", item)))
+
+
+def _items(flag: Flag, value: Any, where: str) -> list[Any]:
+    separators = r"[,x\s]+" if flag.grouped else r"[,\s]+"
+    items = re.split(separators, value.strip(" \t\r\n,")) if isinstance(value, str) else value
     items = items if isinstance(items, list) else [items]
     if items in ([], [""]):
         raise ConfigError(f"{where}: is empty; give {_KINDS[flag.kind]} or several, or leave the key out")

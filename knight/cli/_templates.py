@@ -3,104 +3,114 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knight.cli._flags import CONVERT, INFER, QUANT, Flag
+from knight.errors import ConfigError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_OPEN_SIZE = 1
+_PICTURE_SIZE, _OPEN_SIZE = 224, 8  # of dimensions that the model leaves open
 
-
-def _inputs(path: Path) -> list[ir.Value]:
-    """The model's inputs that have to be fed."""
-    from knight import model as models
-
-    graph = models.load(path).graph
-    return [value for value in graph.inputs if not value.is_initializer()]
-
-
-def _shape(value: ir.Value) -> list[int]:
-    dims = value.shape or ()
-    return [dim if isinstance(dim, int) else _OPEN_SIZE for dim in dims]
-
-
-def _picture(values: list[ir.Value]) -> ir.Value | None:
-    """The input, if it is the only one and takes pictures."""
-    if len(values) != 1 or values[0].shape is None or len(values[0].shape) != 4:
-        return None
-    dims = list(values[0].shape)
-    fixed = isinstance(dims[2], int) and isinstance(dims[3], int)
-    return values[0] if dims[1] in (1, 3) and fixed else None
+_NUMBERS = {
+    **dict.fromkeys(("float16", "float32", "float64"), "random.normal(size={shape}).astype(np.{dtype})"),
+    **dict.fromkeys(("int8", "int16", "int32", "int64"), "np.ones({shape}, np.{dtype})"),
+    **dict.fromkeys(("uint8", "uint16", "uint32", "uint64"), "np.ones({shape}, np.{dtype})"),
+    "bool": "np.ones({shape}, np.{dtype})",
+}
+"""How the script makes random numbers of a type."""
 
 
 def script(path: Path | None) -> str:
-    """A user script with one infer function."""
+    """A user script with one infer function. Raises ConfigError for inputs that are no arrays of numbers."""
+    from knight.cli._guess import fed, graph_of
+
     assert path is not None
-    inputs = _inputs(path)
-    name = f"infer_{''.join(sign if sign.isalnum() else '_' for sign in path.stem)}"
-    lines = [
-        f'"""Feeds {path.name}: `knight quant -m {path.name} -uds THIS_FILE -if {name} -i 100`."""',
-        "",
-        "import numpy as np",
-        "from onnx_quantize_tool.common.register import onnx_infer_func",
-        "",
-        "",
-        "def load_sample(number, folder):",
-        '    """The numbers of one sample, an array per input. Replace the random ones with your data."""',
-        "    random = np.random.default_rng(number)",
-        "    return [",
+    name = "infer_" + re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    inputs = fed(graph_of(path))
+    if not inputs:
+        raise ConfigError(f"model {path}: has no inputs, so that there is nothing for a script to feed")
+    samples = "\n".join(f"        {_numbers(value, path)},  # {_plain(value.name)}" for value in inputs)
+    model = _plain(str(path))
+    return f'''\
+"""Feeds the model to quantize:
+
+    knight quant -m {model} -uds THIS_FILE -if {name} -i 100
+"""
+
+import numpy as np
+from onnx_quantize_tool.common.register import onnx_infer_func
+
+
+def load_batch(number, batch_size, folder):
+    """The numbers of one forward call, an array per input. Replace the random ones with your data."""
+    random = np.random.default_rng(number)
+    return [
+{samples}
     ]
-    for value in inputs:
-        dtype = value.dtype.numpy() if value.dtype is not None else "float32"
-        shape = tuple(_shape(value))
-        numbers = (
-            f"random.normal(size={shape}).astype(np.float32)"
-            if str(dtype) == "float32"
-            else f"np.ones({shape}, np.{dtype})"
+
+
+@onnx_infer_func.register("{name}")
+def {name}(executor):
+    """Makes `-i` forward calls; returns a metric, or None where there is none."""
+    for number in range(executor.iteration):
+        # -d becomes executor.dataset; `outputs` is a list of arrays, one per output of the model.
+        outputs = executor.forward(*load_batch(number, executor.batch_size, executor.dataset))
+        # Compare `outputs` with the labels here, and count what is right.
+        if executor.early_stop_flag:  # more samples would change nothing
+            break
+    return None  # for instance: right / total
+'''
+
+
+def _plain(text: str | None) -> str:
+    """`text` as it may stand in a comment or a docstring."""
+    return "".join(sign if sign.isprintable() and sign not in '"\\' else "_" for sign in text or "")
+
+
+def _numbers(value: ir.Value, path: Path) -> str:
+    """The expression for one input."""
+    import onnx_ir as ir
+
+    tensor = value.dtype is not None and isinstance(value.type, ir.TensorType)
+    dtype = str(value.dtype.numpy()) if value.dtype is not None and tensor else ""
+    if dtype not in _NUMBERS or value.shape is None:
+        what = "has no known shape" if dtype in _NUMBERS else f"is of type {value.type}"
+        raise ConfigError(
+            f"model {path}: input {value.name!r} {what}; a template feeds arrays of numbers only, "
+            f"so write the script by hand"
         )
-        lines.append(f"        {numbers},  # {value.name}")
-    lines += [
-        "    ]",
-        "",
-        "",
-        f'@onnx_infer_func.register("{name}")',
-        f"def {name}(executor):",
-        '    """Feeds `-i` samples; returns a metric, or None where there is none."""',
-        "    for number in range(executor.iteration):",
-        "        # -d becomes executor.dataset; `outputs` is a list of arrays, one per output of the model.",
-        "        outputs = executor.forward(*load_sample(number, executor.dataset))",
-        "        # Compare `outputs` with the sample's label here, and count what is right.",
-        "        if executor.early_stop_flag:  # more samples would change nothing",
-        "            break",
-        "    return None  # for instance: right / total",
-    ]
-    return "\n".join(lines) + "\n"
+    dims = [str(_dim(dim, index, len(value.shape))) for index, dim in enumerate(value.shape)]
+    return _NUMBERS[dtype].format(shape=f"({', '.join(dims)}{',' * (len(dims) == 1)})", dtype=dtype)
+
+
+def _dim(dim: object, index: int, rank: int) -> object:
+    if isinstance(dim, int):
+        return dim
+    if index == 0:
+        return "batch_size"
+    return _PICTURE_SIZE if rank == 4 else _OPEN_SIZE
 
 
 def run_config(path: Path | None) -> str:
     """A run-config with a quant and a compare section."""
+    from knight.cli._guess import graph_of, task
     from knight.targets import DEFAULT_CHIP
 
     assert path is not None
-    inputs = _inputs(path)
-    quant: dict[str, Any] = {"model": str(path), "save-dir": "out", "quant-mode": "kl", "iteration": 100}
-    if _picture(inputs) is not None:
-        grey = _shape(inputs[0])[1] == 1
-        colour: dict[str, Any] = {"color_space": "GRAY"} if grey else {"preset": "imagenet-torch"}
-        quant["infer-func"] = "infer_default"
-        quant["input-configs"] = [{**colour, "data_dir": "pictures", "calculate_acc": True}]
-    else:
+    quant: dict[str, Any] = {"model": str(path), "quant-mode": "kl", "iteration": 1, "save-dir": "out"}
+    found = task(graph_of(path))
+    if found is None:
         quant["infer-func"] = "infer_auto"
-        quant["iteration"] = 1
-    document = {
-        "chip": DEFAULT_CHIP,
-        "quant": quant,
-        "compare": {"save-dir": "out/compare", "iteration": min(20, quant["iteration"])},
-    }
+    else:
+        function, entry = found
+        quant |= {"infer-func": function, "iteration": 100}
+        quant["input-configs"] = [{**entry, "data_dir": "pictures", "label_dir": ""}]
+    compare = {"iteration": min(20, quant["iteration"]), "save-dir": "out/compare"}
+    document = {"chip": DEFAULT_CHIP, "quant": quant, "compare": compare}
     return json.dumps(document, indent=2) + "\n"
 
 
@@ -135,48 +145,7 @@ TEMPLATES: Mapping[str, Callable[[Path | None], str]] = {
 
 
 def schema() -> str:
-    """The JSON schema of a run-config, made of the tables of flags."""
-    from knight.cli._compare_flags import COMPARE
-    from knight.tasks._config import keys
+    """The JSON schema of a run-config."""
+    from knight.cli._schema import run_config as made
 
-    sections = {"convert": CONVERT, "quant": QUANT, "compare": COMPARE, "infer": INFER}
-    entry = {
-        "type": "object",
-        "properties": {key: {} for key in keys()},
-        "required": ["data_dir"],
-        "additionalProperties": False,
-    }
-    properties: dict[str, Any] = {"chip": {"type": "string"}}
-    for name, flags in sections.items():
-        known = {flag.names[-1].lstrip("-"): _flag(flag) for flag in flags if flag.key != "run_config"}
-        if name != "convert":
-            known["input-configs"] = {"type": ["array", "string"], "items": entry}
-        properties[name] = {"type": "object", "properties": known, "additionalProperties": False}
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Arguments of knight, by subcommand",
-        "type": "object",
-        "properties": {
-            **properties,
-            **{name: {"type": "object"} for name in ("compile", "run", "profiling")},
-        },
-        "additionalProperties": False,
-    }
-    return json.dumps(document, indent=2) + "\n"
-
-
-_TYPES: dict[type, Any] = {bool: ["boolean", "string"], str: "string"}
-
-
-def _flag(flag: Flag) -> dict[str, Any]:
-    single: dict[str, Any] = {"type": _TYPES.get(flag.kind, ["number", "string"])}
-    found: dict[str, Any] = {"description": flag.help}
-    if flag.choices and not flag.several:
-        found["enum"] = list(flag.choices)
-    elif flag.several:
-        found |= {
-            "type": [*([single["type"]] if isinstance(single["type"], str) else single["type"]), "array"]
-        }
-    else:
-        found |= single
-    return found
+    return json.dumps(made(), indent=2) + "\n"

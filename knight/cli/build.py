@@ -28,7 +28,7 @@ Examples:
   knight build --run-config net.json --compare.fail-under-cos 0.98 --quant.mean 123.7 116.3 103.5
 """
 
-_OWN = (
+OWN = (
     Flag(("--disable-compare",), "", "leave out the compare section", bool, False),
     Flag(
         ("--disable-model-check",), "", "the vendor's check against its simulator; not done here", bool, False
@@ -108,7 +108,7 @@ def _override(document: dict[str, Any], section: str, key: str, value: Any) -> N
 
 def _steps(document: dict[str, Any], before: str) -> dict[str, dict[str, Any]]:
     """Step -> its parameters, in the order in which they run. Raises ConfigError for what is wrong in any."""
-    own = section_values(document.get("build", {}), "build", _OWN, before)
+    own = section_values(document.get("build", {}), "build", OWN, before)
     found = {
         step: section_values(document[step], step, _flags(step), before)
         for step in STEPS
@@ -124,7 +124,7 @@ def _steps(document: dict[str, Any], before: str) -> dict[str, dict[str, Any]]:
 
 
 def _flags(section: str) -> tuple[Flag, ...]:
-    return _OWN if section == "build" else _command(section).flags
+    return OWN if section == "build" else _command(section).flags
 
 
 def _command(step: str) -> FlagCommand:

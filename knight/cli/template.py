@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from knight.errors import ConfigError, OutputError
+from knight.errors import ConfigError, OutputError, did_you_mean
 
 KINDS = ("script", "run-config", "chip")
 
@@ -28,6 +28,8 @@ def run(kind: str, model: str | None, output: str | None, schema: bool) -> None:
     """
     from knight.cli import _templates
 
+    if kind not in KINDS:
+        raise ConfigError(f"unknown template {kind!r}: {did_you_mean(kind, KINDS)}")
     if schema and kind != "run-config":
         raise ConfigError(f"--schema is for run-config; {kind} has none")
     if kind != "chip" and model is None and not schema:
@@ -47,7 +49,7 @@ def run(kind: str, model: str | None, output: str | None, schema: bool) -> None:
 command = click.Command(
     "template",
     params=[
-        click.Argument(["kind"], type=click.Choice(KINDS)),
+        click.Argument(["kind"], metavar="|".join(KINDS)),
         click.Option(["-m", "--model", "model"], metavar="FILE", help="the ONNX model that the file is for"),
         click.Option(["-o", "--output", "output"], metavar="FILE", help="write to this new file"),
         click.Option(["--schema", "schema"], is_flag=True, help="run-config: print its JSON schema"),

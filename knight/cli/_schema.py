@@ -1,0 +1,154 @@
+"""The JSON schema of a run-config, for editors, made of the tables of flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from knight.cli._compare_flags import COMPARE
+from knight.cli._flags import CONVERT, INFER, QUANT, Flag
+from knight.cli._run_config import ELSEWHERE, JOINED
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_ANY_TEXT: Schema = {"type": "string"}
+_SWITCH: Schema = {"enum": [True, False, "true", "false"]}
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+
+
+def _numeric(kind: str, **bounds: float) -> Schema:
+    """A number, or a text of one (whose bounds are checked when it is read)."""
+    return {"anyOf": [{"type": kind, **bounds}, {"type": "string", "pattern": _NUMBER}]}
+
+
+def _one_of(*values: str) -> Schema:
+    return {"enum": list(dict.fromkeys((*values, *(value.lower() for value in values))))}
+
+
+_NUMBERS: Schema = {
+    "anyOf": [{"type": "number"}, _ANY_TEXT, {"type": "array", "items": _numeric("number")}],
+    "description": "one, or one per channel",
+}
+_COUNT = _numeric("integer", minimum=1)
+_PIXEL = _numeric("integer", minimum=0, maximum=255)
+_FRACTION = _numeric("number", minimum=0, maximum=1)
+_ANCHORS: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "array", "minItems": 1},
+    "description": "pixels: rows of widths and heights in turn, one row per output map",
+}
+_NAMES: Schema = {"anyOf": [{"type": "array"}, {"type": "object", "propertyNames": {"pattern": r"^\d+$"}}]}
+
+
+def input_config() -> Schema:
+    """One entry of input-configs as infer_default reads it."""
+    from knight.tasks import _config
+
+    keys: dict[str, Schema] = {
+        "preset": {"enum": list(_config.presets()), "description": "supplies defaults for the other keys"},
+        "data_dir": _ANY_TEXT | {"description": "folder of the data; relative to the current folder"},
+        "label_dir": _ANY_TEXT
+        | {"description": "labels.txt, YOLO or COCO labels; the model's answers where empty"},
+        "is_yolo": _SWITCH | {"description": "detection, else classification"},
+        "color_space": _one_of(*_config.COLOURS),
+        "augment": _SWITCH | {"description": "small pictures grow in a letterbox"},
+        "mean": _NUMBERS,
+        "std": _NUMBERS,
+        "calculate_acc": _SWITCH,
+        "draw_box": _SWITCH | {"description": "infer: pictures with the boxes, in label_imgs"},
+        "max_det": _COUNT,
+        "anchors": _ANCHORS,
+        "nc": _COUNT | {"description": "number of classes"},
+        "conf_thres": _FRACTION,
+        "iou_thres": _FRACTION,
+        "names": _NAMES | {"description": "the classes' names"},
+        "input_name": _ANY_TEXT,
+        "quant_data_format": _one_of(*_config.FORMATS),
+        "quantize_input_dtype": _one_of("float32", "uint8"),
+        "padding_constant_value": _PIXEL,
+        "decoder": _ANY_TEXT
+        | {"description": "how boxes are read from the outputs, where shapes do not tell"},
+        "resize": _one_of(*_config.RESIZES),
+        "shorter": _COUNT | {"description": "resize crop: the shorter side before the crop"},
+        "interpolation": _one_of(*_config.INTERPOLATIONS),
+        "fill": _PIXEL,
+    }
+    return {
+        "type": "object",
+        "properties": keys,
+        "required": ["data_dir"],
+        "additionalProperties": False,
+    }
+
+
+def run_config() -> Schema:
+    """The schema of the whole file (JSON Schema 2020-12)."""
+    from knight.cli.build import OWN
+
+    sections = {"convert": CONVERT, "quant": QUANT, "compare": COMPARE, "infer": INFER, "build": OWN}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "run-config of knight: the arguments of its subcommands",
+        "type": "object",
+        "properties": {
+            "chip": {
+                "type": ["string", "null"],
+                "minLength": 1,
+                "description": "the chip (see: knight chips)",
+            },
+            **{name: _section(flags) for name, flags in sections.items()},
+            **{
+                name: {"type": "object", "description": "for the vendor's own tools; knight skips it"}
+                for name in ELSEWHERE
+            },
+        },
+        "additionalProperties": False,
+        "$defs": {"input-config": input_config()},
+    }
+
+
+def _section(flags: Sequence[Flag]) -> Schema:
+    found: Schema = {
+        "type": "object",
+        "properties": {flag.names[-1].lstrip("-"): _flag(flag) for flag in flags if flag.key != "run_config"},
+        "additionalProperties": False,
+    }
+    if "input-configs" in found["properties"]:
+        found |= _ENTRIES
+    return found
+
+
+_BUILT_IN = ("infer_default", "infer_common.infer_default", "infer_auto")
+_ENTRIES: Mapping[str, Any] = {
+    "if": {"properties": {"infer-func": {"enum": _BUILT_IN}}},  # or where it is not there
+    "then": {
+        "properties": {"input-configs": {"items": {"$ref": "#/$defs/input-config"}, "minItems": 1}},
+    },
+}
+"""Entries have the keys of infer_default, unless another function reads them."""
+
+
+def _flag(flag: Flag) -> Schema:
+    found: Schema = {"description": flag.help}
+    if flag.default not in (None, ()):
+        found["default"] = list(flag.default) if isinstance(flag.default, tuple) else flag.default
+    if flag.key == "input_configs":
+        return found | {"type": ["array", "string"], "items": {"type": "object"}}
+    single = _single(flag)
+    if flag.grouped:
+        shape = {"type": "array", "items": _numeric("integer"), "minItems": 1}
+        several = {"type": "array", "items": {"anyOf": [shape, _TEXT]}, "minItems": 1}
+        return found | {"anyOf": [_numeric("integer"), shape, several, _TEXT]}
+    if flag.several or flag.key in JOINED:
+        return found | {"anyOf": [single, _TEXT, {"type": "array", "items": single, "minItems": 1}]}
+    return found | single
+
+
+def _single(flag: Flag) -> Schema:
+    if flag.choices:
+        return {"enum": [*flag.choices, *(str(choice) for choice in flag.choices if choice != str(choice))]}
+    if flag.kind is bool:
+        return _SWITCH
+    return _ANY_TEXT if flag.kind is str else _numeric("integer" if flag.kind is int else "number")
