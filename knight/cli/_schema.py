@@ -16,6 +16,8 @@ _ANY_TEXT: Schema = {"type": "string"}
 _SWITCH: Schema = {"enum": [True, False, "true", "false"]}
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
+_SHAPE: Schema = {"type": "string", "pattern": r"^\s*\d+([,x\s]+\d+)*\s*$"}
+
 
 def _numeric(kind: str, **bounds: float) -> Schema:
     """A number, or a text of one (whose bounds are checked when it is read)."""
@@ -139,8 +141,8 @@ def _flag(flag: Flag) -> Schema:
     single = _single(flag)
     if flag.grouped:
         shape = {"type": "array", "items": _numeric("integer"), "minItems": 1}
-        several = {"type": "array", "items": {"anyOf": [shape, _TEXT]}, "minItems": 1}
-        return found | {"anyOf": [_numeric("integer"), shape, several, _TEXT]}
+        several = {"type": "array", "items": {"anyOf": [shape, _SHAPE]}, "minItems": 1}
+        return found | {"anyOf": [{"type": "integer"}, _SHAPE, shape, several]}
     if flag.several or flag.key in JOINED:
         return found | {"anyOf": [single, _TEXT, {"type": "array", "items": single, "minItems": 1}]}
     return found | single

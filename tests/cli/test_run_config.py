@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from knight.cli._command import FlagCommand
 from knight.cli._compare_flags import COMPARE
+from knight.cli._flags import CONVERT, INFER, QUANT
 from knight.cli._run_config import read_section
 from knight.errors import ConfigError
 from tests import small_models
@@ -100,6 +101,13 @@ def test_a_whole_comparison_from_a_file(run: Run, tmp_path: Path, monkeypatch: p
         ("[" * 100_000, "no JSON"),
         ("\xff\xfe", "no JSON"),
         ("[]", "wants an object"),
+        ('{"chip": "a"}', 'wants an object {"compare": {...}}'),
+        ('{"chip": ["a"], "compare": {}}', 'chip: is ["a"]; it has to be a name'),
+        ('{"chip": "", "compare": {}}', 'chip: is ""; it has to be a name'),
+        ('{"compare": {"sort": "cos", "sort": "mre"}}', "sort: the same key is there twice"),
+        ('{"compare": {}, "compare": {}}', "compare: the same key is there twice"),
+        ('{"compare": {}, "qunat": {}}', "qunat: unknown section: did you mean 'quant'?"),
+        ('{"compare": {}, "run": 1}', "run: has to be an object"),
         ('{"quant": {}}', 'wants an object {"compare": {...}}'),
         ('{"compare": []}', "compare: has to be an object"),
         ('{"compare": {"srt": "cos"}}', "compare.srt: unknown key: did you mean 'sort'"),
@@ -147,6 +155,125 @@ def test_a_file_that_cannot_be_read(
     assert result.exit_code == 2 and result.stderr.startswith(f"knight: error: -rc/--run-config {path}: ")
     assert result.stderr.count("\n") == 1
 
+
+# the other subcommands -----------------------------------------------------------------------------------
+
+
+def parsed_by(name: str, source: object, *words: object) -> dict[str, Any]:
+    """What the options of `name` come to, with the run-config and these words."""
+    got: dict[str, Any] = {}
+    flags = {"quant": QUANT, "infer": INFER, "convert": CONVERT}[name]
+    command = FlagCommand(name, flags, lambda **values: got.update(values))
+    command.main([*map(str, words), "-rc", str(source)], standalone_mode=False)
+    return got
+
+
+@pytest.mark.parametrize("name", ["quant", "infer", "convert"])
+def test_every_subcommand_reads_its_own_section(tmp_path: Path, name: str) -> None:
+    own = {"model": "net.onnx", "batch-size": "4", "cpu-num": 2, "input-configs": [{"data_dir": "x"}]}
+    others = {
+        other: {"no-such-key": 1}
+        for other in ("quant", "infer", "convert", "compile", "run")
+        if other != name
+    }
+    path = tmp_path / "rc.json"
+    path.write_text(json.dumps({"chip": "onnxruntime", name: own, **others}))
+    for source in (path, path.read_text()):  # the text itself serves as well
+        got = parsed_by(name, source, "-cn", 3)
+        assert (got["model"], got["batch_size"], got["cpu_num"]) == ("net.onnx", 4, 3)
+        assert got["input_configs"] == [{"data_dir": "x"}] and got["chip"] == ("onnxruntime",)
+        assert got["iteration"] == (1,)
+
+
+@pytest.mark.parametrize(
+    ("value", "shapes"),
+    [
+        ([1, 3, 8, 8], ((1, 3, 8, 8),)),
+        ("1 3 8 8", ((1, 3, 8, 8),)),
+        ("1x3x8x8", ((1, 3, 8, 8),)),
+        (["1", "3"], ((1, 3),)),
+        ([[1, 3], [2]], ((1, 3), (2,))),
+        (["1,3", [2]], ((1, 3), (2,))),
+        (5, ((5,),)),
+    ],
+)
+def test_shapes_of_inputs(tmp_path: Path, value: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+    path = section(tmp_path / "rc.json", {"model": "m", "input-shapes": value}, "convert")
+    assert parsed_by("convert", path)["input_shapes"] == shapes
+
+
+def test_lists_numbers_and_switches_of_quant(tmp_path: Path) -> None:
+    values = {
+        "model": "net.onnx",
+        "quant-mode": "kl, mse",
+        "iteration": "5 10",
+        "quantize-input-dtype": ["uint8", "None"],
+        "output-name": "a",
+        "output-dequant": "true",
+        "percent": "0.9999",
+        "dump-limit": 2,
+    }
+    got = parsed_by("quant", section(tmp_path / "rc.json", values, "quant"))
+    assert (got["quant_mode"], got["iteration"]) == (("kl", "mse"), (5, 10))
+    assert (got["quantize_input_dtype"], got["output_name"]) == (("uint8", "None"), ("a",))
+    assert (got["output_dequant"], got["percent"], got["dump_limit"]) == (True, 0.9999, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        (
+            "quant",
+            {"model": "net.onnx", "bit-wdth": 8},
+            "quant.bit-wdth: unknown key: did you mean 'bit-width'?",
+        ),
+        ("infer", {"model": "net.onnx", "comparewith": "a"}, "infer.comparewith: unknown key: did you mean"),
+        ("convert", {"modle": "net.onnx"}, "convert.modle: unknown key: did you mean 'model'"),
+        ("convert", {"input-shapes": [["a"]]}, 'convert.input-shapes: is "a"; it has to be a whole number'),
+        ("convert", {"input-shapes": [[]]}, "convert.input-shapes: is empty"),
+        ("quant", {"iteration": [1.5]}, "quant.iteration: is 1.5; it has to be a whole number"),
+    ],
+)
+def test_mistakes_of_the_others(
+    run: Run, tmp_path: Path, name: str, values: dict[str, Any], said: str
+) -> None:
+    path = section(tmp_path / "rc.json", values, name)
+    result = run(name, "-rc", path)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.output
+    assert f"-rc/--run-config {path}: {said}" in result.stderr
+
+
+def test_what_the_file_leaves_out_is_still_required(run: Run, tmp_path: Path) -> None:
+    result = run("quant", "-rc", section(tmp_path / "rc.json", {"iteration": 2}, "quant"))
+    assert result.exit_code == 2 and "--model" in result.stderr
+
+
+@pytest.mark.parametrize("where", ["before", "after", "file"])
+def test_the_chip_of_the_file_counts_unless_one_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small_models.conv_net(tmp_path)
+    document = {"chip": "tensorrt", "quant": {"model": "net.onnx", "save-dir": "out"}}
+    (tmp_path / "rc.json").write_text(json.dumps(document))
+    chip = ("--chip", "onnxruntime")
+    before, after = chip if where == "before" else (), chip if where == "after" else ()
+    result = run(*before, "quant", "-rc", "rc.json", *after)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "net_report.json").read_text())
+    assert report["chip"] == ("tensorrt" if where == "file" else "onnxruntime")
+
+
+def test_an_unknown_chip_in_the_file(run: Run, tmp_path: Path) -> None:
+    small_models.conv_net(tmp_path)
+    (tmp_path / "rc.json").write_text(
+        json.dumps({"chip": "TX9", "quant": {"model": str(tmp_path / "net.onnx")}})
+    )
+    result = run("quant", "-rc", tmp_path / "rc.json")
+    assert result.exit_code == 2 and "TX9" in result.stderr and result.stderr.count("\n") == 1
+
+
+# any JSON ------------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
