@@ -79,7 +79,14 @@ def _bin(executor: Executor, name: str, path: Path) -> np.ndarray:
         executor.batch_size if place == 0 and dim is None else dim
         for place, dim in enumerate(executor.shape_dicts[name])
     ]
-    dtype = np.dtype(NUMPY_TYPES.get(executor.input_types[name], object))
+    return load_raw(path, shape, np.dtype(NUMPY_TYPES.get(executor.input_types[name], object)), name)
+
+
+def load_raw(path: Path, shape: Sequence[int | None], dtype: np.dtype, name: str) -> np.ndarray:
+    """Raw numbers of `dtype` in `shape`, of which one dimension may be open, for the input called `name`.
+
+    Raises DataError, which names the file, where its size does not fit.
+    """
     content = path.read_bytes()
     known = int(np.prod([dim for dim in shape if dim is not None]))
     open_dims = shape.count(None)
