@@ -1,4 +1,4 @@
-"""Fills the generated parts of README.md: the command help and the table of chips, straight from the program.
+"""Fills the generated parts of README.md from the program: command help, tables of chips and presets.
 
 python scripts/readme.py           rewrites them
 python scripts/readme.py --check   exits with 1 where they have drifted
@@ -6,6 +6,7 @@ python scripts/readme.py --check   exits with 1 where they have drifted
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -38,12 +39,23 @@ def chips() -> str:
     return "\n".join(rows)
 
 
+def presets() -> str:
+    """One row per preset, from its file."""
+    rows = ["| preset | for |", "|---|---|"]
+    for path in sorted((README.parent / "knight" / "tasks" / "presets").glob("*.json")):
+        rows.append(f"| `{path.stem}` | {json.loads(path.read_text('utf-8'))['_about']} |")
+    return "\n".join(rows)
+
+
 BLOCKS = {
     "knight quant --help": lambda: helped("quant", "--help"),
     "knight convert --help": lambda: helped("convert", "--help"),
     "knight compare --help": lambda: helped("compare", "--help"),
     "knight infer --help": lambda: helped("infer", "--help"),
+    "knight build --help": lambda: helped("build", "--help"),
+    "knight template --help": lambda: helped("template", "--help"),
     "chips": chips,
+    "presets": presets,
 }
 
 

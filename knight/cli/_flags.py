@@ -188,7 +188,12 @@ AVAILABLE = (
         default="quant",
         choices=RUN_MODES,
     ),
-    Flag(("-rc", "--run-config"), RUN, "take the arguments from this JSON file", metavar="FILE"),
+    Flag(
+        ("-rc", "--run-config"),
+        RUN,
+        "take the arguments from this JSON file; relative paths in it start at the current folder",
+        metavar="FILE",
+    ),
     Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
     Flag(
         ("-l", "--log-level"),

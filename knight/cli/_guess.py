@@ -41,9 +41,8 @@ def task(graph: ir.Graph) -> tuple[str, dict[str, Any]] | None:
     if len(shapes) == len(graph.outputs) == 1:
         (shape,) = shapes
         if _is_classifier(shape):
-            if picture[1] == 3:
-                colour = {"preset": "cifar10" if max(size) <= _SMALL else "imagenet-torch"}
-            return "infer_default", {**colour, "calculate_acc": True}
+            preset = "cifar10" if max(size) <= _SMALL else "imagenet-torch"
+            return "infer_default", {"preset": preset if picture[1] == 3 else "mnist", "calculate_acc": True}
         if len(shape) == 4 and shape[1] == picture[1] and shape[2] >= 2 * size[0]:
             return "infer_super_resolution", colour
         if len(shape) == 4 and shape[1] > 1 and size[0] < shape[2] * _COARSE <= size[0] * _COARSE:

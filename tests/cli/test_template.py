@@ -140,7 +140,7 @@ def test_a_run_config_builds_at_once(
         ((1, 3, 224, 224), [(1, 1000)], "infer_default", {"preset": "imagenet-torch", "calculate_acc": True}),
         (("N", 3, 224, 224), [("N", 1000, 1, 1)], "infer_default", {"preset": "imagenet-torch"}),
         ((1, 3, 32, 32), [(1, 10)], "infer_default", {"preset": "cifar10", "calculate_acc": True}),
-        ((1, 1, 28, 28), [(1, 10)], "infer_default", {"color_space": "GRAY", "calculate_acc": True}),
+        ((1, 1, 28, 28), [(1, 10)], "infer_default", {"preset": "mnist", "calculate_acc": True}),
         ((1, 3, 640, 640), [(1, 25200, 85)], "infer_default", {"preset": "yolov5", "is_yolo": True}),
         (("N", 3, 640, 640), [("N", 84, 8400)], "infer_default", {"preset": "yolov8", "is_yolo": True}),
         ((1, 3, 352, 352), [(1, 85, 22, 22)], "infer_default", {"preset": "fastestdet", "is_yolo": True}),
