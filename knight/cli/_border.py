@@ -5,6 +5,7 @@ A uint8 input takes pictures as they are, so the mean and std of its entry go in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,31 @@ from knight.config import QuantConfig
 from knight.errors import ConfigError
 
 if TYPE_CHECKING:
+    from knight.executor import InferFunction
     from knight.tasks._config import InputConfig
 
 _QID = "-qid/--quantize-input-dtype"
 
 
 def with_input_configs(
-    config: QuantConfig, entries: Sequence[Mapping[str, Any]], inputs: Sequence[str]
+    config: QuantConfig,
+    entries: Sequence[Mapping[str, Any]],
+    inputs: Sequence[str],
+    infer: InferFunction,
 ) -> QuantConfig:
     """`config` with the types and the normalization of `entries`, for a model with these `inputs`.
 
+    Only where `infer` is a ready-made task that reads pictures; what others do with entries is their own.
     Raises ConfigError where the two contradict each other, and for what a model cannot be given.
     """
-    from knight.tasks._config import read_configs
-
+    module = getattr(infer, "__module__", "")
+    read = (
+        getattr(sys.modules.get(module), "read_inputs", None) if module.startswith("knight.tasks.") else None
+    )
+    if not entries or read is None:
+        return config
     by_input = dict(zip(inputs, _types(config, len(inputs)), strict=False))
-    for number, one in enumerate(read_configs(entries)):
+    for number, one in enumerate(read(entries)):
         where = f"input-configs[{number}]"
         name = one.input_name or (inputs[0] if inputs else "")
         if name not in by_input:

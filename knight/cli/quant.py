@@ -100,15 +100,13 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
     from knight import pipeline
     from knight.cli._border import with_input_configs
     from knight.store import Store
-    from knight.tasks import tasks
 
     infer = infer_function(values, console)
     settings = run_settings(values, max(config.iterations))
     with Store(values["save_dir"]) as store:
         model, name = _float_model(context, values, store, console)
-        if settings.input_configs_dict and infer is tasks.get("infer_default"):
-            inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
-            config = with_input_configs(config, settings.input_configs_dict, inputs)
+        inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+        config = with_input_configs(config, settings.input_configs_dict, inputs, infer)
         outcomes = pipeline.quantize(model, infer, target, config, settings, name=name, listener=console)
         console.close()
         if len(outcomes) == 1:

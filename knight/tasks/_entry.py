@@ -32,12 +32,13 @@ PICTURES: dict[str, _values.Check] = {
 WHERE = "input-configs[0]"
 
 
-def read_entry(executor: Executor, task: str, keys: Mapping[str, _values.Check]) -> dict[str, Any]:
+def read_entry(
+    entries: Sequence[Mapping[str, Any]], task: str, keys: Mapping[str, _values.Check]
+) -> dict[str, Any]:
     """The values of the only entry, by key; what is null is left out.
 
     Of a preset, what it says of pictures is taken. Raises ConfigError naming the key.
     """
-    entries = executor.input_configs_dict
     if len(entries) != 1:
         raise ConfigError(
             f"{task} reads one entry of input-configs, an object of keys and values such as data_dir; "

@@ -11,7 +11,7 @@ such as a recurrent state), constants (inputs that are fed a number), output (a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def infer(executor: Executor) -> float | None:
 
     None with `calculate_acc` false, and where a quantized model has no labels to be measured against.
     """
-    how = _read(executor)
+    how = _read(executor.input_configs_dict)
     feed = feeder(executor, how.constants, f"{WHERE}.zeros or constants")
     fed = [name for name in executor.input_nodes if name not in how.constants]
     samples = find_samples(Path(how.source.data_dir), fed)
@@ -93,8 +93,8 @@ def infer(executor: Executor) -> float | None:
     return None
 
 
-def _read(executor: Executor) -> Audio:
-    values = read_entry(executor, "infer_audio", KEYS)
+def _read(entries: Sequence[Mapping[str, Any]]) -> Audio:
+    values = read_entry(entries, "infer_audio", KEYS)
     alphabet = None
     if "vocabulary" in values:
         alphabet = Alphabet(values["vocabulary"], values.get("blank", Alphabet.blank), f"{WHERE}.vocabulary")

@@ -6,16 +6,19 @@ The entries of ``input-configs`` are of the vendor's older form (a task with its
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from knight.errors import ConfigError
 from knight.executor import Executor
-from knight.tasks._config import read_configs
+from knight.tasks._config import InputConfig, read_configs
 
 
 def infer(executor: Executor) -> float | None:
     """The task's metric as a fraction (top-1, mAP50), None where none is asked for."""
     from knight.tasks import _arrays, _classification, _detection
 
-    configs = read_configs(executor.input_configs_dict)
+    configs = read_inputs(executor.input_configs_dict)
     executor.init_shape_info()
     if configs[0].newer:
         _arrays.feed(executor, configs)
@@ -27,3 +30,8 @@ def infer(executor: Executor) -> float | None:
         )
     task = _classification.classify if configs[0].detection is None else _detection.detect
     return task(executor, configs[0])
+
+
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entries say of the model's inputs. Raises ConfigError."""
+    return read_configs(entries)

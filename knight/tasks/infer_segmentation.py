@@ -10,9 +10,10 @@ interpolation, fill, preset and calculate_acc as for infer_default, but that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def infer(executor: Executor) -> float | None:
 
     None with `calculate_acc` false, and where a quantized model has no labels to be measured against.
     """
-    how = _read(executor)
+    how = _read(executor.input_configs_dict)
     executor.init_shape_info()
     if len(executor.input_nodes) != 1:
         raise ConfigError(f"infer_segmentation feeds one input; the model has {len(executor.input_nodes)}")
@@ -88,8 +89,13 @@ def infer(executor: Executor) -> float | None:
     return None
 
 
-def _read(executor: Executor) -> Segmentation:
-    values = read_entry(executor, "infer_segmentation", KEYS)
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entry says of the model's input. Raises ConfigError."""
+    return [_read(entries).source]
+
+
+def _read(entries: Sequence[Mapping[str, Any]]) -> Segmentation:
+    values = read_entry(entries, "infer_segmentation", KEYS)
     return Segmentation(
         source=source(values, preparation(values, "squash")),
         ignore=values.get("ignore", Segmentation.ignore),

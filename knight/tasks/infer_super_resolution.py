@@ -11,7 +11,7 @@ color_space, mean, std, preset and calculate_acc as for infer_default, but that 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def infer(executor: Executor) -> float | None:
 
     None as well with `calculate_acc` false, and where a quantized model has nothing to be measured against.
     """
-    how = _read(executor)
+    how = _read(executor.input_configs_dict)
     executor.init_shape_info()
     if len(executor.input_nodes) != 1:
         raise ConfigError(
@@ -105,8 +105,13 @@ def infer(executor: Executor) -> float | None:
     return None
 
 
-def _read(executor: Executor) -> SuperResolution:
-    values = read_entry(executor, "infer_super_resolution", KEYS)
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entry says of the model's input. Raises ConfigError."""
+    return [_read(entries).source]
+
+
+def _read(entries: Sequence[Mapping[str, Any]]) -> SuperResolution:
+    values = read_entry(entries, "infer_super_resolution", KEYS)
     default = "0..1" if values.get("std") else "0..255"
     return SuperResolution(
         source=source(values, preparation(values, "squash")),
