@@ -13,7 +13,7 @@ from knight.errors import ConfigError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_PICTURE_SIZE, _OPEN_SIZE = 224, 8  # of dimensions that the model leaves open
+_PICTURE_SIZE, _OPEN_SIZE = 224, 256  # of dimensions that the model leaves open
 
 _NUMBERS = {
     **dict.fromkeys(("float16", "float32", "float64"), "random.normal(size={shape}).astype(np.{dtype})"),
@@ -33,7 +33,11 @@ def script(path: Path | None) -> str:
     inputs = fed(graph_of(path))
     if not inputs:
         raise ConfigError(f"model {path}: has no inputs, so that there is nothing for a script to feed")
-    samples = "\n".join(f"        {_numbers(value, path)},  # {_plain(value.name)}" for value in inputs)
+    batches = {str(value.shape[0]) for value in inputs if value.shape and not isinstance(value.shape[0], int)}
+    samples = "\n".join(
+        f"        {_numbers(value, batches, path)},  # {_plain(f'{value.name} {value.shape}')}"
+        for value in inputs
+    )
     model = _plain(str(path))
     return f'''\
 """Feeds the model to quantize:
@@ -71,8 +75,8 @@ def _plain(text: str | None) -> str:
     return "".join(sign if sign.isprintable() and sign not in '"\\' else "_" for sign in text or "")
 
 
-def _numbers(value: ir.Value, path: Path) -> str:
-    """The expression for one input."""
+def _numbers(value: ir.Value, batches: set[str], path: Path) -> str:
+    """The expression for one input. `batches`: names of dimensions that are the batch."""
     import onnx_ir as ir
 
     tensor = value.dtype is not None and isinstance(value.type, ir.TensorType)
@@ -83,16 +87,16 @@ def _numbers(value: ir.Value, path: Path) -> str:
             f"model {path}: input {value.name!r} {what}; a template feeds arrays of numbers only, "
             f"so write the script by hand"
         )
-    dims = [str(_dim(dim, index, len(value.shape))) for index, dim in enumerate(value.shape)]
+    dims = [_dim(dim, index, len(value.shape), batches) for index, dim in enumerate(value.shape)]
     return _NUMBERS[dtype].format(shape=f"({', '.join(dims)}{',' * (len(dims) == 1)})", dtype=dtype)
 
 
-def _dim(dim: object, index: int, rank: int) -> object:
+def _dim(dim: object, index: int, rank: int, batches: set[str]) -> str:
     if isinstance(dim, int):
-        return dim
-    if index == 0:
+        return str(dim)
+    if index == 0 or str(dim) in batches - {"None"}:
         return "batch_size"
-    return _PICTURE_SIZE if rank == 4 else _OPEN_SIZE
+    return str(_PICTURE_SIZE if rank == 4 else _OPEN_SIZE)
 
 
 def run_config(path: Path | None) -> str:
