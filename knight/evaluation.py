@@ -101,11 +101,12 @@ class Agreement:
             if wanted.dtype.kind != "f" or wanted.shape != np.shape(got):
                 continue
             f, q = wanted.astype(np.float64).ravel(), got.astype(np.float64).ravel()
-            noise = f - q
-            self._signal[name] += float(f @ f)
-            self._quantized[name] += float(q @ q)
-            self._noise[name] += float(noise @ noise)
-            self._product[name] += float(f @ q)
+            with np.errstate(over="ignore", invalid="ignore"):  # an infinite output makes its sums infinite
+                noise = f - q
+                self._signal[name] += float(f @ f)
+                self._quantized[name] += float(q @ q)
+                self._noise[name] += float(noise @ noise)
+                self._product[name] += float(f @ q)
             self._seen.add(name)
         self._recent = [*self._recent[-(SETTLED_CALLS - 1) :], self.sqnr_db() or 0.0]
 

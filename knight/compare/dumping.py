@@ -12,10 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.compare.dump import DumpWriter, Entry
-from knight.compare.graph import Graph
 from knight.compare.layerwise import Row, Runner, rows_of
-from knight.compare.lowering import lower
-from knight.compare.models import forms
+from knight.compare.models import forms, real_graph
 from knight.compare.pairing import pair
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
@@ -127,7 +125,7 @@ def dump_models(
     KnightError as infer functions do.
     """
     threads = available_threads(threads)
-    pairing = pair(forms(reference), Graph(lower(result).model))
+    pairing = pair(forms(reference), real_graph(result))
     rows = rows_of(pairing, result)
     outputs = [value.name or "" for value in pairing.reference.graph.outputs]
     with ExitStack() as stack:

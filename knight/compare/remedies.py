@@ -65,7 +65,8 @@ def suggest(
         gain,
         measured=True,
     )
-    return Suggestion([wide, *remedies], [{"op_names": names, "bitwidth": WIDE_BITS, "mode": "min_max"}])
+    others = [remedy for remedy in remedies if remedy.gain_db or not set(remedy.layers) <= set(wide.layers)]
+    return Suggestion([wide, *others], [{"op_names": names, "bitwidth": WIDE_BITS, "mode": "min_max"}])
 
 
 def _by_layer(layers: Sequence[Layer]) -> list[Remedy]:

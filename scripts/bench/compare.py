@@ -2,7 +2,7 @@
 
     python scripts/bench/compare.py
 
-20 pictures a net: nets of the kit and a made-up one of 60 convolutions at 112 x 112, each quantized by
+20 pictures a net: nets of the kit and a made-up one of 60 convolutions at 56 x 56, each quantized by
 Knight. *feed* is what a comparison does with the pictures: both models run, every layer runs alone, all sums
 are taken; *whole* is `compare_models`, with pairing, sessions and causes. Bare passes and feeding take turns,
 picture by picture; figures are medians of several rounds. *CPU* is the same ratio in seconds of processor
@@ -61,7 +61,7 @@ NETS = (
     Net("mobilenet", "mobilenet_v1_0.25_224.onnx", "imagenet", (224, 224), 127.5, 127.5),
     Net("RFB-320", "version-RFB-320.onnx", "faces", (320, 240), 127.0, 128.0),
     Net("nanodet", "nanodet_m_416.onnx", "coco20", (416, 416), 110.0, 57.0, "input.1"),
-    Net(f"{LAYERS} convolutions", "", "imagenet", (112, 112), 115.0, 60.0),
+    Net(f"{LAYERS} convolutions", "", "imagenet", (56, 56), 115.0, 60.0),
 )
 
 
@@ -79,15 +79,15 @@ def _picture(path: Path, net: Net) -> np.ndarray:
 
 
 def made_up() -> ir.Model:
-    """`LAYERS` convolutions of 3 x 3 with a Relu each, 16 channels of 112 x 112."""
+    """`LAYERS` convolutions of 3 x 3 with a Relu each, 64 channels of 56 x 56."""
     random = np.random.default_rng(0)
     value = data = ir.Value(
-        name="input", shape=ir.Shape([1, 3, 112, 112]), type=ir.TensorType(ir.DataType.FLOAT)
+        name="input", shape=ir.Shape([1, 3, 56, 56]), type=ir.TensorType(ir.DataType.FLOAT)
     )
     nodes, initializers = [], []
     for layer in range(LAYERS):
-        channels = 3 if layer == 0 else 16
-        array = random.normal(0, (2 / (9 * channels)) ** 0.5, (16, channels, 3, 3)).astype(np.float32)
+        channels = 3 if layer == 0 else 64
+        array = random.normal(0, (2 / (9 * channels)) ** 0.5, (64, channels, 3, 3)).astype(np.float32)
         weight = ir.Value(name=f"weight{layer}", const_value=ir.tensor(array, name=f"weight{layer}"))
         weight.shape, weight.dtype = ir.Shape(array.shape), ir.DataType.FLOAT
         initializers.append(weight)
@@ -96,7 +96,7 @@ def made_up() -> ir.Model:
         nodes.append(ir.Node("", "Relu", [nodes[-1].outputs[0]], name=f"relu{layer}"))
         nodes[-2].outputs[0].name, nodes[-1].outputs[0].name = f"sum{layer}", f"value{layer}"
         value = nodes[-1].outputs[0]
-    value.shape, value.dtype = ir.Shape([1, 16, 112, 112]), ir.DataType.FLOAT
+    value.shape, value.dtype = ir.Shape([1, 64, 56, 56]), ir.DataType.FLOAT
     graph = ir.Graph(
         [data], [value], nodes=nodes, initializers=initializers, opset_imports={"": 17}, name="net"
     )

@@ -32,7 +32,7 @@ class Ears(Listener):
         self.seen: list[int] = []
         self._folder = folder
 
-    def detail(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         self.details.append(text)
         self.seen.append(len(list(self._folder.rglob("*"))))
 
