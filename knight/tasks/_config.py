@@ -7,13 +7,13 @@ outputs; the newer one names an input and the format of its data. A preset suppl
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from knight.errors import ConfigError, did_you_mean
+from knight.tasks import _values
 
 COLOURS = ("RGB", "BGR", "GRAY")
 RESIZES = ("squash", "crop", "letterbox")
@@ -153,7 +153,7 @@ def _older(values: Mapping[str, Any], where: str) -> InputConfig:
         data_dir=values["data_dir"],
         label_dir=values.get("label_dir") or None,
         measure=values.get("calculate_acc", False),
-        preparation=_preparation(
+        preparation=preparation(
             values, where, "letterbox" if yolo else "squash", values.get("augment", False)
         ),
         detection=detection,
@@ -178,11 +178,12 @@ def _newer(values: Mapping[str, Any], where: str) -> InputConfig:
         input_name=values["input_name"],
         format=values["quant_data_format"],
         input_dtype=dtype,
-        preparation=_preparation({"interpolation": "bicubic", **values}, where, "letterbox", True),
+        preparation=preparation({"interpolation": "bicubic", **values}, where, "letterbox", True),
     )
 
 
-def _preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bool) -> Preparation:
+def preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bool = True) -> Preparation:
+    """How pictures become numbers, of checked values. Raises ConfigError for mean and std that do not fit."""
     mean, std = values.get("mean", ()), values.get("std", ())
     if bool(mean) != bool(std):
         one, other = ("mean", "std") if mean else ("std", "mean")
@@ -208,118 +209,31 @@ def _preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bo
     )
 
 
-# Values -------------------------------------------------------------------------------------------------
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a text")
-    return value
-
-
-def _switch(value: Any, where: str) -> bool:
-    text = str(value).lower()
-    if text not in ("true", "false"):
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be true or false")
-    return text == "true"
-
-
-def _number(value: Any, where: str) -> float:
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a number") from None
-    return number
-
-
-def _count(value: Any, where: str) -> int:
-    number = _number(value, where)
-    if number != int(number) or number < 1:
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a whole number of at least 1")
-    return int(number)
-
-
-def _pixel(value: Any, where: str) -> int:
-    number = _number(value, where)
-    if number != int(number) or not 0 <= number <= 255:
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a whole number from 0 to 255")
-    return int(number)
-
-
-def _fraction(value: Any, where: str) -> float:
-    number = _number(value, where)
-    if not 0 <= number <= 1:
-        raise ConfigError(f"{where}: is {json.dumps(value)}; it has to be a number from 0 to 1")
-    return number
-
-
-def _numbers(value: Any, where: str) -> tuple[float, ...]:
-    items = value.replace(",", " ").split() if isinstance(value, str) else value
-    items = items if isinstance(items, list) else [items]
-    return tuple(_number(item, where) for item in items)
-
-
-def _anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
-    """Rows of w, h, w, h ...; pairs inside rows are taken apart."""
-    if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
-        raise ConfigError(
-            f"{where}: has to be a list of rows, one per output map: [[10, 13, 16, 30, 33, 23], ...]"
-        )
-    rows = [[item for part in row for item in (part if isinstance(part, list) else [part])] for row in value]
-    if any(len(row) % 2 or not row for row in rows):
-        raise ConfigError(f"{where}: a row holds widths and heights in turn, an even number of them")
-    return tuple(tuple(_number(item, where) for item in row) for row in rows)
-
-
-def _names(value: Any, where: str) -> tuple[str, ...]:
-    if isinstance(value, Mapping):
-        if not all(str(key).isdecimal() for key in value):
-            raise ConfigError(f"{where}: an object of names has the classes' numbers for keys: 0, 1, ...")
-        value = [value[key] for key in sorted(value, key=int)]
-    if not isinstance(value, list):
-        raise ConfigError(f"{where}: has to be a list of the classes' names")
-    return tuple(map(str, value))
-
-
-def _one_of(known: Sequence[str]) -> Any:
-    def check(value: Any, where: str) -> str:
-        lowered = {name.lower(): name for name in known}
-        if not isinstance(value, str) or value.lower() not in lowered:
-            raise ConfigError(f"{where}: is {json.dumps(value)}: {did_you_mean(str(value), known)}")
-        return lowered[value.lower()]
-
-    return check
-
-
-_KEYS: dict[str, Any] = {
-    "data_dir": _text,
-    "label_dir": _text,
-    "is_yolo": _switch,
-    "color_space": _one_of(COLOURS),
-    "augment": _switch,
-    "mean": _numbers,
-    "std": _numbers,
-    "calculate_acc": _switch,
-    "draw_box": _switch,
-    "max_det": _count,
-    "anchors": _anchors,
-    "nc": _count,
-    "conf_thres": _fraction,
-    "iou_thres": _fraction,
-    "names": _names,
-    "input_name": _text,
-    "quant_data_format": _one_of(FORMATS),
-    "quantize_input_dtype": _one_of(("float32", "uint8")),
-    "padding_constant_value": _pixel,
-    "decoder": _text,
-    "resize": _one_of(RESIZES),
-    "shorter": _count,
-    "interpolation": _one_of(INTERPOLATIONS),
-    "fill": _pixel,
+_KEYS: dict[str, _values.Check] = {
+    "data_dir": _values.text,
+    "label_dir": _values.text,
+    "is_yolo": _values.switch,
+    "color_space": _values.one_of(COLOURS),
+    "augment": _values.switch,
+    "mean": _values.numbers,
+    "std": _values.numbers,
+    "calculate_acc": _values.switch,
+    "draw_box": _values.switch,
+    "max_det": _values.count,
+    "anchors": _values.anchors,
+    "nc": _values.count,
+    "conf_thres": _values.fraction,
+    "iou_thres": _values.fraction,
+    "names": _values.class_names,
+    "input_name": _values.text,
+    "quant_data_format": _values.one_of(FORMATS),
+    "quantize_input_dtype": _values.one_of(("float32", "uint8")),
+    "padding_constant_value": _values.pixel,
+    "decoder": _values.text,
+    "resize": _values.one_of(RESIZES),
+    "shorter": _values.count,
+    "interpolation": _values.one_of(INTERPOLATIONS),
+    "fill": _values.pixel,
 }
 """Key -> what checks its value."""
 

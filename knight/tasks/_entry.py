@@ -71,24 +71,6 @@ def source(values: Mapping[str, Any], preparation: Preparation | None = None) ->
     )
 
 
-def preparation(values: Mapping[str, Any], resize: str) -> Preparation:
-    """How pictures become the model's numbers. Raises ConfigError for mean and std that do not fit."""
-    mean, std = values.get("mean", ()), values.get("std", ())
-    if bool(mean) != bool(std):
-        one, other = ("mean", "std") if mean else ("std", "mean")
-        raise ConfigError(f"{WHERE}.{one} is given without {other}; give both or none")
-    if 0.0 in std:
-        raise ConfigError(f"{WHERE}.std holds 0; pixels are divided by it")
-    return Preparation(
-        color_space=values.get("color_space", Preparation.color_space),
-        mean=mean,
-        std=std,
-        resize=values.get("resize", resize),
-        interpolation=values.get("interpolation", Preparation.interpolation),
-        fill=values.get("fill", Preparation.fill),
-    )
-
-
 def output_of(executor: Executor, name: str | None) -> int:
     """The place of the output called `name`, the first by default. Raises ConfigError for another name."""
     if name is None:

@@ -74,6 +74,29 @@ def numbers(value: Any, where: str) -> tuple[float, ...]:
     return tuple(number(item, where) for item in items)
 
 
+def anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
+    """Rows of w, h, w, h ...; pairs inside rows are taken apart."""
+    if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
+        raise ConfigError(
+            f"{where}: has to be a list of rows, one per output map: [[10, 13, 16, 30, 33, 23], ...]"
+        )
+    rows = [[item for part in row for item in (part if isinstance(part, list) else [part])] for row in value]
+    if any(len(row) % 2 or not row for row in rows):
+        raise ConfigError(f"{where}: a row holds widths and heights in turn, an even number of them")
+    return tuple(tuple(number(item, where) for item in row) for row in rows)
+
+
+def class_names(value: Any, where: str) -> tuple[str, ...]:
+    """A list of the classes' names, or an object of numbers and names."""
+    if isinstance(value, Mapping):
+        if not all(str(key).isdecimal() for key in value):
+            raise ConfigError(f"{where}: an object of names has the classes' numbers for keys: 0, 1, ...")
+        value = [value[key] for key in sorted(value, key=int)]
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: has to be a list of the classes' names")
+    return tuple(map(str, value))
+
+
 def names(value: Any, where: str) -> tuple[str, ...]:
     """A list of texts, or one text."""
     items = [value] if isinstance(value, str) else value

@@ -21,14 +21,14 @@ from knight.errors import ConfigError, DataError
 from knight.executor import Executor
 from knight.tasks import _values
 from knight.tasks._batches import PictureInput, Prepared, batches, chosen, picture_input
-from knight.tasks._config import InputConfig
+from knight.tasks._config import InputConfig, preparation
 from knight.tasks._entry import (
     PICTURES,
     SOURCE,
+    WHERE,
     label_folder,
     output_of,
     paired,
-    preparation,
     read_entry,
     source,
 )
@@ -97,7 +97,7 @@ def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
 def _read(entries: Sequence[Mapping[str, Any]]) -> Segmentation:
     values = read_entry(entries, "infer_segmentation", KEYS)
     return Segmentation(
-        source=source(values, preparation(values, "squash")),
+        source=source(values, preparation(values, WHERE, "squash")),
         ignore=values.get("ignore", Segmentation.ignore),
         bilinear=values.get("upsample") == "bilinear",
         classes=values.get("nc"),

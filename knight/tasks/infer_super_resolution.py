@@ -24,14 +24,14 @@ from knight.files import write_file
 from knight.tasks import _values
 from knight.tasks._arrays import load_npy
 from knight.tasks._batches import PictureInput, chosen, filled, groups, numbers_of, picture_input
-from knight.tasks._config import InputConfig
+from knight.tasks._config import InputConfig, preparation
 from knight.tasks._entry import (
     PICTURES,
     SOURCE,
+    WHERE,
     label_folder,
     output_of,
     paired,
-    preparation,
     read_entry,
     source,
 )
@@ -114,7 +114,7 @@ def _read(entries: Sequence[Mapping[str, Any]]) -> SuperResolution:
     values = read_entry(entries, "infer_super_resolution", KEYS)
     default = "0..1" if values.get("std") else "0..255"
     return SuperResolution(
-        source=source(values, preparation(values, "squash")),
+        source=source(values, preparation(values, WHERE, "squash")),
         peak=RANGES[values.get("output_range", default)],
         luma=values.get("luma", False),
         crop=values.get("crop"),
