@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from knight.errors import GateError
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx_ir as ir
 
     from knight.compare.comparison import Comparison
 
@@ -155,13 +157,26 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         infer,
         run_settings(values, values["iteration"][0], "compare"),
         names=(values["model"], values["quantized"]),
-        options=Options(values["mean"], values["std"], threads=values["cpu_num"]),
+        options=Options(*_normalization(model, quantized, values), threads=values["cpu_num"]),
         arguments={flag.names[-1]: values[flag.key] for flag in COMPARE},
         watch=watch if name is not None else None,
         begin=begin,
         listener=console,
     )
     return comparison, watched[0] if watched else None
+
+
+def _normalization(
+    model: ir.Model, quantized: ir.Model, values: dict[str, Any]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """--mean and --std; where they are not given, what the quantized model says that it has inside."""
+    from knight.border import NORMALIZATION
+
+    text = quantized.metadata_props.get(NORMALIZATION)
+    if values["mean"] or text is None or NORMALIZATION in model.metadata_props:
+        return values["mean"], values["std"]
+    facts = json.loads(text)
+    return tuple(facts["mean"]), tuple(facts["std"])
 
 
 def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, Any]) -> Iterator[str]:

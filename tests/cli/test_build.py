@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
@@ -162,6 +163,20 @@ def test_input_types_and_normalization_reach_the_later_steps(run: Run) -> None:
     small_models.script(Path("."), feed)
     border = {"quantize-input-dtype": "uint8", "mean": [120], "std": "60"}
     result = run("build", "-rc", document({"quant": QUANT | border, "compare": {}, "infer": {}}))
+    assert result.exit_code == 0 and steps(result) == ["quant", "compare", "infer"], result.output
+
+
+def test_a_normalization_of_input_configs_reaches_the_comparison(run: Run) -> None:
+    image = pytest.importorskip("PIL.Image")
+    Path("pictures").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        image.fromarray(pixels).save(Path("pictures") / f"{number}.png")
+    entry = {"input_name": "x", "quant_data_format": "Image", "data_dir": "pictures"}
+    entry |= {"mean": [120], "std": [60], "quantize_input_dtype": "uint8"}
+    quant = {"model": "net.onnx", "save-dir": "out", "iteration": 3, "input-configs": [entry]}
+    path = document({"chip": "onnxruntime", "quant": quant, "compare": {"fail-under-cos": 0.99}, "infer": {}})
+    result = run("build", "-rc", path)
     assert result.exit_code == 0 and steps(result) == ["quant", "compare", "infer"], result.output
 
 
