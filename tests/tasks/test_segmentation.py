@@ -12,22 +12,13 @@ from PIL import Image
 
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor, RunSettings
-from knight.listener import Listener
-from knight.runner import TensorInfo
 from knight.tasks import tasks
 from knight.tasks._masks import at_size, load_mask, png, scores_or_classes
 from knight.tasks._prepare import Letterbox
+from tests.tasks._runs import Heard, info
 
 HEIGHT, WIDTH, CLASSES = 6, 8, 3
 Net = Callable[[np.ndarray], np.ndarray]
-
-
-class Said(Listener):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def announce(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def one_hot(x: np.ndarray) -> np.ndarray:
@@ -35,17 +26,19 @@ def one_hot(x: np.ndarray) -> np.ndarray:
     return np.stack([-np.abs(x[:, 0] / 50 - label) for label in range(CLASSES)], axis=1)
 
 
-def executor(net: Net, entry: dict[str, Any], *, batch: int | None = 1, **more: Any) -> tuple[Executor, Said]:
-    said = Said()
+def executor(
+    net: Net, entry: dict[str, Any], *, batch: int | None = 1, **more: Any
+) -> tuple[Executor, Heard]:
+    said = Heard()
     is_float = more.pop("is_float", False)
     outputs = more.pop("outputs", ["y"])
     settings = RunSettings(**{"iteration": 100, "input_configs_dict": (entry,), **more})
-    info = TensorInfo("x", np.dtype(np.float32), (batch, 3, HEIGHT, WIDTH), "tensor(float)")
+    inputs = [info((batch, 3, HEIGHT, WIDTH))]
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         return [net(feeds["x"])] * len(outputs)
 
-    return Executor(forward, [info], outputs, settings, listener=said, is_float=is_float), said
+    return Executor(forward, inputs, outputs, settings, listener=said, is_float=is_float), said
 
 
 def run(net: Net, entry: dict[str, Any], **more: Any) -> tuple[float | None, list[str]]:

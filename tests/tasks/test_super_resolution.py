@@ -12,22 +12,12 @@ import pytest
 from PIL import Image
 
 from knight.errors import ConfigError, DataError
-from knight.executor import Executor, RunSettings
-from knight.listener import Listener
-from knight.runner import TensorInfo
 from knight.tasks import tasks
 from knight.tasks.infer_super_resolution import psnr
+from tests.tasks._runs import Heard, executor, info
 
 SIZE, FACTOR = (8, 10), 2
 Net = Callable[[np.ndarray], np.ndarray]
-
-
-class Said(Listener):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def announce(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def twice(x: np.ndarray) -> np.ndarray:
@@ -36,14 +26,9 @@ def twice(x: np.ndarray) -> np.ndarray:
 
 
 def run(net: Net, entry: dict[str, Any], **more: Any) -> tuple[float | None, list[str]]:
-    said = Said()
-    is_float, shape = more.pop("is_float", False), more.pop("shape", (1, 3, *SIZE))
-    settings = RunSettings(**{"iteration": 100, "input_configs_dict": (entry,), **more})
-    info = TensorInfo("x", np.dtype(np.float32), shape, "tensor(float)")
-    executor = Executor(
-        lambda feeds: [net(feeds["x"])], [info], ["y"], settings, listener=said, is_float=is_float
-    )
-    return tasks.get("infer_super_resolution")(executor), said.lines  # type: ignore[return-value]
+    heard, inputs = Heard(), [info(more.pop("shape", (1, 3, *SIZE)))]
+    made = executor(lambda x: [net(x)], entry, inputs=inputs, listener=heard, **more)
+    return tasks.get("infer_super_resolution")(made), heard.lines  # type: ignore[return-value]
 
 
 @pytest.fixture
