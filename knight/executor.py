@@ -62,6 +62,11 @@ class RunSettings:
     gpu: int | None = None
     input_configs_dict: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def keeps_awake(self) -> bool:
+        """The model's threads may stay awake between calls: no picture is loaded beside them meanwhile."""
+        return not self.input_configs_dict
+
 
 class Executor:
     """A model in one step of the run, as the infer function sees it.

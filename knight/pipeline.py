@@ -168,7 +168,7 @@ def infer(
 
     Fixed-point outputs are handed out dequantized.
     """
-    session = Session(model, threads=threads)
+    session = Session(model, threads=threads, spin=settings.keeps_awake)
     scales = output_scales(model)
     names = [output.name for output in session.outputs]
 
@@ -279,7 +279,7 @@ def _observe(run: _Run, prepared: ir.Model, plan: QuantPlan, spool: evaluation.O
     outputs = [output.name or "" for output in prepared.graph.outputs]
     inputs = {value.name or "" for value in prepared.graph.inputs}
     taps = [name for name in plan.observed if name not in inputs and name not in outputs]
-    session = Session(prepared, taps=taps, threads=run.threads)
+    session = Session(prepared, taps=taps, threads=run.threads, spin=run.settings.keeps_awake)
     observers = {name: Observer() for name in plan.observed}
     listener = _Snapshots(run.listener, run.config.iterations, observers)
     example: dict[str, np.ndarray] = {}
@@ -357,7 +357,7 @@ def _quantize_one(
         for text in (*params.warnings, *warnings):
             one.warn(text)
         quantized = rewrite(prepared, plan, params)
-        session = Session(quantized, threads=one.threads)
+        session = Session(quantized, threads=one.threads, spin=one.settings.keeps_awake)
         if statistics.example:
             session.run(statistics.example)  # it runs, and the next pass does not pay for the first time
     with one.stage(4):

@@ -3,9 +3,9 @@
     python scripts/bench/tasks.py
 
 Classifiers: top-1 of the float and of the quantized model (kl, 100 pictures of images/) over the 700 labelled
-pictures of evaluation/, by ``infer_default`` and by the preprocessing that the kit's MANIFEST states. Detector:
-mAP50 and mAP50-95 of the fruit net. Time: 300 pictures loaded and run, over the slower of loading alone and of
-the model's passes alone, in one run.
+pictures of evaluation/, by ``infer_default`` and by the preprocessing that the kit's MANIFEST states.
+Detector: mAP50 and mAP50-95 of the fruit net. Time: 300 pictures loaded and run, over the slower of loading
+alone and of the model's passes alone, in one run.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ def speed(kit: Path, net: development.Classifier, preset: dict[str, Any], count:
     loading, running, both = (measure(feed) for feed in (load, run, tasks.get("infer_default")))
     ratio = both / max(loading, running)
     print(
-        f"{net.name:<16} {count} pictures: loading {loading:.2f} s, model {running:.2f} s, both {both:.2f} s, "
-        f"ratio {ratio:.2f}"
+        f"{net.name:<16} {count} pictures: loading {loading:.2f} s, model {running:.2f} s, "
+        f"both {both:.2f} s, ratio {ratio:.2f}"
     )
 
 
