@@ -32,8 +32,7 @@ def fill(steps: dict[str, Values]) -> None:
         infer = steps["infer"]
         if "model" not in infer:
             infer["model"] = str(_quantized(quant, "infer.model"))
-            keys = ("quantize_input_dtype",)
-            _default(infer, {key: quant[key] for key in keys if key in quant})
+            _default(infer, {key: quant[key] for key in ("quantize_input_dtype",) if key in quant})
         _default(infer, _data(quant))
 
 

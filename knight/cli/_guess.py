@@ -58,9 +58,8 @@ def _static(value: ir.Value) -> Shape | None:
     if value.shape is None:
         return None
     dims = [1 if index == 0 and not isinstance(dim, int) else dim for index, dim in enumerate(value.shape)]
-    return (
-        tuple(dim for dim in dims if isinstance(dim, int)) if all(isinstance(d, int) for d in dims) else None
-    )
+    known = tuple(dim for dim in dims if isinstance(dim, int))
+    return known if len(known) == len(dims) else None
 
 
 def _is_classifier(shape: Shape) -> bool:
