@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from knight.errors import ConfigError, DataError, did_you_mean
 from knight.executor import Executor
 from knight.tasks import _values
@@ -79,6 +81,19 @@ def output_of(executor: Executor, name: str | None) -> int:
         known = did_you_mean(name, executor.output_node_list)
         raise ConfigError(f"{WHERE}.output: the model has no output {name!r}: {known}")
     return executor.output_node_list.index(name)
+
+
+def without_nan(output: np.ndarray, name: str) -> np.ndarray:
+    """`output`, of the forward call on the sample called `name` and those after it.
+
+    Raises DataError where it holds NaN: the greatest number of NaN and others is no answer.
+    """
+    if output.dtype.kind == "f" and np.isnan(output).any():
+        raise DataError(
+            f"{name}: the output holds {int(np.isnan(output).sum())} NaN of {output.size} numbers for this "
+            f"sample or one in its batch, so there is no metric"
+        )
+    return output
 
 
 def label_folder(executor: Executor, config: InputConfig) -> Path | None:

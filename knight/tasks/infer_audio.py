@@ -22,7 +22,7 @@ from knight.errors import DataError
 from knight.executor import Executor
 from knight.tasks import _values
 from knight.tasks._config import InputConfig
-from knight.tasks._entry import SOURCE, WHERE, label_folder, output_of, read_entry, source
+from knight.tasks._entry import SOURCE, WHERE, label_folder, output_of, read_entry, source, without_nan
 from knight.tasks._named_labels import class_of, read_labels
 from knight.tasks._own_labels import check_place, is_own, place_of, say_none, write
 from knight.tasks._samples import Sample, feeder, find_samples
@@ -80,6 +80,7 @@ def infer(executor: Executor) -> float | None:
     for group, arrays in feed.batches(samples, batch):
         output = np.asarray(executor.forward(*arrays)[place])
         if how.source.measure:
+            without_nan(output, group[0].name)
             answers.update(_answers(how, group, output, batch, truth or {}))
         elif executor.early_stop_flag:
             break

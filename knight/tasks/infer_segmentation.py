@@ -31,6 +31,7 @@ from knight.tasks._entry import (
     paired,
     read_entry,
     source,
+    without_nan,
 )
 from knight.tasks._masks import LAYOUTS, Overlap, at_size, load_mask, png, scores_or_classes
 from knight.tasks._own_labels import check_place, is_own, place_of, say_none, write
@@ -113,7 +114,7 @@ def _found(
     """Per picture its classes [H, W] by the model, and how many classes the model knows."""
     place = output_of(executor, how.output)
     for group, numbers in batches(pictures, wanted, how.source.preparation):
-        output = np.asarray(executor.forward(numbers)[place])
+        output = without_nan(np.asarray(executor.forward(numbers)[place]), group[0].path.name)
         maps = scores_or_classes(
             output, wanted.size, classes=how.classes, layout=how.layout, threshold=how.threshold
         )

@@ -34,6 +34,7 @@ from knight.tasks._entry import (
     paired,
     read_entry,
     source,
+    without_nan,
 )
 from knight.tasks._own_labels import is_own, place_of, say_none, start
 from knight.tasks._pictures import find_pictures, load_picture
@@ -144,6 +145,7 @@ def _found(
     for group in groups(pictures, lambda path: _load(path, wanted, how), wanted.batch):
         numbers = filled([one.numbers for one in group], wanted.batch)
         output = np.asarray(executor.forward(numbers)[place], np.float64)
+        without_nan(output, group[0].path.name)
         for one, found in zip(group, _channels_last(output), strict=False):
             _check_range(found, one, how.peak)
             pixels = np.clip(found * (255 / how.peak), 0, 255)

@@ -239,6 +239,10 @@ def test_error_rates_are_over_all_samples_together() -> None:
 
 
 class TestBadInput:
+    def test_nan_is_no_answer(self, tmp_path: Path, scores: np.ndarray) -> None:
+        with pytest.raises(DataError, match=r"s0\.npy: the output holds 4 NaN of 4 numbers"):
+            run(lambda x: [x * np.nan], {"data_dir": str(tmp_path / "data")}, inputs=[info((1, 4))])
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [

@@ -288,3 +288,8 @@ def test_masks_that_do_not_fit_are_named(data: dict[str, Any], tmp_path: Path) -
 
 def test_outputs_by_name(data: dict[str, Any]) -> None:
     assert run(one_hot, {**data, "output": "aux"}, outputs=["y", "aux"])[0] == pytest.approx(plain(data)[0])
+
+
+def test_nan_is_no_answer(data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"0\.png: the output holds \d+ NaN"):
+        run(lambda x: one_hot(x) * np.nan, data)

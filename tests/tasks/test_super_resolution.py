@@ -179,3 +179,8 @@ def test_what_does_not_fit_is_named(data: dict[str, Any], tmp_path: Path) -> Non
     Image.new("RGB", (9, 8)).save(tmp_path / "small" / "0.png")
     with pytest.raises(DataError, match=r"0\.png: 9 x 8 pixels; the model's input is 10 x 8"):
         run(twice, {**data, "calculate_acc": False})
+
+
+def test_nan_is_no_answer(data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"0\.png: the output holds \d+ NaN"):
+        run(lambda x: twice(x) * np.nan, data)
