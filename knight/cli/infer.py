@@ -39,9 +39,10 @@ def run(**values: Any) -> None:
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
     from knight import border, model as models, pipeline
-    from knight.cli.quant import infer_function, run_settings
+    from knight.cli.quant import infer_function, name_infer_function, run_settings
 
     console.say("Infer Start")
+    name_infer_function(values)
     for line in _summary.arguments({flag.names[-1]: values[flag.key] for flag in INFER}):
         console.say(line)
     infer = infer_function(values, console)

@@ -93,6 +93,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
+    name_infer_function(values)
     shown = {flag.names[-1]: values[flag.key] for flag in AVAILABLE}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
@@ -177,17 +178,23 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
     )
 
 
-def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
-    """What -if names; infer_default where only input-configs are given."""
-    from knight.script import find_infer_function
-
+def name_infer_function(values: dict[str, Any]) -> None:
+    """Puts into `values` which function and script are meant: infer_default where only input-configs are given,
+    and no script for the vendor's own infer_common.py, which is built in here.
+    """
     name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
     if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
-        script = None  # the vendor's own file, which is built in here
-    given_configs = values["input_configs"] is not None
-    if name == "infer_auto" and given_configs and script is None:
-        name = "infer_default"
-    return find_infer_function(name, script, listener=listener)
+        values["user_defined_script"] = script = None
+    only_configs = name == "infer_auto" and values["input_configs"] is not None and script is None
+    values["infer_func"] = "infer_default" if only_configs else name
+
+
+def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
+    """What -if names."""
+    from knight.script import find_infer_function
+
+    name_infer_function(values)
+    return find_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
 
 
 def input_configs(given: object) -> tuple[dict[str, Any], ...]:

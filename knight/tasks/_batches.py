@@ -107,7 +107,8 @@ def numbers_of(picture: np.ndarray, wanted: PictureInput, how: Preparation) -> n
 def _fitted(picture: np.ndarray, size: tuple[int, int], how: Preparation) -> tuple[np.ndarray, Letterbox]:
     height, width = picture.shape[:2]
     if how.resize == "letterbox":
-        return letterbox(picture, size, how.fill, how.enlarge, how.interpolation, antialias=False)
+        smooth = how.interpolation != "bilinear"  # bilinear as OpenCV has it, the others as Pillow
+        return letterbox(picture, size, how.fill, how.enlarge, how.interpolation, smooth, how.centre)
     if how.resize == "crop":
         return centre_crop(picture, size, how.shorter, how.interpolation), Letterbox(1.0, 1.0, 0.0, 0.0)
     return resize(picture, size, how.interpolation), Letterbox(size[1] / width, size[0] / height, 0.0, 0.0)

@@ -35,7 +35,8 @@ class Preparation:
     """From a picture to the numbers that the model reads: ``(x - mean) / std`` of pixels from 0 to 255.
 
     resize: squash to the input's size; crop its middle after the shorter side was brought to `shorter`; or
-    letterbox, filled with `fill`. enlarge: small pictures grow in a letterbox.
+    letterbox, filled with `fill`. enlarge: small pictures grow in a letterbox. centre: the picture lies
+    in its middle, else in the upper left corner.
     """
 
     color_space: str = "BGR"
@@ -46,6 +47,7 @@ class Preparation:
     interpolation: str = "bilinear"
     fill: int = 114
     enlarge: bool = True
+    centre: bool = True
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _older(values: Mapping[str, Any], where: str) -> InputConfig:
     detection = None
     if yolo:
         detection = Detection(
-            decoder=values.get("decoder"),
+            # The older form has anchors and no name of a decoder: it was made for YOLOv5 and v7.
+            decoder=values.get("decoder", "yolov5" if "anchors" in values else None),
             classes=values.get("nc"),
             anchors=values.get("anchors"),
             confidence=values.get("conf_thres", Detection.confidence),
@@ -206,6 +209,7 @@ def preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: boo
         interpolation=values.get("interpolation", Preparation.interpolation),
         fill=values.get("padding_constant_value", values.get("fill", Preparation.fill)),
         enlarge=enlarge,
+        centre=values.get("centre", True),
     )
 
 
@@ -234,6 +238,7 @@ _KEYS: dict[str, _values.Check] = {
     "shorter": _values.count,
     "interpolation": _values.one_of(INTERPOLATIONS),
     "fill": _values.pixel,
+    "centre": _values.switch,
 }
 """Key -> what checks its value."""
 

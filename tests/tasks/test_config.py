@@ -59,7 +59,7 @@ def test_values_come_in_the_types_that_files_have() -> None:
     assert config.preparation.mean == (123.675, 116.28, 103.53) and config.preparation.std == (58, 57, 57.5)
     assert config.preparation.color_space == "RGB"
     assert config.detection == Detection(
-        None, 2, ((10, 13, 16, 30), (33, 23, 61, 45)), 0.5, 1.0, 20, ("dog", "cat"), False
+        "yolov5", 2, ((10, 13, 16, 30), (33, 23, 61, 45)), 0.5, 1.0, 20, ("dog", "cat"), False
     )
 
 
