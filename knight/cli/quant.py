@@ -179,8 +179,8 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
 
 
 def name_infer_function(values: dict[str, Any]) -> None:
-    """Puts into `values` which function and script are meant: infer_default where only input-configs are given,
-    and no script for the vendor's own infer_common.py, which is built in here.
+    """Puts into `values` which function and script are meant: infer_default where only input-configs are
+    given, and no script for the vendor's own infer_common.py, which is built in here.
     """
     name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
     if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
