@@ -87,12 +87,17 @@ def load_raw(path: Path, shape: Sequence[int | None], dtype: np.dtype, name: str
 
     Raises DataError, which names the file, where its size does not fit.
     """
-    content = path.read_bytes()
-    known = int(np.prod([dim for dim in shape if dim is not None]))
+    if dtype.kind == "O":
+        raise DataError(f"{path}: input {name!r} takes no numbers, and a .bin file holds nothing else")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    known = max(1, int(np.prod([dim for dim in shape if dim is not None])))
     open_dims = shape.count(None)
     if len(content) % dtype.itemsize or open_dims > 1:
         raise DataError(f"{path}: {len(content)} bytes are no {dtype} numbers for input {name!r}")
     count = len(content) // dtype.itemsize
-    if count % known if open_dims else count != known:
+    if (count % known or not count) if open_dims else count != known:
         raise DataError(f"{path}: holds {count} numbers of {dtype}; input {name!r} takes {known}")
     return np.frombuffer(content, dtype).reshape([-1 if dim is None else dim for dim in shape])

@@ -75,7 +75,9 @@ def _classes(how: Detection) -> int | None:
 def _finished(boxes: Boxes, one: Prepared, how: Detection) -> Boxes:
     """The boxes that are kept, in pixels of the picture."""
     kept = nms(boxes, how.confidence, how.overlap, how.max_det)
-    return Boxes(one.place.to_source(kept.xyxy), kept.scores, kept.classes).clipped(*one.size)
+    boxes = Boxes(one.place.to_source(kept.xyxy), kept.scores, kept.classes).clipped(*one.size)
+    x1, y1, x2, y2 = boxes.xyxy.T
+    return boxes.select((x2 > x1) & (y2 > y1))  # some lie in the padding alone
 
 
 # Drawing ------------------------------------------------------------------------------------------------
@@ -146,11 +148,10 @@ def _measured(
             return _become_labels(executor, config, found, truth.sizes)
         _own_labels.say_none(executor, config)
         return None
-    labelled = [truth.boxes[path] for path in found]
-    if not any(map(len, labelled)):
+    if not any(len(truth.boxes[path]) for path in found):
         executor.say(f"no box is labelled in these {len(found)} pictures, so there is no mAP")
         return None
-    half, mean = mean_average_precision(labelled, list(found.values()), [truth.sizes[path] for path in found])
+    half, mean = _mean_average_precision(truth.boxes, found, truth.sizes)
     executor.say(f"mAP50 {half:.4f}, mAP50-95 {mean:.4f} over {len(found)} pictures")
     return half
 
@@ -162,22 +163,34 @@ def _become_labels(
     sizes: Mapping[Path, tuple[int, int]],
 ) -> float | None:
     place = _own_labels.place_of(config)
-    sure = {path: boxes.select(boxes.scores > _SURE) for path, boxes in found.items()}
+    sure = {path: _sure(boxes) for path, boxes in found.items()}
     _own_labels.write(
         place, {_label_file(path): _yolo_lines(boxes, sizes[path]) for path, boxes in sure.items()}
     )
     executor.say(f"no labels: the float model's boxes are taken for them, kept in {place}")
     if any(map(len, sure.values())):
-        return 1.0
+        return _mean_average_precision(sure, found, sizes)[0]
     executor.say(f"but none has a score above {_SURE:g}: there is no mAP")
     return None
 
 
-def _yolo_lines(boxes: Boxes, size: tuple[int, int]) -> str:
-    """YOLO's lines: class and relative cx cy w h, of boxes that have at least a pixel."""
-    height, width = size
+def _mean_average_precision(
+    truth: Mapping[Path, Boxes], found: Mapping[Path, Boxes], sizes: Mapping[Path, tuple[int, int]]
+) -> tuple[float, float]:
+    return mean_average_precision(
+        [truth[path] for path in found], list(found.values()), [sizes[path] for path in found]
+    )
+
+
+def _sure(boxes: Boxes) -> Boxes:
+    """Boxes that a label can be made of: with a high score, and at least a pixel wide and high."""
     x1, y1, x2, y2 = boxes.xyxy.T
-    boxes = boxes.select((x2 - x1 >= 1) & (y2 - y1 >= 1))
+    return boxes.select((boxes.scores > _SURE) & (x2 - x1 >= 1) & (y2 - y1 >= 1))
+
+
+def _yolo_lines(boxes: Boxes, size: tuple[int, int]) -> str:
+    """YOLO's lines: class and relative cx cy w h."""
+    height, width = size
     x1, y1, x2, y2 = (boxes.xyxy / np.array([width, height, width, height])).T
     rows = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
     lines = [
