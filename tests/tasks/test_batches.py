@@ -110,6 +110,16 @@ def test_a_letterbox_says_where_the_picture_lies(tmp_path: Path) -> None:
     np.testing.assert_allclose(small.place.to_source(np.array([[4, 6, 12, 10]])), [[0, 0, 8, 4]])
 
 
+def test_a_letterbox_may_lie_in_the_corner(tmp_path: Path) -> None:
+    """As YOLOX has it: what is filled is below and at the right."""
+    path = _runs.paint(tmp_path / "a.png", (200, 200, 200), (4, 8))
+    wanted = PictureInput("x", (16, 16), 3, False, 1, np.dtype("float32"))
+    how = Preparation(color_space="RGB", resize="letterbox", fill=7, centre=False)
+    found = prepare(path, wanted, how)
+    np.testing.assert_array_equal(found.numbers[0, 0, [0, 7, 8, 15], 8], [200, 200, 7, 7])
+    np.testing.assert_allclose(found.place.to_source(np.array([[0, 0, 16, 8]])), [[0, 0, 8, 4]])
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
     return [_runs.paint(tmp_path / f"{n}.png", (n, n, n), (2, 2)) for n in range(7)]
