@@ -76,6 +76,7 @@ def input_config() -> Schema:
         "shorter": _COUNT | {"description": "resize crop: the shorter side before the crop"},
         "interpolation": _one_of(*_config.INTERPOLATIONS),
         "fill": _PIXEL,
+        "centre": _SWITCH | {"description": "a letterbox's picture in its middle, else in the corner"},
     }
     return {
         "type": "object",
