@@ -5,7 +5,7 @@
 Classifiers: top-1 of the float and of the quantized model (kl, 100 pictures of images/) over the 700 labelled
 pictures of evaluation/, by ``infer_default`` and by the preprocessing that the kit's MANIFEST states.
 Detector: mAP50 and mAP50-95 of the fruit net. Time: 300 pictures loaded and run, over the slower of loading
-alone and of the model's passes alone, in one run.
+alone and of the model's passes alone, in one run; the model has `--cpus`, loading needs one beside them.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def speed(kit: Path, net: development.Classifier, preset: dict[str, Any], count: int) -> None:
+def speed(kit: Path, net: development.Classifier, preset: dict[str, Any], count: int, cpus: int) -> None:
     """Loading alone, the model alone, and both by infer_default."""
     folder = kit / "images" / net.pictures
     entry = {**preset, "data_dir": str(folder), "calculate_acc": False}
@@ -159,7 +159,7 @@ def speed(kit: Path, net: development.Classifier, preset: dict[str, Any], count:
 
     def measure(feed: Callable[[Executor], object]) -> float:
         given = replace(settings(entry, count), run_mode="infer")
-        return seconds(lambda: pipeline.infer(model, feed, given, threads=2))
+        return seconds(lambda: pipeline.infer(model, feed, given, threads=cpus))
 
     measure(run)  # the first pass warms up
     loading, running, both = (measure(feed) for feed in (load, run, tasks.get("infer_default")))
@@ -176,6 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--kit", type=Path, default=development.DEFAULT)
     parser.add_argument("--only", choices=("accuracy", "speed"))
+    parser.add_argument("--cpus", type=int, default=1, help="for the model, in the timing")
     arguments = parser.parse_args()
     if arguments.only != "speed":
         with tempfile.TemporaryDirectory() as place:
@@ -185,7 +186,7 @@ def main() -> None:
         detector(arguments.kit)
     if arguments.only != "accuracy":
         for net in development.CLASSIFIERS:
-            speed(arguments.kit, net, PRESETS[net.name][0], 300)
+            speed(arguments.kit, net, PRESETS[net.name][0], 300, arguments.cpus)
 
 
 if __name__ == "__main__":
