@@ -23,7 +23,7 @@ LEAST = 1e-6
 
 _CHUNK = 66_000  # elements at a time: temporaries stay in the cache, and threads seldom wait for each other;
 # no power of two, at which all temporaries would meet in the same lines of the cache
-_PART = 8_250  # elements of one product: BLAS stays in the thread that calls it
+_PART = 512  # elements of one product: few enough for float32, and BLAS stays in the thread that calls it
 _LARGE = 1 << 14
 """Tensors of at least so many float32 numbers are summed up in float32, part by part, and the parts in
 float64: right to some 1e-7, in a third of the time. An element at the very edge of a band may fall on its

@@ -244,3 +244,38 @@ def test_one_size_is_enough():
     random = np.random.default_rng(0)
     reference, result = random.normal(size=(1, 6)), random.normal(size=(2, 3))
     agree(measured((reference, result)), stated(reference, result))
+
+
+LARGE = {
+    "relu": lambda r: np.maximum(r.normal(size=300_001), 0),
+    "heavy_tail": lambda r: r.standard_t(2, size=250_000),
+    "far_from_zero": lambda r: r.normal(1000, 1, size=200_000),
+    "tiny": lambda r: r.normal(size=200_000) * 1e-9,
+    "tinier": lambda r: r.normal(size=200_000) * 1e-22,
+    "huge": lambda r: r.normal(size=200_000) * 1e25,
+    "mostly_zero": lambda r: np.where(r.random(200_000) < 0.001, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("steps", [8, 255, 65_535])
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_float32_tensors_are_summed_up_as_exactly(kind, steps):
+    """Where the sums are taken in float32, part by part, they are right to 1e-6 all the same."""
+    left = LARGE[kind](np.random.default_rng(3)).astype(np.float32)
+    scale = np.float32(np.abs(left).max() / steps)
+    right = (np.rint(left / scale) * scale).astype(np.float32)
+    found, wanted = measured((left, right), (left[::-1], right[::-1])), stated(left, right)
+    for key in columns():
+        assert found[key] == pytest.approx(wanted[key], rel=1e-6, abs=1e-6), key
+
+
+def test_what_is_not_finite_in_a_large_tensor_enters_no_sum():
+    left = np.random.default_rng(4).normal(size=100_000).astype(np.float32)
+    right = left + np.float32(0.01)
+    right[[5, 70_000]] = np.nan, np.inf
+    tally = Tally()
+    tally.update(left, right)
+    assert tally.broken == 2 and tally.count == left.size - 2
+    wanted = stated(left, right)
+    for key, value in figures(tally).items():
+        assert value == pytest.approx(wanted[key], rel=1e-6, abs=1e-6), key
