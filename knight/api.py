@@ -25,7 +25,7 @@ from knight.errors import ConfigError, DataError
 from knight.executor import Executor, InferFunction, RunSettings
 from knight.listener import SILENT, Listener
 from knight.pipeline import InferResult
-from knight.rewriter import output_scales
+from knight.rewriter import dequantized, output_scales
 from knight.runner import Session
 from knight.targets import DEFAULT_CHIP, Target, load_target
 
@@ -51,7 +51,7 @@ class QuantizedModel:
         session = Session(self.model, threads=threads)
         feeds = dict(zip((info.name for info in session.inputs), arrays, strict=True))
         names = [info.name for info in session.outputs]
-        return pipeline.dequantized(names, session.run(feeds), output_scales(self.model))
+        return dequantized(names, session.run(feeds), output_scales(self.model))
 
 
 def quantize(

@@ -199,11 +199,16 @@ def fresh_name(graph: ir.Graph, base: str) -> str:
 
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     """Registers `array` as a new initializer; `name` is made unique."""
-    name = fresh_name(graph, name)
+    value = initializer(fresh_name(graph, name), array)
+    graph.register_initializer(value)
+    return value
+
+
+def initializer(name: str, array: np.ndarray) -> ir.Value:
+    """A value with fixed numbers, of no graph yet."""
     value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     value.shape = ir.Shape(array.shape)
     value.dtype = ir.DataType.from_numpy(array.dtype)
-    graph.register_initializer(value)
     return value
 
 

@@ -33,7 +33,7 @@ from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
-from knight.rewriter import output_scales, rewrite
+from knight.rewriter import dequantized, output_scales, rewrite
 from knight.runner import Session, available_threads
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target
@@ -409,18 +409,6 @@ def _evaluate(
         check_finite=False,  # the pass over the float model has seen these samples
     )
     return agreement, call_infer(run.infer, executor, must_forward=False)
-
-
-def dequantized(
-    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
-) -> list[np.ndarray]:
-    """Real numbers of outputs that leave the model as integers held in float."""
-    return [
-        (array - np.float32(scales[name]["zero_point"])) * np.float32(scales[name]["scale"])
-        if name in scales
-        else array
-        for name, array in zip(names, outputs, strict=True)
-    ]
 
 
 def _with_all_outputs(model: ir.Model) -> ir.Model:

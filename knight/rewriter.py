@@ -8,6 +8,7 @@ Weights and biases become integer initializers behind a ``DequantizeLinear``. St
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -200,10 +201,7 @@ class _Rewriter:
         return name
 
     def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
-        name = self._fresh(name)
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape = ir.Shape(array.shape)
-        value.dtype = ir.DataType.from_numpy(array.dtype)
+        value = models.initializer(self._fresh(name), array)
         self.graph.register_initializer(value)
         return value
 
@@ -232,3 +230,15 @@ def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """
     stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
     return stored
+
+
+def dequantized(
+    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
+) -> list[np.ndarray]:
+    """Real numbers of outputs that leave the model as integers held in float."""
+    return [
+        (array - np.float32(scales[name]["zero_point"])) * np.float32(scales[name]["scale"])
+        if name in scales
+        else array
+        for name, array in zip(names, outputs, strict=True)
+    ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from knight import model as models
 from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
 
 _PREFIX = "alone/"
@@ -124,11 +125,7 @@ class _Builder:
     def _constant(self, value: ir.Value) -> ir.Value:
         name = f"{_PREFIX}{value.name}"
         if name not in self.initializers:
-            array = self.constants[value.name or ""]
-            constant = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-            constant.shape = ir.Shape(array.shape)
-            constant.dtype = ir.DataType.from_numpy(array.dtype)
-            self.initializers[name] = constant
+            self.initializers[name] = models.initializer(name, self.constants[value.name or ""])
         return self.initializers[name]
 
     def _copy(self, node: ir.Node, inputs: Sequence[ir.Value | None], prefix: str) -> ir.Node:

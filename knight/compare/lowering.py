@@ -376,10 +376,7 @@ class _Lowering:
         return name
 
     def _initializer(self, name: str, array: np.ndarray) -> ir.Value:
-        name = self._fresh(name)
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape = ir.Shape(array.shape)
-        value.dtype = ir.DataType.from_numpy(array.dtype)
+        value = models.initializer(self._fresh(name), array)
         self.graph.register_initializer(value)
         return value
 

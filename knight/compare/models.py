@@ -26,7 +26,7 @@ from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
 from knight.passes import PassOptions, passes, prepare, tidy
-from knight.rewriter import output_scales
+from knight.rewriter import dequantized, output_scales
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
@@ -182,7 +182,7 @@ def _measure(
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         wanted, got = runner.feed(feeds)
-        quantized = [_real(got[name], scales.get(name)) for name in names]
+        quantized = dequantized(names, [got[name] for name in names], scales)
         outputs = [
             quantized[place] if twin is None or twin not in wanted else wanted[twin]
             for place, twin in enumerate(twins)
@@ -205,16 +205,10 @@ def _measure(
         stored = gathered.spool.get(evaluation.fingerprint(feeds), next(turns))
         if stored is not None and all(array.size for array in stored):
             return [array.copy() for array in stored]
-        return [_real(array, scales.get(name)) for name, array in zip(names, source.run(feeds), strict=True)]
+        return dequantized(names, source.run(feeds), scales)
 
     again = Executor(replay, source.inputs, names, settings, model=runner.source, check_finite=False)
     return (metric, call_infer(infer, again, must_forward=False)), executor
-
-
-def _real(array: np.ndarray, scale: Mapping[str, float] | None) -> np.ndarray:
-    if scale is None:
-        return array
-    return (array - np.float32(scale["zero_point"])) * np.float32(scale["scale"])
 
 
 def _output_twins(pairing: Pairing, names: Sequence[str]) -> list[str | None]:
