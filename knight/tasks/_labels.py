@@ -333,8 +333,8 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
-def _lines(file: Path) -> Iterator[tuple[str, str]]:
-    """("FILE, line N", text) of each line that is not blank."""
+def lines(file: Path) -> Iterator[tuple[str, str]]:
+    """("FILE, line N", text) of each line of a file of labels that is not blank. Raises DataError."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -344,4 +344,9 @@ def _lines(file: Path) -> Iterator[tuple[str, str]]:
         raise DataError(f"{file}: the labels cannot be read: {error}") from error
     for number, content in enumerate(text.split("\n"), start=1):
         if content.strip():
-            yield f"{file}, line {number}", content.strip()
+            yield f"{file}, line {number}", content.rstrip("\r")
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """As `lines`, without the space around."""
+    return ((where, text.strip()) for where, text in lines(file))

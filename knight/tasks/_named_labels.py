@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from knight.errors import DataError, did_you_mean
+from knight.tasks._labels import lines
 from knight.tasks._samples import Sample
 
 
@@ -18,7 +19,7 @@ def read_labels(file: Path, samples: Sequence[Sample], *, texts: bool) -> dict[s
     """
     known = {key: sample.name for sample in samples for key in (Path(sample.name).stem, sample.name)}
     found: dict[str, tuple[str, str]] = {}
-    for where, line in _lines(file):
+    for where, line in lines(file):
         given, label = _text(line, where, known) if texts else _class(line, where)
         name = known.get(PurePosixPath(given.replace("\\", "/")).name)
         if name is None:
@@ -56,16 +57,3 @@ def _class(line: str, where: str) -> tuple[str, str]:
     if len(parts) < 2:
         raise DataError(f"{where}: {line.strip()!r} has one column; a line is a file's name and its class")
     return parts[0], parts[1]
-
-
-def _lines(file: Path) -> list[tuple[str, str]]:
-    """("FILE, line N", text) of each line that is not blank."""
-    try:
-        content = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}, line {line}: no UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
-    lines = enumerate(content.split("\n"), start=1)
-    return [(f"{file}, line {number}", line.rstrip("\r")) for number, line in lines if line.strip()]

@@ -13,26 +13,18 @@ import numpy as np
 from knight.tasks._boxes import Boxes
 from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
 from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to, softmax
-from knight.tasks._decoders._scored import scores_and_boxes
+from knight.tasks._decoders._scored import scores_with_another
 
 MOST_QUERIES = 1000
 """Published detectors with queries have 100 to 900 of them; those with priors have more places."""
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:
-    return _order(shapes, task) is not None and shapes[0][1] <= MOST_QUERIES
-
-
-def _order(shapes: Sequence[Shape], task: Task) -> tuple[int, int] | None:
-    order = scores_and_boxes(shapes)
-    if order is None:
-        return None
-    classes = shapes[order[0]][2] - 1
-    return order if classes > 0 and task.classes in (None, classes) else None
+    return scores_with_another(shapes, task) is not None and shapes[0][1] <= MOST_QUERIES
 
 
 def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    order = _order([output.shape for output in outputs], task)
+    order = scores_with_another([output.shape for output in outputs], task)
     if order is None:
         raise cannot_read("detr", "logits [B, Q, nc + 1] and boxes [B, Q, 4]", outputs, task)
     classes = softmax(outputs[order[0]])[..., :-1]

@@ -18,7 +18,7 @@ from knight.tasks._boxes import Boxes
 from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
 from knight.tasks._decoders._grids import grid
 from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to
-from knight.tasks._decoders._scored import scores_and_boxes
+from knight.tasks._decoders._scored import scores_with_another
 from knight.tasks._decoders.detr import MOST_QUERIES
 
 FIRST_STRIDE = 8  # each further level has twice the one before
@@ -43,21 +43,13 @@ def priors(task: Task) -> np.ndarray:
 
 
 def _fits(shapes: Sequence[Shape], task: Task) -> bool:
-    if _order(shapes, task) is None:
+    if scores_with_another(shapes, task) is None:
         return False
     return shapes[0][1] > MOST_QUERIES or shapes[0][1] == len(priors(task))
 
 
-def _order(shapes: Sequence[Shape], task: Task) -> tuple[int, int] | None:
-    order = scores_and_boxes(shapes)
-    if order is None:
-        return None
-    classes = shapes[order[0]][2] - 1
-    return order if classes > 0 and task.classes in (None, classes) else None
-
-
 def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    order = _order([output.shape for output in outputs], task)
+    order = scores_with_another([output.shape for output in outputs], task)
     if order is None:
         raise cannot_read("ssd", "scores [B, N, 1 + nc] and boxes [B, N, 4]", outputs, task)
     boxes = outputs[order[1]].astype(np.float64)
