@@ -12,7 +12,8 @@ from knight.cli._command import FlagCommand, given
 from knight.cli._compare_checks import check_counts
 from knight.cli._console import Console
 from knight.cli._flags import INFER
-from knight.errors import ConfigError, OutputError
+from knight.errors import ConfigError
+from knight.files import make_folder
 
 EXAMPLE = """\b
 Example:
@@ -49,7 +50,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
     model = models.load(values["model"])
     border.check_types(model, border.wanted_types(values["quantize_input_dtype"]))
     if given(context, "save_dir"):  # for what the infer function itself may write
-        _make_folder(Path(values["save_dir"]))
+        make_folder(Path(values["save_dir"]))
     other = models.load(values["compare_with"]) if values["compare_with"] else None
     settings = run_settings(values, values["iteration"][0], "infer")
     result = pipeline.infer(model, infer, settings, threads=values["cpu_num"], listener=console)
@@ -72,15 +73,6 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
             console.say(line)
     console.say("Infer complete")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror}; name another folder with --save-dir"
-        ) from error
 
 
 command = FlagCommand(

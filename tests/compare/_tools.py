@@ -19,7 +19,7 @@ from knight import model as models
 Arrays = Mapping[str, np.ndarray]
 
 
-class _Samples(CalibrationDataReader):  # type: ignore[misc]
+class CalibrationSamples(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, samples: Iterable[Arrays]) -> None:
         self.samples = iter(samples)
 
@@ -41,7 +41,7 @@ def by_onnxruntime(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_static(
-            str(source), str(target), _Samples(samples), quant_format=QuantFormat[form], **options
+            str(source), str(target), CalibrationSamples(samples), quant_format=QuantFormat[form], **options
         )
     return models.load(target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 import knight
 from knight import model as models
 from knight.compare.lowering import Tap, lower, real_name
 from knight.runner import Session
+from tests.compare._tools import CalibrationSamples
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 Arrays = Mapping[str, np.ndarray]
@@ -25,15 +26,6 @@ INTEGER_OPERATORS = ("QLinear", "QGemm")
 
 
 # Models and how they are compared ---------------------------------------------------------------------
-
-
-class _Samples(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, samples: Iterable[Arrays]) -> None:
-        self.samples = iter(samples)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        found = next(self.samples, None)
-        return None if found is None else dict(found)
 
 
 def proto(
@@ -63,7 +55,7 @@ def static(path: Path, samples: Sequence[Arrays], folder: Path, **options: objec
     target = folder / "static.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quantize_static(str(path), str(target), _Samples(samples), **options)
+        quantize_static(str(path), str(target), CalibrationSamples(samples), **options)
     found = onnx.load(target)
     found.ir_version = max(8, found.ir_version)
     model = ir.from_proto(found)
