@@ -20,6 +20,7 @@ class QuantConfig:
     after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
     quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
     per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
+    reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -35,3 +36,4 @@ class QuantConfig:
     strict: bool = False
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
+    reduce_range: bool = False

@@ -28,13 +28,14 @@ from knight import border, coverage, evaluation
 from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
+from knight.host import HostFigures, Replay, cpu_name
 from knight.listener import SILENT, Listener
 from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
 from knight.rewriter import dequantized, output_scales, rewrite
-from knight.runner import Session, available_threads
+from knight.runner import Session, available_threads, saturates
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target
 from knight.types import QuantPlan
@@ -67,12 +68,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class InferResult:
-    """What a run of the infer function gave."""
+    """What a run of the infer function gave, by exact arithmetic.
+
+    seconds: of the run. model_seconds: the model's share of them. host: a few samples with this CPU's own
+    kernels, where those compute something else.
+    """
 
     metric: object
     samples: int
     calls: int
     seconds: float
+    model_seconds: float = 0.0
+    host: HostFigures | None = None
+
+    @property
+    def host_seconds(self) -> float:
+        """What the run takes with this CPU's own kernels."""
+        slowdown = 1.0 if self.host is None else self.host.slowdown
+        return self.seconds - self.model_seconds * (1.0 - 1.0 / slowdown)
 
 
 @dataclass
@@ -172,13 +185,26 @@ def infer(
     scales = output_scales(model)
     names = [output.name for output in session.outputs]
 
+    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return dequantized(names, outputs, scales)
+
+    replay = Replay(session, names, real)
+    model_seconds = 0.0
+
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return dequantized(names, session.run(feeds), scales)
+        nonlocal model_seconds
+        start = time.perf_counter()
+        outputs = real(session.run(feeds))
+        model_seconds += time.perf_counter() - start
+        replay.keep(feeds, outputs, None)
+        return outputs
 
     executor = Executor(forward, session.inputs, names, settings, model=model, listener=listener)
     start = time.perf_counter()
     metric = call_infer(infer, executor)
-    return InferResult(metric, executor.samples, executor.calls, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    host = replay.figures(lambda: Session(model, threads=threads, spin=settings.keeps_awake, kernels="host"))
+    return InferResult(metric, executor.samples, executor.calls, seconds, model_seconds, host)
 
 
 def check_config(config: QuantConfig, target: Target) -> None:
@@ -187,6 +213,10 @@ def check_config(config: QuantConfig, target: Target) -> None:
         raise ConfigError(f"{target.name} has no {config.bits}-bit integers; it has {_listed(target.bits)}")
     if config.bits != 8:
         raise ConfigError("-b 16 is not available yet; use -b 8")
+    if config.reduce_range and not target.weight_signed:
+        raise ConfigError(
+            f"--reduce-range: {target.name} has unsigned weights, which do not saturate; leave it out"
+        )
     if not 0.5 < config.percent <= 1.0:
         raise ConfigError(f"-per {config.percent}: wants a fraction above 0.5 and up to 1, such as 0.99999")
     if any(iteration < 1 for iteration in config.iterations) or not config.iterations:
@@ -361,7 +391,7 @@ def _quantize_one(
         if statistics.example:
             session.run(statistics.example)  # it runs, and the next pass does not pay for the first time
     with one.stage(4):
-        agreement, metric = _evaluate(one, quantized, session, statistics)
+        agreement, metric, host = _evaluate(one, quantized, session, statistics)
     with one.stage(5):
         found = coverage.measure(quantized, plan, one.target)
         steps = {
@@ -376,24 +406,35 @@ def _quantize_one(
         **_details(
             one, method, iteration, statistics, plan, params, requantized, quantized, agreement, found
         ),
+        "host": _host_report(one.target, host),
     }
     return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report)
 
 
 def _evaluate(
     run: _Run, quantized: ir.Model, session: Session, statistics: _Statistics
-) -> tuple[evaluation.Agreement, object]:
-    """Runs the quantized model through the infer function, beside the float model's stored outputs."""
+) -> tuple[evaluation.Agreement, object, HostFigures | None]:
+    """Runs the quantized model through the infer function, beside the float model's stored outputs; and a few
+    samples again as this CPU runs them, where ONNX Runtime is what the model is for.
+    """
     names = [output.name for output in session.outputs]
     scales = output_scales(quantized)
     agreement = evaluation.Agreement(names)
     turns = count()
+    for_host = run.target.runtime == "onnxruntime"
+
+    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return dequantized(names, outputs, scales)
+
+    replay = Replay(session, names, real)
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        outputs = dequantized(names, session.run(feeds), scales)
+        outputs = real(session.run(feeds))
         reference = statistics.spool.get(evaluation.fingerprint(feeds), next(turns))
         if reference is not None:
             agreement.update(reference, outputs)
+            if for_host:
+                replay.keep(feeds, outputs, reference)
         if agreement.settled:
             executor.early_stop_flag = True
         return outputs
@@ -408,7 +449,15 @@ def _evaluate(
         listener=run.listener,
         check_finite=False,  # the pass over the float model has seen these samples
     )
-    return agreement, call_infer(run.infer, executor, must_forward=False)
+    metric = call_infer(run.infer, executor, must_forward=False)
+    return agreement, metric, replay.figures(lambda: Session(quantized, threads=run.threads, kernels="host"))
+
+
+def _host_report(target: Target, host: HostFigures | None) -> dict[str, Any] | None:
+    """None for a chip that does not run ONNX Runtime."""
+    if target.runtime != "onnxruntime":
+        return None
+    return {"cpu": cpu_name(), "saturates": saturates(), "replay": None if host is None else asdict(host)}
 
 
 def _with_all_outputs(model: ir.Model) -> ir.Model:

@@ -64,7 +64,7 @@ class _Planner:
         self.fixed_point = target.fixed_point_outputs and not config.output_dequant
         self.target = target
         self.activation = target.activation_spec(config.bits)
-        self.bits = config.bits
+        self.weight_bits = config.bits - int(config.reduce_range)
         self.nodes: dict[str, ir.Node] = {node.name or "": node for node in graph}
         self.outputs = {value.name for value in graph.outputs}
         self.reasons: dict[str, str] = {}
@@ -347,7 +347,7 @@ class _Planner:
             for _, value, axis in operators.constant_operands(node):
                 name = value.name or ""
                 if operators.roles(node).weights:
-                    spec = self.target.weight_spec(self.bits, axis)
+                    spec = self.target.weight_spec(self.weight_bits, axis)
                 else:  # the second operand of an elementwise operator is quantized like an activation
                     spec = self.activation
                 if name in weights and weights[name] != spec:

@@ -23,22 +23,23 @@ def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QPara
     """Scale and zero point for the clipping range [low, high] (scalars, or one pair per channel).
 
     The range is widened to hold zero, which must have an exact integer. A range of no width (all
-    zeros) gets scale 1. Symmetric unsigned means low = 0.
+    zeros) gets scale 1. Symmetric unsigned means low = 0, unless the spec is centred.
     """
     low_array = np.minimum(np.asarray(low, np.float64), 0.0)
     high_array = np.maximum(np.asarray(high, np.float64), 0.0)
     if spec.symmetric:
         # In [-128, 127] the positive side has the fewer steps; it decides, so that nothing saturates.
-        bound = np.maximum(high_array, -low_array) if spec.signed else high_array
-        scale = bound / spec.qmax
-        zero_point = np.zeros(scale.shape)
+        mirrored = spec.signed or spec.centred
+        bound = np.maximum(high_array, -low_array) if mirrored else high_array
+        scale = bound / (spec.qmax - spec.fixed_zero)
+        zero_point = np.full(scale.shape, spec.fixed_zero)
     else:
         scale = (high_array - low_array) / (spec.qmax - spec.qmin)
         with np.errstate(invalid="ignore", divide="ignore"):
             zero_point = np.rint(spec.qmin - low_array / scale)
     degenerate = ~(scale > 0)
     scale = np.where(degenerate, 1.0, np.maximum(scale, SMALLEST_SCALE))
-    zero_point = np.clip(np.where(degenerate, 0, zero_point), spec.qmin, spec.qmax)
+    zero_point = np.clip(np.where(degenerate, spec.fixed_zero, zero_point), spec.qmin, spec.qmax)
     return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero_point, spec.dtype))
 
 

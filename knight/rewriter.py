@@ -51,7 +51,7 @@ class _Rewriter:
         self.taken = set(self.values) | set(self.nodes)
         self.integer_nodes = set(plan.integer_nodes)
         self.number_pairs: dict[str, tuple[ir.Value, ir.Value]] = {}
-        self.constants: dict[str, tuple[ir.Value, ir.Value, ir.Value]] = {}
+        self.constants: dict[str, ir.Value] = {}
         self.output_scales: dict[str, dict[str, float | int]] = {}
 
     def run(self) -> None:
@@ -167,22 +167,25 @@ class _Rewriter:
     def _dequantized(
         self, node: ir.Node, value: ir.Value, params: QParams, name: str, *, flat: bool = False
     ) -> ir.Value:
-        """The constant as an integer initializer behind its own DequantizeLinear."""
+        """The constant as an integer initializer behind a DequantizeLinear that all its readers share.
+
+        `node` is the first of them: nodes come in graph order.
+        """
         if name not in self.constants:
             array = models.constant(value)
             assert array is not None
             integers = quantize(array.reshape(-1) if flat else array, params)
-            self.constants[name] = (
+            stored = [
                 self._initializer(f"{name}_quantized", integers),
                 self._initializer(f"{name}_scale", params.scale),
                 self._initializer(f"{name}_zero_point", params.zero_point),
-            )
-        stored = self.constants[name]
-        real = self._node("DequantizeLinear", list(stored), name, ir.DataType.FLOAT, stored[0])
-        if params.spec.axis is not None and params.scale.ndim:
-            real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
-        self.graph.insert_before(node, [real])
-        return real.outputs[0]
+            ]
+            real = self._node("DequantizeLinear", stored, name, ir.DataType.FLOAT, stored[0])
+            if params.spec.axis is not None and params.scale.ndim:
+                real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
+            self.graph.insert_before(node, [real])
+            self.constants[name] = real.outputs[0]
+        return self.constants[name]
 
     def _drop_unused_initializers(self) -> None:
         outputs = set(self.graph.outputs)

@@ -1,4 +1,8 @@
-"""ONNX Runtime sessions: the only module that imports it."""
+"""ONNX Runtime sessions: the only module that imports it, and the place where arithmetic is chosen.
+
+Sessions are exact: they compute what the file says, on every CPU. What the CPU's own kernels make of it is
+another question, which ``kernels="host"`` asks: on x86 without VNNI they saturate (see `saturation`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,11 +19,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
 
 from knight import model as models
 from knight.errors import DataError, ModelError
+from knight.saturation import unsaturated
 
 Level = Literal["none", "basic", "extended", "all"]
+Kernels = Literal["exact", "host"]
 
 _LEVELS = {
     "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -65,12 +73,32 @@ def available_threads(wanted: int) -> int:
     )
 
 
+@cache
+def saturates() -> bool:
+    """Whether ONNX Runtime's kernels for uint8 x int8 saturate on this CPU: tried out, not looked up."""
+    activations, weights = np.full((4, 8), 255, np.uint8), np.full((8, 4), 127, np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["a", "w"], ["y"])],
+        "largest_products",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, activations.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, None)],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (sums,) = session.run(None, {"a": activations})
+    return not np.array_equal(sums, activations.astype(np.int64) @ weights.astype(np.int64))
+
+
 class Session:
     """A model ready to run on the CPU.
 
     taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that
     receives the graph as ONNX Runtime really runs it. spin: threads stay awake after a run, which is quicker
-    where the next one follows at once.
+    where the next one follows at once. kernels: "exact" computes what the file says; "host" runs the file as
+    it is, with the kernels that ONNX Runtime has for this CPU.
+
+    is_host: this CPU's own kernels give the same numbers, so that there is nothing more to know.
     """
 
     def __init__(
@@ -82,6 +110,7 @@ class Session:
         level: Level = "all",
         optimized: Path | None = None,
         spin: bool = True,
+        kernels: Kernels = "exact",
     ) -> None:
         ort.disable_telemetry_events()  # nothing about the user's models leaves the machine
         options = ort.SessionOptions()
@@ -94,15 +123,25 @@ class Session:
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         self._keep: tempfile.TemporaryDirectory[str] | None = None
+        source = self._exact(model) if kernels == "exact" and saturates() else model
+        self.is_host = source is model
         try:
             self._session = ort.InferenceSession(
-                self._source(model, taps), options, providers=["CPUExecutionProvider"]
+                self._source(source, taps), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exception classes share no public root
             raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._buffers: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def _exact(model: ir.Model | Path) -> ir.Model | Path:
+        if isinstance(model, ir.Model):
+            return unsaturated(model)
+        loaded = models.load(model)
+        changed = unsaturated(loaded)
+        return model if changed is loaded else changed
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):

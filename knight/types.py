@@ -20,10 +20,11 @@ IntArray = NDArray[np.integer]
 class QuantSpec:
     """How a tensor is quantized (not with which numbers).
 
-    bits: width of the integer. signed: int or uint. symmetric: the zero point is 0 (signed) and the
-    range is mirrored. axis: the channel axis of a per-channel tensor, None for one scale per tensor.
-    narrow: leaves out the most negative integer of a signed range (-127..127), so that negation is
-    exact.
+    bits: width of the integer. signed: int or uint. symmetric: the zero point is fixed (`fixed_zero`), and
+    the range is mirrored where that leaves integers below it. axis: the channel axis of a per-channel tensor,
+    None for one scale per tensor. narrow: leaves out the smallest integer of a mirrored range (-127..127), so
+    that negation is exact. centred: symmetric unsigned integers around the middle of their range: the grid of
+    the signed ones with half the range added (uint8 around 128).
     """
 
     bits: int = 8
@@ -31,12 +32,18 @@ class QuantSpec:
     symmetric: bool = True
     axis: int | None = None
     narrow: bool = False
+    centred: bool = False
+
+    @property
+    def fixed_zero(self) -> int:
+        """The zero point of a symmetric spec."""
+        return 1 << (self.bits - 1) if self.centred and not self.signed else 0
 
     @property
     def qmin(self) -> int:
         """Smallest integer in use."""
         if not self.signed:
-            return 0
+            return int(self.narrow and self.centred)
         return -(1 << (self.bits - 1)) + int(self.narrow)
 
     @property

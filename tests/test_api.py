@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 import knight
 from knight import model as models
 from knight.executor import Executor
-from tests import small_models
+from tests import exact, small_models
 from tests.passes.equivalence import random
 
 SAMPLES = [random(1, 3, 8, 8, seed=seed) for seed in range(4)]
@@ -45,7 +44,7 @@ def test_run_gives_real_numbers_and_the_file_the_same(tmp_path: Path) -> None:
     done = knight.quantize(small_models.conv_net(tmp_path), SAMPLES)  # the default chip: fixed-point outputs
     (got,) = done.run(SAMPLES[0])
     file = str(done.save(tmp_path / "out.onnx"))
-    (raw,) = ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": SAMPLES[0]})
+    (raw,) = exact.session(file).run(None, {"x": SAMPLES[0]})
     np.testing.assert_allclose(got, raw * np.float32(done.report["outputs"][0]["scale"]))
     assert done.report["chip"] == "TX5368AV200"
 
@@ -101,7 +100,7 @@ def test_compare_models_agrees_with_numpy(tmp_path: Path) -> None:
     path = small_models.conv_net(tmp_path)
     done = knight.quantize(path, SAMPLES)  # the default chip: fixed-point outputs
     found = knight.compare_models(path, done, SAMPLES)
-    runtime = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    runtime = exact.session(path)
     wanted = np.stack([runtime.run(None, {"x": sample})[0] for sample in SAMPLES]).astype(np.float64)
     got = np.stack([done.run(sample)[0] for sample in SAMPLES]).astype(np.float64)
     sqnr = 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum())

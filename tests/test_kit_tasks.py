@@ -10,11 +10,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
 
 from knight.cli import knight
+from tests import exact
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def metric_of(output: str) -> float:
 
 def by_a_careful_script(model: Path, kit: Path, one: Classifier) -> float:
     """Top-1 accuracy over the first pictures."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = exact.session(model)
     rows = (kit / "images" / f"{one.pictures}_labels.txt").read_text("utf-8").splitlines()
     labels = {row.split()[0]: int(row.split()[1]) for row in rows}
     right = 0

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import onnx.reference
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
 from knight import model as models
@@ -42,8 +41,7 @@ def quantized(model: ir.Model, target: Target, x: np.ndarray = X) -> tuple[ir.Mo
 
 
 def run(model: ir.Model, x: np.ndarray = X) -> list[np.ndarray]:
-    session = ort.InferenceSession(models.to_bytes(model), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})
+    return Session(model).run({"x": x})
 
 
 def fake(x: np.ndarray, scale: np.ndarray, zero_point: int, low: int, high: int) -> np.ndarray:

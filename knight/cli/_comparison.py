@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knight.cli._compare_checks import FILES
+from knight.cli._summary import on_this_cpu
 from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def summary(comparison: Comparison) -> Iterator[str]:
         yield f"Quantization Loss: {comparison.loss:.4f} %"
     if comparison.output_sqnr is not None:
         yield f"SQNR of outputs  : {comparison.output_sqnr:.2f} dB"
+    yield from on_this_cpu(comparison.host)
     fed = f", {comparison.samples} samples" if comparison.samples else ""
     yield (
         f"Compared         : {len(comparison.layers)} values{fed} in {comparison.calls} forward calls, "

@@ -177,6 +177,13 @@ AVAILABLE = (
         bool,
         False,
     ),
+    Flag(
+        ("--reduce-range",),
+        NUMBERS,
+        "7-bit weights, for int8 files that have to run on x86 CPUs without VNNI",
+        bool,
+        False,
+    ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),

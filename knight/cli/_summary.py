@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.conversion import Converted
+    from knight.host import HostFigures
     from knight.pipeline import InferResult, Outcome
 
 _NAMED = 10
@@ -47,6 +48,7 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
+        yield from _host(report)
     yield f"Integer operators: {_coverage(report)}"
     for output in report["outputs"]:
         if output["scale"] is not None:
@@ -55,6 +57,41 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
     times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
     yield f"Times            : {times}"
+
+
+def _host(report: Mapping[str, Any]) -> Iterator[str]:
+    from knight.host import HostFigures
+
+    if report["host"] and report["host"]["replay"]:
+        yield from on_this_cpu(HostFigures(**report["host"]["replay"]))
+
+
+def on_this_cpu(host: HostFigures | None) -> Iterator[str]:
+    """What this CPU's own kernels make of a quantized model, where that is worth a word; and what helps."""
+    from knight.host import REMEDY
+
+    if host is not None and host.worth_a_word:
+        yield f"On this CPU      : {host}"
+        yield f"What helps       : {REMEDY}"
+
+
+def speed(result: InferResult) -> Iterator[str]:
+    """How fast the model is as this CPU runs it; the metric is by exact arithmetic, which may be slower."""
+    seconds = result.host_seconds
+    rate = result.samples / seconds if seconds > 0 else float("inf")
+    yield (
+        f"{result.samples} samples in {result.calls} forward calls and {seconds:.2f} s "
+        f"(the infer function included): {rate:.1f} samples per second"
+    )
+    if result.host is not None:
+        from knight.host import REMEDY
+
+        yield (
+            f"The speed is that of this CPU's own kernels, from {result.host.samples} samples run again; the "
+            f"metric is by exact arithmetic, which took {result.seconds:.2f} s"
+        )
+        yield f"On this CPU      : {result.host}"
+        yield f"What helps       : {REMEDY}"
 
 
 def _number(value: float | None) -> str:

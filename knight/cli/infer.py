@@ -58,11 +58,8 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         console.say("Metric: none (the infer function returned nothing)")
     else:
         console.say(f"Metric: {result.metric}")
-    speed = result.samples / result.seconds if result.seconds > 0 else float("inf")
-    console.say(
-        f"{result.samples} samples in {result.calls} forward calls and {result.seconds:.2f} s "
-        f"(the infer function included): {speed:.1f} samples per second"
-    )
+    for line in _summary.speed(result):
+        console.say(line)
     if other is not None:
         alike = border.fed_like(other, model)
         if alike is not other:

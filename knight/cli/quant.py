@@ -73,6 +73,7 @@ def make_config(values: dict[str, Any]) -> QuantConfig:
         strict=values["strict"],
         input_dtypes=values["quantize_input_dtype"],
         output_dequant=values["output_dequant"],
+        reduce_range=values["reduce_range"],
     )
 
 

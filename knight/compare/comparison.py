@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knight.host import HostFigures
+
 Array = NDArray[np.float64]
 
 
@@ -151,7 +153,8 @@ class Comparison:
 
     reference, result: what was compared (files or folders). layers: in graph order. metric_reference,
     metric_result: what the infer function returned for either model. output_sqnr: dB over the model's
-    outputs. mixed_precision: entries for a file for -mc. arguments: of the run, for the record.
+    outputs. mixed_precision: entries for a file for -mc. host: a few samples with this CPU's own kernels,
+    where those compute something else. arguments: of the run, for the record.
     """
 
     reference: str
@@ -167,6 +170,7 @@ class Comparison:
     output_sqnr: float | None = None
     remedies: Sequence[Remedy] = ()
     mixed_precision: Sequence[Mapping[str, Any]] = ()
+    host: HostFigures | None = None
     warnings: Sequence[str] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
 

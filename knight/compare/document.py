@@ -34,6 +34,7 @@ def to_json(comparison: Comparison, gates: Sequence[Gate] = ()) -> dict[str, Any
         "unpaired": [asdict(unpaired) for unpaired in comparison.unpaired],
         "remedies": [asdict(remedy) for remedy in comparison.remedies],
         "mixed_precision": list(comparison.mixed_precision),
+        "host": None if comparison.host is None else asdict(comparison.host),
         "warnings": list(comparison.warnings),
         "arguments": dict(comparison.arguments),
         "gates": [asdict(gate) for gate in gates],

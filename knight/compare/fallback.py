@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from knight.errors import DataError, KnightError, ModelError
 from knight.listener import SILENT, Listener
-from knight.runner import Level, Session, TensorInfo
+from knight.runner import Kernels, Level, Session, TensorInfo
 
 _LEVELS: tuple[Level, ...] = ("all", "extended", "basic", "none")
 T = TypeVar("T")
@@ -29,10 +29,11 @@ class SteadySession:
         what: str,
         taps: Sequence[str] = (),
         threads: int = 1,
+        kernels: Kernels = "exact",
         listener: Listener = SILENT,
     ) -> None:
         self._make: Callable[[Level], Session] = lambda level: Session(
-            model, taps=taps, threads=threads, level=level, spin=False
+            model, taps=taps, threads=threads, level=level, spin=False, kernels=kernels
         )
         self._what = what
         self._listener = listener
@@ -49,6 +50,11 @@ class SteadySession:
     def outputs(self) -> tuple[TensorInfo, ...]:
         """As of `Session`."""
         return self._session.outputs
+
+    @property
+    def is_host(self) -> bool:
+        """As of `Session`."""
+        return self._session.is_host
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """As of `Session`."""

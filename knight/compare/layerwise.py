@@ -239,6 +239,16 @@ class Runner:
         self.plain = self._session(source, "the quantized model")
         """The quantized model as it is."""
 
+    def host_session(self) -> SteadySession:
+        """The quantized model with this CPU's own kernels."""
+        return SteadySession(
+            self.source,
+            what="the quantized model with this CPU's own kernels",
+            threads=self._threads,
+            kernels="host",
+            listener=self._listener,
+        )
+
     def _session(self, model: ir.Model, what: str, taps: Sequence[str] = ()) -> SteadySession:
         return SteadySession(model, what=what, taps=taps, threads=self._threads, listener=self._listener)
 

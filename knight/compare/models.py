@@ -24,6 +24,7 @@ from knight.compare.pairing import Pairing, pair
 from knight.compare.weights import Constants, constants, described, histogram, outliers
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
+from knight.host import REMEDY, HostFigures, Replay
 from knight.listener import SILENT, Listener
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.rewriter import dequantized, output_scales
@@ -52,6 +53,7 @@ class _Pass:
 
     agreement: evaluation.Agreement
     spool: evaluation.OutputSpool
+    host: HostFigures | None = None
     tried: list[Mapping[str, np.ndarray]] = field(default_factory=list)
 
 
@@ -119,6 +121,8 @@ def compare_models(
         output_sqnr=gathered.agreement.sqnr_db(),
         remedies=suggestion.remedies,
         mixed_precision=suggestion.mixed_precision,
+        host=gathered.host,
+        warnings=_warnings(gathered.host),
         arguments=arguments or {},
     )
 
@@ -162,7 +166,7 @@ def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
     """After ONNX Runtime's basic optimizations, which its quantizer's own preparation makes."""
     with tempfile.TemporaryDirectory(prefix="knight-") as folder:
         path = Path(folder, "model.onnx")
-        Session(model, level="basic", optimized=path)
+        Session(model, level="basic", optimized=path, kernels="host")
         return models.load(path)
 
 
@@ -180,15 +184,21 @@ def _measure(
     twins = _output_twins(pairing, names)
     scales = output_scales(runner.source)
 
+    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
+        return dequantized(names, outputs, scales)
+
+    here = Replay(source, names, real)
+
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         wanted, got = runner.feed(feeds)
-        quantized = dequantized(names, [got[name] for name in names], scales)
+        quantized = real([got[name] for name in names])
         outputs = [
             quantized[place] if twin is None or twin not in wanted else wanted[twin]
             for place, twin in enumerate(twins)
         ]
         gathered.agreement.update(outputs, quantized)
         gathered.spool.put(evaluation.fingerprint(feeds), quantized)
+        here.keep(feeds, quantized, outputs)
         if len(gathered.tried) < _TRIED:
             gathered.tried.append({name: array.copy() for name, array in feeds.items()})
         return outputs
@@ -197,6 +207,7 @@ def _measure(
         forward, source.inputs, names, settings, model=pairing.reference.model, listener=listener
     )
     metric = call_infer(infer, executor)
+    gathered.host = here.figures(runner.host_session)
     if evaluation.as_number(metric) is None:
         return (metric, None), executor
     turns = count()
@@ -205,10 +216,14 @@ def _measure(
         stored = gathered.spool.get(evaluation.fingerprint(feeds), next(turns))
         if stored is not None and all(array.size for array in stored):
             return [array.copy() for array in stored]
-        return dequantized(names, source.run(feeds), scales)
+        return real(source.run(feeds))
 
     again = Executor(replay, source.inputs, names, settings, model=runner.source, check_finite=False)
     return (metric, call_infer(infer, again, must_forward=False)), executor
+
+
+def _warnings(host: HostFigures | None) -> tuple[str, ...]:
+    return (f"on this CPU: {host}; what helps: {REMEDY}",) if host is not None and host.worth_a_word else ()
 
 
 def _output_twins(pairing: Pairing, names: Sequence[str]) -> list[str | None]:

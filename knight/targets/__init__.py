@@ -36,7 +36,8 @@ class Target:
     fixed_point_outputs: outputs leave the model as integers held in float.
 
     activation_*, weight_*: how activations and weights are quantized: signed, symmetric, narrow
-        (weights), per_channel (weights; with it a scale per output channel, else one per tensor).
+        (weights), per_channel (weights; with it a scale per output channel, else one per tensor). Unsigned
+        symmetric weights stand around the middle of their integers (128 of uint8).
 
     anchors: operators that are worth running as integers by themselves.
     followers: operators that run as integers where their inputs are integers anyway and an
@@ -67,6 +68,7 @@ class Target:
 
     activation_signed: bool = True
     activation_symmetric: bool = True
+    weight_signed: bool = True
     weight_symmetric: bool = True
     weight_narrow: bool = False
     weight_per_channel: bool = True
@@ -91,7 +93,10 @@ class Target:
     def weight_spec(self, bits: int, axis: int | None) -> QuantSpec:
         """How a weight is quantized at this width, with `axis` its output channels."""
         axis = axis if self.weight_per_channel else None
-        return QuantSpec(bits, True, self.weight_symmetric, axis, self.weight_narrow)
+        centred = self.weight_symmetric and not self.weight_signed
+        return QuantSpec(
+            bits, self.weight_signed, self.weight_symmetric, axis, self.weight_narrow, centred=centred
+        )
 
     @property
     def integer_operators(self) -> frozenset[str]:

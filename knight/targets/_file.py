@@ -97,6 +97,7 @@ KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "model.fixed_point_outputs": ("fixed_point_outputs", _flag),
     "activation.signed": ("activation_signed", _flag),
     "activation.symmetric": ("activation_symmetric", _flag),
+    "weight.signed": ("weight_signed", _flag),
     "weight.symmetric": ("weight_symmetric", _flag),
     "weight.narrow": ("weight_narrow", _flag),
     "weight.per_channel": ("weight_per_channel", _flag),

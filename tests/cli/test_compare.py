@@ -12,14 +12,13 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 from onnx import helper
 
 import knight.compare
 from knight.cli import _comparison, knight as command
-from tests import small_models
+from tests import exact, small_models
 from tests.compare._samples import sample_comparison
 
 Run = Callable[..., Result]
@@ -574,6 +573,6 @@ def test_a_model_of_onnxruntimes_own_quantizer(direct: Run, good: Path, tmp_path
     scores = next(layer for layer in layers if layer["output"] == "scores")
     random = np.random.default_rng(7)
     feeds = [{"x": random.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(3)]
-    runs = [ort.InferenceSession(path) for path in (good / "net.onnx", tmp_path / "ort.onnx")]
+    runs = [exact.session(path) for path in (good / "net.onnx", tmp_path / "ort.onnx")]
     left, right = (np.concatenate([run.run(None, feed)[0] for feed in feeds]) for run in runs)
     assert scores["mre"] == pytest.approx(np.abs(right - left).sum() / np.abs(left).sum(), rel=1e-4)

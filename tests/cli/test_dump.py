@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from tests import small_models
+from tests import exact, small_models
 
 Run = Callable[..., Result]
 FOLDERS = [
@@ -81,12 +81,11 @@ def test_the_announcement_comes_before_the_first_file(
 
 def test_the_float_half_is_the_float_model_and_both_are_real_numbers(run: Run, tmp_path: Path) -> None:
     """The default chip's outputs are integers; the dump has what they stand for."""
-    import onnxruntime as ort
 
     assert quant(run, tmp_path, "-du", "-i", 2, "--chip", "TX5368AV200").exit_code == 0
     dump, random = tmp_path / "out" / "dump", np.random.default_rng(7)
-    session = ort.InferenceSession(tmp_path / "net.onnx")
-    chip = ort.InferenceSession(tmp_path / "out" / "net_quantize.onnx")
+    session = exact.session(tmp_path / "net.onnx")
+    chip = exact.session(tmp_path / "out" / "net_quantize.onnx")
     report = json.loads((tmp_path / "out" / "net_report.json").read_text())
     for number in range(2):
         x = random.normal(size=(1, 3, 8, 8)).astype(np.float32)

@@ -9,12 +9,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from click.testing import Result
 
 import knight
-from tests import small_models
+from tests import exact, small_models
 
 Run = Callable[..., Result]
 
@@ -49,7 +48,7 @@ def test_pictures_go_straight_in(run: Run, tmp_path: Path, chip: str) -> None:
     assert "input x takes uint8" in result.output
     path = tmp_path / "out" / "net_quantize.onnx"
     onnx.checker.check_model(path, full_check=True)
-    (taken,) = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()
+    (taken,) = exact.session(path).get_inputs()
     assert (taken.name, taken.type) == ("x", "tensor(uint8)")
     report = json.loads((tmp_path / "out" / "net_report.json").read_text())
     schema = json.loads(Path(knight.__file__).with_name("report_schema.json").read_text())
@@ -100,7 +99,7 @@ def test_real_numbers_as_outputs(run: Run, tmp_path: Path) -> None:
     result = quant(run, tmp_path, "-i", 2, "-qid", "uint8", *NORMALIZE, "-od", "--chip", "TX5368AV200")
     assert result.exit_code == 0, result.output
     assert "Dequantization scale" not in result.output
-    session = ort.InferenceSession(tmp_path / "out" / "net_quantize.onnx", providers=["CPUExecutionProvider"])
+    session = exact.session(tmp_path / "out" / "net_quantize.onnx")
     (scores,) = session.run(None, {"x": np.full((1, 3, 8, 8), 200, np.uint8)})
     assert not np.array_equal(scores, np.rint(scores))
 

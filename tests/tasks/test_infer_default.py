@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -21,7 +20,7 @@ from knight.config import QuantConfig
 from knight.executor import RunSettings
 from knight.targets import load_target
 from knight.tasks import tasks
-from tests import small_models
+from tests import exact, small_models
 from tests.tasks import _runs
 
 Knight = Callable[..., Result]
@@ -62,7 +61,7 @@ def entry(pictures: Path, **values: Any) -> dict[str, Any]:
 
 def answers(model: Path, pictures: Path) -> dict[str, int]:
     """What the float model says, by other means than the tested ones."""
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = exact.session(model)
     found = {}
     for path in sorted(pictures.iterdir()):
         bgr = np.asarray(Image.open(path), np.float32)[:, :, ::-1]
@@ -179,7 +178,7 @@ def newer(pictures: Path, **values: Any) -> dict[str, Any]:
 
 def compared(tmp_path: Path, pictures: Path) -> None:
     """The quantized model takes bytes, and answers as the float model does on normalized pictures."""
-    session = ort.InferenceSession(tmp_path / "out" / "net_quantize.onnx", providers=["CPUExecutionProvider"])
+    session = exact.session(tmp_path / "out" / "net_quantize.onnx")
     assert session.get_inputs()[0].type == "tensor(uint8)"
     right = answers(tmp_path / "net.onnx", pictures)
     same = 0

@@ -1,0 +1,145 @@
+"""What the CPU at hand makes of a quantized model, where its own kernels are not exact.
+
+Figures are taken with exact arithmetic (see `runner`), so that they are those of the file. Where this CPU
+would compute something else, a few samples of the run are run again with its own kernels: that is what
+a user meets who deploys the file on such a CPU.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from knight.evaluation import Agreement
+
+SAMPLES = 8
+"""Samples that are run again, at most; calls are taken whole."""
+_BYTES = 1 << 26  # of kept arrays; beyond, fewer calls are kept, but one in any case
+WORTH_DB = 0.5
+"""Differences of less than this are not worth a word."""
+
+_Arrays = Sequence[np.ndarray]
+
+
+class Runs(Protocol):
+    """A session, or what stands in for one."""
+
+    @property
+    def is_host(self) -> bool:
+        """This CPU's own kernels give the same numbers."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs of one forward pass."""
+
+
+@dataclass(frozen=True)
+class HostFigures:
+    """A few samples with the CPU's own kernels.
+
+    samples: how many. sqnr_db, exact_sqnr_db: dB of the outputs against the float model's, by
+    these kernels and by exact arithmetic; None where there is no float model. drift_db: dB of the outputs
+    against the exact ones. slowdown: time of exact arithmetic, as a multiple of that of these kernels.
+    """
+
+    samples: int
+    sqnr_db: float | None
+    exact_sqnr_db: float | None
+    drift_db: float | None
+    slowdown: float
+
+    @property
+    def worth_a_word(self) -> bool:
+        """Whether these kernels lose enough to be told."""
+        if self.sqnr_db is None or self.exact_sqnr_db is None:
+            return False
+        return self.exact_sqnr_db - self.sqnr_db > WORTH_DB
+
+    def __str__(self) -> str:
+        counted = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        found = f"{self.drift_db:.2f} dB from the exact outputs" if self.sqnr_db is None else ""
+        if self.sqnr_db is not None and self.exact_sqnr_db is not None:
+            found = f"{self.sqnr_db:.2f} dB instead of {self.exact_sqnr_db:.2f}"
+        return f"{found} on {counted}: its int8 kernels saturate ({cpu_name()}, no VNNI)"
+
+
+REMEDY = (
+    "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit weights); "
+    "CPUs with VNNI run this file as it is"
+)
+
+
+class Replay:
+    """Keeps the first samples of a run by exact arithmetic, to run them again with the CPU's own kernels."""
+
+    def __init__(
+        self,
+        exact: Runs,
+        names: Sequence[str],
+        real: Callable[[list[np.ndarray]], list[np.ndarray]] = lambda outputs: outputs,
+    ) -> None:
+        """exact: what the run computes with; where that is what this CPU does anyway, nothing is kept.
+
+        names: of the outputs. real: makes real numbers of what a session gives.
+        """
+        self._exact = exact
+        self._names = tuple(names)
+        self._real = real
+        self._calls: list[tuple[dict[str, np.ndarray], _Arrays, _Arrays | None]] = []
+        self._samples = 0
+        self._bytes = 0
+
+    def keep(self, feeds: Mapping[str, np.ndarray], outputs: _Arrays, reference: _Arrays | None) -> None:
+        """One call: what was fed, the real outputs, and those of the float model where there are any."""
+        if self._exact.is_host or self._samples >= SAMPLES or self._bytes > _BYTES:
+            return
+        copies = {name: np.array(array) for name, array in feeds.items()}
+        results = [np.array(array) for array in outputs]
+        wanted = None if reference is None else [np.array(array) for array in reference]
+        self._calls.append((copies, results, wanted))
+        self._bytes += sum(array.nbytes for array in (*copies.values(), *results, *(wanted or ())))
+        lengths = {array.shape[0] for array in copies.values() if array.ndim > 1}
+        self._samples += lengths.pop() if len(lengths) == 1 else 1
+
+    def figures(self, make_host: Callable[[], Runs]) -> HostFigures | None:
+        """None where nothing was kept. `make_host` makes a session with the CPU's own kernels."""
+        if not self._calls:
+            return None
+        host = make_host()
+        here, exactly, drift = (Agreement(self._names) for _ in range(3))
+        seconds = {id(host): 0.0, id(self._exact): 0.0}
+        for session in (host, self._exact):  # the first run of either is slower
+            session.run(self._calls[0][0])
+        for feeds, exact, reference in self._calls:
+            for session in (self._exact, host):
+                start = time.perf_counter()
+                results = session.run(feeds)
+                seconds[id(session)] += time.perf_counter() - start
+            outputs = self._real(results)
+            drift.update(exact, outputs)
+            if reference is not None:
+                here.update(reference, outputs)
+                exactly.update(reference, exact)
+        return HostFigures(
+            samples=self._samples,
+            sqnr_db=here.sqnr_db(),
+            exact_sqnr_db=exactly.sqnr_db(),
+            drift_db=drift.sqnr_db(),
+            slowdown=seconds[id(self._exact)] / max(seconds[id(host)], 1e-9),
+        )
+
+
+def cpu_name() -> str:
+    """What this machine's processor calls itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
