@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +145,7 @@ class Executor:
             raise DataError(f"{label}: {error}") from error
         self._last = feeds
         self.calls += 1
-        self.samples += _batch(arrays)
+        self.samples += sample_count(arrays)
         self._listener.forward(self.calls, self.iteration)
         return outputs
 
@@ -294,7 +294,9 @@ def _repeats(inputs: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) -> int:
     return max(1, found.pop()) if len(found) == 1 else 1
 
 
-def _batch(arrays: Sequence[np.ndarray]) -> int:
+def sample_count(arrays: Iterable[np.ndarray]) -> int:
+    """Samples in one call: the length of the axis that all inputs share as their first, else one."""
+    arrays = list(arrays)
     lengths = {np.shape(array)[0] if np.ndim(array) > 1 else 0 for array in arrays if np.ndim(array)}
     return max(1, lengths.pop()) if len(lengths) == 1 else 1
 

@@ -7,9 +7,10 @@ a user meets who deploys the file on such a CPU.
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from knight.evaluation import Agreement
+from knight.executor import sample_count
 
 SAMPLES = 8
 """Samples that are run again, at most; calls are taken whole."""
@@ -98,13 +100,10 @@ class Replay:
         """One call: what was fed, the real outputs, and those of the float model where there are any."""
         if self._exact.is_host or self._samples >= SAMPLES or self._bytes > _BYTES:
             return
-        copies = {name: np.array(array) for name, array in feeds.items()}
-        results = [np.array(array) for array in outputs]
-        wanted = None if reference is None else [np.array(array) for array in reference]
-        self._calls.append((copies, results, wanted))
-        self._bytes += sum(array.nbytes for array in (*copies.values(), *results, *(wanted or ())))
-        lengths = {array.shape[0] for array in copies.values() if array.ndim > 1}
-        self._samples += lengths.pop() if len(lengths) == 1 else 1
+        call = copy.deepcopy((dict(feeds), list(outputs), None if reference is None else list(reference)))
+        self._calls.append(call)
+        self._bytes += sum(array.nbytes for part in call for array in _arrays(part))
+        self._samples += sample_count(call[0].values())
 
     def figures(self, make_host: Callable[[], Runs]) -> HostFigures | None:
         """None where nothing was kept. `make_host` makes a session with the CPU's own kernels."""
@@ -132,6 +131,12 @@ class Replay:
             drift_db=drift.sqnr_db(),
             slowdown=seconds[id(self._exact)] / max(seconds[id(host)], 1e-9),
         )
+
+
+def _arrays(part: Mapping[str, np.ndarray] | _Arrays | None) -> Iterable[np.ndarray]:
+    """The plain tensors in it; sequences and maps do not count."""
+    values = part.values() if isinstance(part, Mapping) else part or ()
+    return (array for array in values if isinstance(array, np.ndarray))
 
 
 def cpu_name() -> str:

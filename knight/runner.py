@@ -123,9 +123,9 @@ class Session:
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         self._keep: tempfile.TemporaryDirectory[str] | None = None
-        source = self._exact(model) if kernels == "exact" and saturates() else model
-        self.is_host = source is model
         try:
+            source = _exact(model) if kernels == "exact" and saturates() else model
+            self.is_host = source is model
             self._session = ort.InferenceSession(
                 self._source(source, taps), options, providers=["CPUExecutionProvider"]
             )
@@ -134,14 +134,6 @@ class Session:
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._buffers: dict[str, np.ndarray] = {}
-
-    @staticmethod
-    def _exact(model: ir.Model | Path) -> ir.Model | Path:
-        if isinstance(model, ir.Model):
-            return unsaturated(model)
-        loaded = models.load(model)
-        changed = unsaturated(loaded)
-        return model if changed is loaded else changed
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):
@@ -221,6 +213,13 @@ class Session:
             buffer = self._buffers[info.name] = np.empty(shape, info.dtype)
         binding.bind_output(info.name, "cpu", 0, info.dtype, shape, buffer.ctypes.data)
         return buffer
+
+
+def _exact(model: ir.Model | Path) -> ir.Model | Path:
+    """`model` for a CPU whose kernels saturate; itself where they cannot."""
+    source = model if isinstance(model, ir.Model) else ir.load(model)
+    changed = unsaturated(source)
+    return model if changed is source else changed
 
 
 def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:

@@ -35,7 +35,17 @@ _WEIGHTS: Mapping[str, _Places] = {
     "QLinearConv": ((3, 5),),
     "QLinearMatMul": ((3, 5),),
 }
-"""Integer operator -> the places of its weights and of their zero points; its activations come first."""
+"""Integer operator -> the places of its weights and of their zero points."""
+_ACTIVATION_ZERO = {
+    "ConvInteger": 2,
+    "MatMulInteger": 2,
+    "MatMulIntegerToFloat": 4,
+    "QAttention": 6,
+    "QGemm": 2,
+    "QLinearConv": 2,
+    "QLinearMatMul": 2,
+}
+"""Where the zero point of the first input, the activations, is: it has their type."""
 
 
 def unsaturated(model: ir.Model) -> ir.Model:
@@ -53,12 +63,18 @@ def _operands(node: ir.Node) -> Iterator[tuple[int, int]]:
         places = _DEQUANTIZED if _is_multiplied(node.outputs[0]) else ()
     else:
         places = _WEIGHTS.get(node.op_type, ())
-        if places and node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.INT8:
+        if ir.DataType.INT8 in _activation_types(node):
             return  # int8 by int8 has kernels of its own, which are exact
     for place, zero_point in places:
         value = node.inputs[place] if place < len(node.inputs) else None
         if value is not None and value.dtype == ir.DataType.INT8 and not _is_small(value):
             yield place, zero_point
+
+
+def _activation_types(node: ir.Node) -> set[ir.DataType | None]:
+    """As far as the graph tells: the types of integer activations and of their zero point."""
+    places = (0, _ACTIVATION_ZERO.get(node.op_type, 0))
+    return {value.dtype for place in places for value in node.inputs[place : place + 1] if value is not None}
 
 
 def _is_multiplied(value: ir.Value) -> bool:

@@ -1,13 +1,18 @@
-"""Sessions: taps, and buffers that are used again."""
+"""Sessions: taps, buffers that are used again, sums that are right on every CPU."""
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from knight.errors import DataError, ModelError
-from knight.runner import Session, available_threads
+from knight.runner import Level, Session, available_threads, saturates
 from tests.passes.equivalence import build, random
 
 CONV = {"w": random(4, 4, 3, 3)}
@@ -67,3 +72,80 @@ def test_inputs_and_outputs_are_described() -> None:
     session = Session(build("y = Relu(x)", inputs={"x": ("n", 3)}))
     assert str(session.inputs[0]) == "x float[?x3]" and session.inputs[0].shape == (None, 3)
     assert isinstance(ir.to_proto(build("y = Relu(x)")).SerializeToString(), bytes)
+
+
+# Exact sums
+
+
+def largest_products(op_type: str, depth: int = 64) -> tuple[ir.Model, np.ndarray, np.ndarray]:
+    """One operator on integers near the ends of their range, behind a pair; its input and its true result."""
+    random = np.random.default_rng(0)
+    steps = random.integers(200, 256, (4, depth))
+    weights = random.integers(100, 128, (depth, 8))
+    true = (steps @ weights).astype(np.float32)
+    x, w, axis = steps.astype(np.float32), weights.astype(np.int8), 1
+    if op_type == "Conv":
+        x, w, axis = x.reshape(4, depth, 1, 1), w.T.reshape(8, depth, 1, 1), 0
+    constants = {
+        "one": np.float32(1),
+        "zero": np.uint8(0),
+        "w": w,
+        "scales": np.ones(8, np.float32),
+        "zeros": np.zeros(8, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "one", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "scales", "zeros"], ["v"], axis=axis),
+        helper.make_node(op_type, ["d", "v"], ["y"]),
+        helper.make_node("QuantizeLinear", ["y", "far", "zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "far", "zero"], ["z"]),
+    ]
+    constants["far"] = np.float32(true.max() / 255)
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    result = (np.rint(true / constants["far"]) * constants["far"]).reshape(4, 8, *x.shape[2:])
+    return ir.from_proto(model), x, result
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "Gemm", "MatMul"])
+@pytest.mark.parametrize("level", ["none", "basic", "extended", "all"])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_sums_are_those_of_the_file(tmp_path: Path, op_type: str, level: Level, as_file: bool) -> None:
+    model, x, true = largest_products(op_type)
+    source = tmp_path / "net.onnx"
+    onnx.save(ir.to_proto(model), source)
+    (got,) = Session(source if as_file else model, level=level).run({"x": x})
+    np.testing.assert_allclose(got, true, rtol=1e-6)
+
+
+@pytest.mark.parametrize("op_type", ["Conv", "Gemm", "MatMul"])
+def test_the_kernels_of_this_cpu_give_other_sums(op_type: str) -> None:
+    if not saturates():
+        pytest.skip("ONNX Runtime's kernels for uint8 x int8 are exact on this CPU")
+    model, x, true = largest_products(op_type)
+    exact, host = Session(model), Session(model, kernels="host")
+    assert host.is_host and not exact.is_host
+    assert np.abs(host.run({"x": x})[0] - true).max() > 0.1 * true.max()
+
+
+def test_where_the_kernels_are_exact_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knight.runner.saturates", lambda: False)
+    monkeypatch.setattr("knight.runner.unsaturated", lambda model: pytest.fail("not needed"))
+    assert Session(largest_products("Conv")[0]).is_host
+
+
+def test_the_probe_agrees_with_what_the_cpu_says() -> None:
+    cpuinfo = Path("/proc/cpuinfo")
+    if platform.machine() != "x86_64" or not cpuinfo.is_file():
+        pytest.skip("only x86 under Linux says so")
+    flags = set(next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split())
+    if "avx2" not in flags:
+        pytest.skip("older kernels are exact again")
+    assert saturates() is not bool(flags & {"avx_vnni", "avx512_vnni"})

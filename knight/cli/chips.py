@@ -29,6 +29,21 @@ def command(name: str | None) -> None:
     lines = _overview(map(load_target, families())) if name is None else _details(load_target(name))
     for line in lines:
         click.echo(line)
+    if name is None:
+        click.echo(_this_cpu())
+
+
+def _this_cpu() -> str:
+    """Which of the two targets for CPUs the machine at hand wants."""
+    from knight.host import cpu_name
+    from knight.runner import saturates
+
+    if saturates():
+        return (
+            f"This CPU ({cpu_name()}) has no VNNI: ONNX Runtime's uint8 x int8 kernels saturate here. "
+            f"onnxruntime-avx2 is made for such CPUs."
+        )
+    return f"This CPU ({cpu_name()}) runs what is made for onnxruntime without saturation."
 
 
 def _overview(targets: Iterable[Target]) -> Iterator[str]:
@@ -79,5 +94,5 @@ def _numbers(signed: bool, symmetric: bool) -> str:
 
 
 def _weights(target: Target) -> str:
-    kind = "symmetric" if target.weight_symmetric else "zero point"
+    kind = _numbers(target.weight_signed, target.weight_symmetric)
     return f"{kind}, per {'channel' if target.weight_per_channel else 'tensor'}"

@@ -22,6 +22,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "outputs": [],
         "peak_memory_mb": 100.0,
         "times": {"stage1": 1.0},
+        "host": None,
     } | changes
 
 
