@@ -19,6 +19,7 @@ import numpy as np
 
 from knight.evaluation import Agreement
 from knight.executor import sample_count
+from knight.runner import saturates
 
 SAMPLES = 8
 """Samples that are run again, at most; calls are taken whole."""
@@ -67,13 +68,23 @@ class HostFigures:
         found = f"{self.drift_db:.2f} dB from the exact outputs" if self.sqnr_db is None else ""
         if self.sqnr_db is not None and self.exact_sqnr_db is not None:
             found = f"{self.sqnr_db:.2f} dB instead of {self.exact_sqnr_db:.2f}"
-        return f"{found} on {counted}: its int8 kernels saturate ({cpu_name()}, no VNNI)"
+        return f"{found} on {counted}: {_why()}"
 
 
-REMEDY = (
-    "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit weights); "
-    "CPUs with VNNI run this file as it is"
-)
+def _why() -> str:
+    if saturates():
+        return f"its int8 kernels saturate ({cpu_name()}, no VNNI)"
+    return "ONNX Runtime's integer Softmax rounds down"
+
+
+def remedy() -> str:
+    """What to do about these losses."""
+    if saturates():
+        return (
+            "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit weights); "
+            "CPUs with VNNI run this file as it is"
+        )
+    return "--chip onnxruntime leaves Softmax in float, which is faster and more exact there"
 
 
 class Replay:

@@ -1,7 +1,7 @@
 """ONNX Runtime sessions: the only module that imports it, and the place where arithmetic is chosen.
 
 Sessions are exact: they compute what the file says, on every CPU. What the CPU's own kernels make of it is
-another question, which ``kernels="host"`` asks: on x86 without VNNI they saturate (see `saturation`).
+another question, which ``kernels="host"`` asks: on x86 without VNNI they saturate (see `exact`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from knight import model as models
 from knight.errors import DataError, ModelError
-from knight.saturation import unsaturated
+from knight.exact import exact
 
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
@@ -124,7 +124,7 @@ class Session:
             options.optimized_model_filepath = str(optimized)
         self._keep: tempfile.TemporaryDirectory[str] | None = None
         try:
-            source = _exact(model) if kernels == "exact" and saturates() else model
+            source = _exact(model) if kernels == "exact" else model
             self.is_host = source is model
             self._session = ort.InferenceSession(
                 self._source(source, taps), options, providers=["CPUExecutionProvider"]
@@ -216,9 +216,8 @@ class Session:
 
 
 def _exact(model: ir.Model | Path) -> ir.Model | Path:
-    """`model` for a CPU whose kernels saturate; itself where they cannot."""
     source = model if isinstance(model, ir.Model) else ir.load(model)
-    changed = unsaturated(source)
+    changed = exact(source, saturates=saturates())
     return model if changed is source else changed
 
 

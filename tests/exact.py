@@ -1,6 +1,6 @@
 """ONNX Runtime by itself, with the sums that a file states: its own switch against saturating int8 kernels.
 
-Beside Knight's sessions, which get there another way (`knight.saturation`).
+Beside Knight's sessions, which get there another way (`knight.exact`).
 """
 
 from __future__ import annotations

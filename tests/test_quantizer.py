@@ -150,6 +150,18 @@ def test_symmetric_means_zero_point_zero(limits: tuple[float, float], bits: int,
     assert params_from_range(*limits, QuantSpec(bits, signed, symmetric=True)).zero_point == 0
 
 
+@given(x=SAMPLES, limits=ranges(), bits=st.sampled_from([7, 8]), narrow=st.booleans())
+def test_centred_unsigned_is_signed_with_half_the_range_added(
+    x: np.ndarray, limits: tuple[float, float], bits: int, narrow: bool
+) -> None:
+    signed = params_from_range(*limits, QuantSpec(bits, narrow=narrow))
+    centred = params_from_range(*limits, QuantSpec(bits, signed=False, narrow=narrow, centred=True))
+    half = 1 << (bits - 1)
+    assert centred.zero_point == half and centred.zero_point.dtype == np.uint8
+    np.testing.assert_array_equal(quantize(x, centred), quantize(x, signed).astype(np.int16) + half)
+    np.testing.assert_array_equal(fake_quantize(x, centred), fake_quantize(x, signed))
+
+
 @pytest.mark.parametrize("spec", [QuantSpec(8), QuantSpec(8, False, False), QuantSpec(16, True, False)])
 @pytest.mark.parametrize("limits", [(0, 0), (0, 1e-45), (-1e-45, 0), (0, 1e-60)])
 def test_degenerate_ranges_give_usable_scales(spec: QuantSpec, limits: tuple[float, float]) -> None:

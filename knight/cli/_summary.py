@@ -68,11 +68,11 @@ def _host(report: Mapping[str, Any]) -> Iterator[str]:
 
 def on_this_cpu(host: HostFigures | None) -> Iterator[str]:
     """What this CPU's own kernels make of a quantized model, where that is worth a word; and what helps."""
-    from knight.host import REMEDY
+    from knight.host import remedy
 
     if host is not None and host.worth_a_word:
         yield f"On this CPU      : {host}"
-        yield f"What helps       : {REMEDY}"
+        yield f"What helps       : {remedy()}"
 
 
 def speed(result: InferResult) -> Iterator[str]:
@@ -84,14 +84,14 @@ def speed(result: InferResult) -> Iterator[str]:
         f"(the infer function included): {rate:.1f} samples per second"
     )
     if result.host is not None:
-        from knight.host import REMEDY
+        from knight.host import remedy
 
         yield (
             f"The speed is that of this CPU's own kernels, from {result.host.samples} samples run again; the "
             f"metric is by exact arithmetic, which took {result.seconds:.2f} s"
         )
         yield f"On this CPU      : {result.host}"
-        yield f"What helps       : {REMEDY}"
+        yield f"What helps       : {remedy()}"
 
 
 def _number(value: float | None) -> str:

@@ -24,7 +24,7 @@ from knight.compare.pairing import Pairing, pair
 from knight.compare.weights import Constants, constants, described, histogram, outliers
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
-from knight.host import REMEDY, HostFigures, Replay
+from knight.host import HostFigures, Replay, remedy
 from knight.listener import SILENT, Listener
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.rewriter import dequantized, output_scales
@@ -224,7 +224,7 @@ def _measure(
 
 
 def _warnings(host: HostFigures | None) -> tuple[str, ...]:
-    return (f"on this CPU: {host}; what helps: {REMEDY}",) if host is not None and host.worth_a_word else ()
+    return (f"on this CPU: {host}; what helps: {remedy()}",) if host is not None and host.worth_a_word else ()
 
 
 def _output_twins(pairing: Pairing, names: Sequence[str]) -> list[str | None]:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from knight.cli._chip import settings_file
+from knight.runner import saturates
 from knight.targets import chip_names, families, load_target
 from tests import small_models
 
@@ -78,7 +79,9 @@ def test_a_file_of_ones_own(run: Run, tmp_path: Path) -> None:
 
 
 def test_chips_lists_every_family_and_chip(run: Run) -> None:
-    lines = run("chips").output.splitlines()
+    *lines, machine = run("chips").output.splitlines()
+    assert machine.startswith("This CPU (")
+    assert ("onnxruntime-avx2 is made for such CPUs" in machine) is saturates()
     rows = {line.split(" | ")[0].strip(): line for line in lines[2:]}
     assert set(rows) == set(families())
     words = {word for line in lines for word in line.replace("|", " ").split()}
@@ -89,6 +92,7 @@ def test_chips_lists_every_family_and_chip(run: Run) -> None:
         assert cells[1] == "/".join(map(str, target.bits))
         assert ("unsigned" in cells[2]) is not target.activation_signed
         assert ("symmetric" in cells[2]) is target.activation_symmetric
+        assert ("unsigned" in cells[3]) is not target.weight_signed
         assert (cells[4] == "static") is target.static_shapes
         assert cells[5] == str(len(target.integer_operators))
 

@@ -1,4 +1,4 @@
-"""The operator lists of the `onnxruntime` target, against what ONNX Runtime makes of QDQ graphs.
+"""The operator lists of the targets for ONNX Runtime, against what it makes of QDQ graphs.
 
 One graph per operator: Q, DQ, operator, Q, DQ. An operator that runs as integers leaves exactly the
 outer Q and DQ and an integer operator between them.
@@ -7,6 +7,7 @@ outer Q and DQ and an integer operator between them.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from knight.targets import load_target
+from knight.targets import Target, load_target
+from knight.types import QuantSpec
 
 PICTURE = (1, 8, 8, 8)
 ROWS = (1, 4, 8)
@@ -97,23 +99,29 @@ class Graph:
         quantized = self.add("QuantizeLinear", [value, *numbers], f"{value}_q")
         return self.add("DequantizeLinear", [quantized, *numbers], f"{value}_dq")
 
-    def weight(self, integers: np.ndarray, axis: int) -> str:
+    def weight(self, integers: np.ndarray, axis: int, *, signed: bool) -> str:
+        """int8, or the same numbers as uint8 around 128."""
         channels = integers.shape[axis]
+        zero = np.zeros(channels, np.int8)
+        if not signed:
+            integers, zero = ((each.astype(np.int16) + 128).astype(np.uint8) for each in (integers, zero))
         inputs = [
             self.constant("w", integers),
             self.constant("w_scale", np.full(channels, 0.01, np.float32)),
-            self.constant("w_zero", np.zeros(channels, np.int8)),
+            self.constant("w_zero", zero),
         ]
         return self.add("DequantizeLinear", inputs, "w_dq", axis=axis)
 
 
-def optimised(operator: str, folder: Path, *, float_result: bool = False) -> Counter[str]:
+def optimised(
+    operator: str, folder: Path, *, float_result: bool = False, signed_weights: bool = True
+) -> Counter[str]:
     """Operators that ONNX Runtime runs for the QDQ graph of `operator`."""
     attributes, activations, shape, weights, constants = CASES[operator]
     graph = Graph()
     inputs = [graph.pair(f"x{index}") for index in range(activations)]
     if weights is not None:
-        inputs.append(graph.weight(*weights))
+        inputs.append(graph.weight(*weights, signed=signed_weights))
     raw = ["" if value is None else graph.constant(f"c{i}", value) for i, value in enumerate(constants)]
     inputs = raw + inputs if operator == "Where" else inputs + raw
     result = graph.add(operator, inputs, "y", **attributes)
@@ -143,16 +151,20 @@ def runs_as_integers(operator: str, operators: Counter[str]) -> bool:
     return all(operators[name] == count for name, count in pairs_outside.items())
 
 
-def test_no_operator_of_the_lists_goes_untested() -> None:
-    target = load_target("onnxruntime")
-    assert target.integer_operators <= CASES.keys()
+TARGETS = ("onnxruntime", "onnxruntime-avx2")
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_operator_of_the_lists_goes_untested(name: str) -> None:
+    assert load_target(name).integer_operators <= CASES.keys()
+
+
+@pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("operator", sorted(CASES))
-def test_lists_say_what_onnx_runtime_does(operator: str, tmp_path: Path) -> None:
-    target = load_target("onnxruntime")
+def test_lists_say_what_onnx_runtime_does(operator: str, name: str, tmp_path: Path) -> None:
+    target = load_target(name)
     dropped = target.integer_operators - target.on_integers
-    operators = optimised(operator, tmp_path)
+    operators = optimised(operator, tmp_path, signed_weights=target.weight_signed)
     assert runs_as_integers(operator, operators) == (operator in dropped), operators
     if operator in target.keep_scale - {"Identity"}:
         assert operators[operator] == 1
@@ -160,8 +172,18 @@ def test_lists_say_what_onnx_runtime_does(operator: str, tmp_path: Path) -> None
         assert operators[INTEGER_KERNELS.get(operator, f"QLinear{operator}")] == 1
 
 
+@pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul"])
-def test_float_result(operator: str, tmp_path: Path) -> None:
-    operators = optimised(operator, tmp_path, float_result=True)
+def test_float_result(operator: str, name: str, tmp_path: Path) -> None:
+    target = load_target(name)
+    operators = optimised(operator, tmp_path, float_result=True, signed_weights=target.weight_signed)
     integer = operators["DequantizeLinear"] == 0
-    assert integer == (operator in load_target("onnxruntime").float_result), operators
+    assert integer == (operator in target.float_result), operators
+
+
+def test_targets_differ_in_their_weights_alone() -> None:
+    old, new = (load_target(name) for name in reversed(TARGETS))
+    own = {"name", "chip", "description", "source", "weight_signed"}
+    differ = {field.name for field in fields(Target) if getattr(old, field.name) != getattr(new, field.name)}
+    assert differ == own
+    assert old.weight_spec(8, 0) == QuantSpec(signed=False, axis=0, centred=True)

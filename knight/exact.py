@@ -1,9 +1,11 @@
-"""int8 weights stored as uint8, for CPUs whose kernels would saturate.
+"""A quantized model in a form that every CPU's kernels compute as the file states it.
 
-x86 without VNNI multiplies uint8 activations by int8 weights with ``vpmaddubsw``, which adds pairs of
-products in 16 bits and saturates: 2 * 255 * 127 does not fit. Products of uint8 by uint8 are added in
-32 bits. With 128 added to the integers and to their zero point, ``scale * (q - zero_point)`` is the same
-real number, so the model computes what its file says.
+- x86 without VNNI multiplies uint8 activations by int8 weights with ``vpmaddubsw``, which adds pairs of
+  products in 16 bits and saturates: 2 * 255 * 127 does not fit. Products of uint8 by uint8 are added in 32
+  bits. With 128 added to the integers and to their zero point, ``scale * (q - zero_point)`` stays the same.
+- ONNX Runtime makes an integer operator of a Softmax between pairs, and that rounds down. With an operator that
+  changes nothing between the Softmax and its pair, it stays what it is.
+
 (Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW; ONNX, DequantizeLinear.)
 """
 
@@ -48,13 +50,43 @@ _ACTIVATION_ZERO = {
 """Where the zero point of the first input, the activations, is: it has their type."""
 
 
-def unsaturated(model: ir.Model) -> ir.Model:
-    """`model` with every int8 operand that might saturate as uint8; itself where there is none."""
-    if not any(True for node in model.graph.all_nodes() for _ in _operands(node)):
+def exact(model: ir.Model, *, saturates: bool) -> ir.Model:
+    """`model` so that ONNX Runtime computes what it states; itself where it does so anyway.
+
+    saturates: whether the CPU's kernels for uint8 by int8 do.
+    """
+    nodes = list(model.graph.all_nodes())
+    shift = saturates and any(True for node in nodes for _ in _operands(node))
+    if not shift and not any(map(_is_rounded_down, nodes)):
         return model
     copy = model.clone()
-    _Shifter(copy).run()
+    if shift:
+        _Shifter(copy).run()
+    for node in list(copy.graph.all_nodes()):
+        if _is_rounded_down(node):
+            _keep_apart(node)
     return copy
+
+
+def _is_rounded_down(node: ir.Node) -> bool:
+    """Whether `node` is a Softmax that ONNX Runtime may turn into QLinearSoftmax."""
+    if node.op_type != "Softmax" or node.domain not in ("", "ai.onnx"):
+        return False
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    readers = {reader.op_type for reader, _ in node.outputs[0].uses()}
+    return source is not None and source.op_type == "DequantizeLinear" and readers == {"QuantizeLinear"}
+
+
+def _keep_apart(node: ir.Node) -> None:
+    """Puts a Softmax in front of `node`, which becomes a sum of one term."""
+    softmax = ir.Node("", "Softmax", [node.inputs[0]], list(node.attributes.values()), num_outputs=1)
+    softmax.name = softmax.outputs[0].name = f"{node.outputs[0].name}__alone"
+    softmax.outputs[0].type = node.outputs[0].type
+    assert node.graph is not None
+    node.graph.insert_before(node, softmax)
+    node.op_type = "Sum"
+    node.attributes.clear()
+    node.replace_input_with(0, softmax.outputs[0])
 
 
 def _operands(node: ir.Node) -> Iterator[tuple[int, int]]:
