@@ -3,8 +3,8 @@
 - x86 without VNNI multiplies uint8 activations by int8 weights with ``vpmaddubsw``, which adds pairs of
   products in 16 bits and saturates: 2 * 255 * 127 does not fit. Products of uint8 by uint8 are added in 32
   bits. With 128 added to the integers and to their zero point, ``scale * (q - zero_point)`` stays the same.
-- ONNX Runtime makes an integer operator of a Softmax between pairs, and that rounds down. With an operator that
-  changes nothing between the Softmax and its pair, it stays what it is.
+- ONNX Runtime makes an integer operator of a Softmax between pairs, and that rounds down. With an operator
+  that changes nothing between the Softmax and its pair, it stays what it is.
 
 (Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW; ONNX, DequantizeLinear.)
 """

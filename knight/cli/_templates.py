@@ -134,6 +134,7 @@ source = "where its facts are published"
 # symmetric = true     # no zero point
 
 # [weight]
+# signed = true        # int8, else uint8 around 128
 # per_channel = true   # one scale per output channel, else one per tensor
 
 # [operators]

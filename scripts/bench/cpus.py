@@ -4,8 +4,8 @@
     python scripts/bench/cpus.py --net resnet20 --chip onnxruntime --reduce-range
 
 SQNR of the first output over pictures of evaluation/: by exact arithmetic, and with ONNX Runtime's own
-kernels for this CPU. speed-up: float time / time with these kernels. exact / own: what exact arithmetic costs. One
-thread, one picture a call, CPU seconds, the least of several rounds that take turns.
+kernels for this CPU. speed-up: float time / time with these kernels. exact / own: what exact arithmetic
+costs. One thread, one picture a call, CPU seconds, the least of several rounds that take turns.
 """
 
 from __future__ import annotations
