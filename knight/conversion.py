@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from knight import errors, model as models
 from knight.converters import Source, converters
+from knight.converters._sandbox import CPU_SECONDS
 from knight.converters._worker import Request
 from knight.errors import KnightError, ModelError
 from knight.executor import RunSettings
@@ -132,11 +133,19 @@ def _in_own_process(request: Request, folder: Path, listener: Listener, debug: b
 def _worker(request: Path, log: Path | None) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
     """The running process and the lines that it sends; it never outlives the block."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "knight.converters._worker", str(request), str(writing)]
+    command = [
+        sys.executable,
+        "-m",
+        "knight.converters._worker",
+        str(request),
+        str(writing),
+        str(os.getpid()),
+    ]
     with open(log or os.devnull, "wb") as messages, os.fdopen(reading, encoding="utf-8") as events:
         process = subprocess.Popen(
             command,
             pass_fds=[writing],
+            env={**os.environ, "TMPDIR": str(request.parent)},  # what it leaves behind goes with the folder
             stdin=subprocess.DEVNULL,
             stdout=messages if log else None,
             stderr=subprocess.STDOUT if log else None,
@@ -162,9 +171,15 @@ def _follow(events: IO[str], listener: Listener) -> Sequence[Any] | None:
     return answer
 
 
+_ADVICE: dict[int, str] = {
+    signal.SIGKILL: "; is there enough memory?",
+    signal.SIGXCPU: f" after {CPU_SECONDS} s of processor time, the most that a conversion gets",
+}
+
+
 def _crashed(framework: str, code: int, log: Path) -> str:
     cause = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    advice = "; is there enough memory?" if code == -signal.SIGKILL else ""
+    advice = _ADVICE.get(-code, "")
     lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
     said = " | ".join(line.strip() for line in lines[-_LOG_LINES:] if line.strip())
     return f"the {converters.get(framework).title} converter {cause}{advice}" + (

@@ -1,7 +1,8 @@
 """The process in which one conversion runs: ``python -m knight.converters._worker REQUEST.json``.
 
 A framework may bring the process down, write to its terminal or refuse to share it with another framework;
-here it can do all that. What happens goes back as lines of JSON through a pipe of its own.
+here it can do all that. What happens goes back as lines of JSON through a pipe of its own. The process is
+confined (see `_sandbox`), except where it runs a script of the user's, which may do as it likes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from knight import model as models
-from knight.converters import Conversion, Converter, Source, converters
+from knight.converters import Conversion, Converter, Source, _sandbox, converters
 from knight.converters._proof import Comparison, prove
 from knight.errors import ConfigError, KnightError
 from knight.executor import Executor, RunSettings, call_infer, described
@@ -151,13 +152,26 @@ def _compare_on_user_data(
     call_infer(infer, executor)
 
 
+def _bytes(source: Source) -> int:
+    """Of the model's files, as far as they are there."""
+    files = [Path(path) for path in (source.model, source.weights) if path and Path(path).exists()]
+    files += [each for folder in files if folder.is_dir() for each in folder.rglob("*")]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Reads the request, does it, reports on the pipe whose number is the second argument."""
-    file, descriptor = arguments
+    """Reads the request, does it, reports on a pipe.
+
+    arguments: file of the request, numbers of the pipe and of the parent process.
+    """
+    file, descriptor, parent = arguments
+    _sandbox.die_with_parent(int(parent))
     with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
         events = Events(pipe)
         try:
             request = Request.from_json(Path(file).read_text("utf-8"))
+            if request.source.script is None:
+                _sandbox.confine(Path(request.result).parent, _bytes(request.source))
             events.send("done", run(request, events))
         except KnightError as error:
             events.send("error", type(error).__name__, str(error), traceback.format_exc())

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from knight.converters._sandbox import die_with_parent
 from knight.converters.paddle._program import Operation, Program
 from knight.errors import ModelError
 
@@ -85,6 +86,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         errors="replace",
         check=False,
+        preexec_fn=die_with_parent,
     )
 
 
