@@ -6,8 +6,12 @@ the subcommand that needs them.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -19,6 +23,36 @@ from knight.registry import Registry
 commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
 
 INTERRUPTED = 130
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP, on its way through all that has to be tidied up. number: of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise Stopped, once; a SIGHUP that is ignored (nohup) stays ignored."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the tidying up
+        raise Stopped(number)
+
+    kinds = [] if threading.current_thread() is not threading.main_thread() else ["SIGTERM", "SIGHUP"]
+    numbers = [getattr(signal, kind) for kind in kinds if hasattr(signal, kind)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler == signal.SIG_DFL:
+                signal.signal(number, handler)
 
 
 class KnightGroup(click.Group):
@@ -42,13 +76,17 @@ class KnightGroup(click.Group):
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
         try:
-            code = super().main(args, prog_name, **settings)
+            with _stoppable():
+                code = super().main(args, prog_name, **settings)
         except KnightError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
         except click.Abort:
             _fail("interrupted; earlier results are as they were", INTERRUPTED)
+        except Stopped as stopped:
+            name = signal.Signals(stopped.number).name
+            _fail(f"stopped by {name}; earlier results are as they were", 128 + stopped.number)
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", 1)

@@ -369,9 +369,22 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+STOPS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "stopped by SIGTERM",
+    signal.SIGHUP: "stopped by SIGHUP",
+}
+
+
+@pytest.mark.parametrize("number", STOPS)
 @pytest.mark.parametrize("pass_number", [1, 2])
 def test_interrupt(
-    folder: Path, tmp_path: Path, environment: dict[str, str], refuse: Callable[..., str], pass_number: int
+    folder: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+    refuse: Callable[..., str],
+    pass_number: int,
+    number: signal.Signals,
 ) -> None:
     count, marker = tmp_path / "count", tmp_path / "marker"
     body = f"""
@@ -388,10 +401,10 @@ def test_interrupt(
     )
     wait_for(marker, process)
     assert "is in use by another run" in refuse()  # two processes on one save-dir
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert errors.strip() == "knight: error: interrupted; earlier results are as they were"
+    assert process.returncode == 128 + number
+    assert errors.strip() == f"knight: error: {STOPS[number]}; earlier results are as they were"
     left = {path.name for path in (tmp_path / "tmp").iterdir()}
     assert left <= {".ses"}  # ONNX Runtime's own, made when it is imported
 

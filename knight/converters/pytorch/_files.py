@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import nn
@@ -28,7 +32,7 @@ def convert_file(path: Path, source: Source, listener: Listener) -> Conversion:
     """Raises ModelError where the file is none of torch's, cut short, or holds no model."""
     members = _members(path)
     if any(name.endswith(_PROGRAM) for name in members):
-        return _program(path, listener)
+        return _program(path, source, listener)
     if any(name.rpartition("/")[2] == _SCRIPT for name in members):
         return _script(path, source, listener)
     return _pickled(path, source, listener)
@@ -44,21 +48,45 @@ def _members(path: Path) -> Sequence[str]:
         return archive.namelist()
 
 
-def _program(path: Path, listener: Listener) -> Conversion:
+@contextmanager
+def _without_code(path: Path, source: Source, clean: Callable[[Path, Path], Path]) -> Iterator[Path]:
+    """The file to load: a `clean` copy, while torch.load takes tensors only; `path` where it is trusted."""
+    if source.allow_pickle:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+        copy = clean(path, Path(folder, "model.pt2"))
+        load = partial(_tensors_only, torch.load)
+        with mock.patch.object(torch, "load", load):
+            yield copy
+
+
+def _tensors_only(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return load(*args, **{**kwargs, "weights_only": True})
+
+
+def _program(path: Path, source: Source, listener: Listener) -> Conversion:
+    from knight.converters.pytorch._archive import clean_program
     from knight.converters.pytorch._exported import convert_exported
 
-    try:
-        program = torch.export.load(path)
-    except Exception as error:  # torch raises what its parsers raise
-        raise ModelError(f"model {path}: torch.export cannot load it: {described(error)[:300]}") from error
+    with _without_code(path, source, clean_program) as file:
+        try:
+            program = torch.export.load(file)
+        except Exception as error:  # torch raises what its parsers raise
+            raise ModelError(
+                f"model {path}: torch.export cannot load it: {described(error)[:300]}"
+            ) from error
     return convert_exported(program, listener)
 
 
 def _script(path: Path, source: Source, listener: Listener) -> Conversion:
-    try:
-        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # as above
-        raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
+    from knight.converters.pytorch._archive import clean_script
+
+    with _without_code(path, source, clean_script) as file:
+        try:
+            module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+        except Exception as error:  # as above
+            raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
     module.eval()
     names = [value.debugName().split(".")[0] for value in list(module.graph.inputs())[1:]]
     inputs = _random_inputs(path, source, names)
