@@ -98,7 +98,9 @@ class Agreement:
         over.
         """
         for name, wanted, got in zip(self.names, reference, outputs, strict=True):
-            if wanted.dtype.kind != "f" or wanted.shape != np.shape(got):
+            if not isinstance(wanted, np.ndarray) or not isinstance(got, np.ndarray):
+                continue  # a sequence or a map
+            if wanted.dtype.kind != "f" or wanted.shape != got.shape:
                 continue
             f, q = wanted.astype(np.float64).ravel(), got.astype(np.float64).ravel()
             with np.errstate(over="ignore", invalid="ignore"):  # an infinite output makes its sums infinite

@@ -1,191 +1,171 @@
-"""A quantized model in a form that every CPU's kernels compute as the file states it.
+"""A quantized model as its file states it, where ONNX Runtime's kernels would compute something else.
 
 - x86 without VNNI multiplies uint8 activations by int8 weights with ``vpmaddubsw``, which adds pairs of
   products in 16 bits and saturates: 2 * 255 * 127 does not fit. Products of uint8 by uint8 are added in 32
   bits. With 128 added to the integers and to their zero point, ``scale * (q - zero_point)`` stays the same.
-- ONNX Runtime makes an integer operator of a Softmax between pairs, and that rounds down. With an operator
-  that changes nothing between the Softmax and its pair, it stays what it is.
+- QLinearSoftmax, which ONNX Runtime makes of a Softmax between pairs, rounds down. It becomes a Softmax
+  between pairs again, held apart from them by an operator that changes nothing.
 
-(Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW; ONNX, DequantizeLinear.)
+What is looked at is the graph that ONNX Runtime has made of the model: only there it is settled which
+operators run on integers. (Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-import onnx_ir as ir
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-from knight import model as models
-
+SATURATION, SOFTMAX = "saturation", "softmax"
+"""What the CPU's own kernels get wrong: see `mend`."""
 LARGEST = 64
 """Weights of at most this magnitude do not saturate: 2 * 255 * 64 fits in 16 bits."""
 
 _OFFSET = 128
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_MOVES = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
-_Places = tuple[tuple[int, int], ...]
-_DEQUANTIZED: _Places = ((0, 2),)
-_WEIGHTS: Mapping[str, _Places] = {
-    "ConvInteger": ((1, 3),),
-    "DynamicQuantizeLSTM": ((1, 9), (2, 11)),
-    "DynamicQuantizeMatMul": ((1, 3),),
-    "MatMulInteger": ((1, 3),),
-    "MatMulIntegerToFloat": ((1, 5),),
-    "QAttention": ((1, 7),),
-    "QGemm": ((3, 5),),
-    "QLinearConv": ((3, 5),),
-    "QLinearMatMul": ((3, 5),),
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """Places of integers that uint8 activations are multiplied by, of their zero point, and of that of the
+    activations (0 where these are floats, which become uint8)."""
+
+    weight: int
+    zero_point: int
+    activation_zero_point: int
+
+
+_OPERANDS: Mapping[str, tuple[_Operand, ...]] = {
+    "ConvInteger": (_Operand(1, 3, 2),),
+    "DynamicQuantizeLSTM": (_Operand(1, 9, 0), _Operand(2, 11, 0)),
+    "DynamicQuantizeMatMul": (_Operand(1, 3, 0),),
+    "MatMulInteger": (_Operand(1, 3, 2),),
+    "MatMulIntegerToFloat": (_Operand(1, 5, 4),),
+    "QAttention": (_Operand(1, 7, 6),),
+    "QGemm": (_Operand(3, 5, 2),),
+    "QLinearConv": (_Operand(3, 5, 2),),
+    "QLinearMatMul": (_Operand(3, 5, 2),),
 }
-"""Integer operator -> the places of its weights and of their zero points."""
-_ACTIVATION_ZERO = {
-    "ConvInteger": 2,
-    "MatMulInteger": 2,
-    "MatMulIntegerToFloat": 4,
-    "QAttention": 6,
-    "QGemm": 2,
-    "QLinearConv": 2,
-    "QLinearMatMul": 2,
+_RESULT_ZERO = {
+    "QGemm": 8,
+    "QLinearConv": 7,
+    "QLinearMatMul": 7,
+    "QLinearSoftmax": 4,
+    "QuantizeLinear": 2,
 }
-"""Where the zero point of the first input, the activations, is: it has their type."""
+"""Where the zero point of the result is, which has its type; others hand on the type of their input."""
 
 
-def exact(model: ir.Model, *, saturates: bool) -> ir.Model:
-    """`model` so that ONNX Runtime computes what it states; itself where it does so anyway.
+def may_differ(op_types: Iterable[str], *, saturates: bool) -> bool:
+    """Whether a model of these operators may need mending. saturates: whether this CPU's kernels do."""
+    kinds = set(op_types)
+    integer = kinds & (_OPERANDS.keys() | {"DequantizeLinear", "QuantizeLinear"})
+    return bool(integer) if saturates else "Softmax" in kinds and "QuantizeLinear" in kinds
 
-    saturates: whether the CPU's kernels for uint8 by int8 do.
+
+def mend(model: onnx.ModelProto, *, saturates: bool) -> frozenset[str]:
+    """Changes a `model` as ONNX Runtime has optimized it so that it computes what it states.
+
+    Gives what was mended: `SATURATION`, where int8 integers became uint8, and `SOFTMAX`.
     """
-    nodes = list(model.graph.all_nodes())
-    shift = saturates and any(True for node in nodes for _ in _operands(node))
-    if not shift and not any(map(_is_rounded_down, nodes)):
-        return model
-    copy = model.clone()
-    if shift:
-        _Shifter(copy).run()
-    for node in list(copy.graph.all_nodes()):
-        if _is_rounded_down(node):
-            _keep_apart(node)
-    return copy
+    mender = _Mender(model, saturates)
+    mender.mend_graph(model.graph, {})
+    return frozenset(mender.mended)
 
 
-def _is_rounded_down(node: ir.Node) -> bool:
-    """Whether `node` is a Softmax that ONNX Runtime may turn into QLinearSoftmax."""
-    if node.op_type != "Softmax" or node.domain not in ("", "ai.onnx"):
-        return False
-    source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    readers = {reader.op_type for reader, _ in node.outputs[0].uses()}
-    return source is not None and source.op_type == "DequantizeLinear" and readers == {"QuantizeLinear"}
+@dataclass(frozen=True)
+class _Place:
+    """Where a name comes from: a constant, an operator, or an input of that element type."""
+
+    constant: TensorProto | None = None
+    node: onnx.NodeProto | None = None
+    element_type: int = 0
 
 
-def _keep_apart(node: ir.Node) -> None:
-    """Puts a Softmax in front of `node`, which becomes a sum of one term."""
-    softmax = ir.Node("", "Softmax", [node.inputs[0]], list(node.attributes.values()), num_outputs=1)
-    softmax.name = softmax.outputs[0].name = f"{node.outputs[0].name}__alone"
-    softmax.outputs[0].type = node.outputs[0].type
-    assert node.graph is not None
-    node.graph.insert_before(node, softmax)
-    node.op_type = "Sum"
-    node.attributes.clear()
-    node.replace_input_with(0, softmax.outputs[0])
+class _Mender:
+    def __init__(self, model: onnx.ModelProto, saturates: bool) -> None:
+        self.main = model.graph
+        self.saturates = saturates
+        self.mended: set[str] = set()
+        self._taken = set(_names(model.graph))
+        self._shifted: dict[int, str] = {}  # by identity: names may be used again in bodies
 
+    def mend_graph(self, graph: onnx.GraphProto, outer: Mapping[str, _Place]) -> None:
+        """`graph` and the bodies in it; `outer` is what it sees around it."""
+        places = {**outer, **_places(graph)}
+        nodes: list[onnx.NodeProto] = []
+        for node in graph.node:
+            for attribute in node.attribute:
+                for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                    self.mend_graph(body, places)
+            if node.op_type == "QLinearSoftmax":
+                nodes += self._softmax(node)
+                continue
+            for operand in _OPERANDS.get(node.op_type, ()) if self.saturates else ():
+                nodes += self._operand(node, operand, places)
+            nodes.append(node)
+        del graph.node[:]
+        graph.node.extend(nodes)
 
-def _operands(node: ir.Node) -> Iterator[tuple[int, int]]:
-    """Places of int8 integers that are multiplied as they are with uint8 ones, and of their zero points."""
-    if node.op_type == "DequantizeLinear":
-        places = _DEQUANTIZED if _is_multiplied(node.outputs[0]) else ()
-    else:
-        places = _WEIGHTS.get(node.op_type, ())
-        if ir.DataType.INT8 in _activation_types(node):
-            return  # int8 by int8 has kernels of its own, which are exact
-    for place, zero_point in places:
-        value = node.inputs[place] if place < len(node.inputs) else None
-        if value is not None and value.dtype == ir.DataType.INT8 and not _is_small(value):
-            yield place, zero_point
+    # Integers that would saturate -----------------------------------------------------------------
 
+    def _operand(
+        self, node: onnx.NodeProto, operand: _Operand, places: Mapping[str, _Place]
+    ) -> list[onnx.NodeProto]:
+        """Makes an int8 operand uint8; gives the operators that this takes in front of `node`."""
+        name = _input(node, operand.weight)
+        if not name or _type(name, places) != TensorProto.INT8 or _activations(node, operand, places):
+            return []
+        constant = places[name].constant
+        if constant is not None and _is_small(constant):
+            return []
+        self.mended.add(SATURATION)
+        before, shifted = self._shift(name, places)
+        zero = _input(node, operand.zero_point)
+        more, zero = self._shift(zero, places) if zero else ([], self._constant("middle", np.uint8(_OFFSET)))
+        node.input[operand.weight] = shifted
+        node.input.extend([""] * (operand.zero_point + 1 - len(node.input)))
+        node.input[operand.zero_point] = zero
+        return before + more
 
-def _activation_types(node: ir.Node) -> set[ir.DataType | None]:
-    """As far as the graph tells: the types of integer activations and of their zero point."""
-    places = (0, _ACTIVATION_ZERO.get(node.op_type, 0))
-    return {value.dtype for place in places for value in node.inputs[place : place + 1] if value is not None}
+    def _shift(self, name: str, places: Mapping[str, _Place]) -> tuple[list[onnx.NodeProto], str]:
+        """`name` with 128 added: another constant, or three operators that compute it."""
+        constant = places[name].constant
+        if constant is None:
+            offset = self._constant("offset", np.int32(_OFFSET))
+            wide, sum_, result = (self._fresh(f"{name}_{part}") for part in ("int32", "sum", "uint8"))
+            return [
+                helper.make_node("Cast", [name], [wide], wide, to=TensorProto.INT32),
+                helper.make_node("Add", [wide, offset], [sum_], sum_),
+                helper.make_node("Cast", [sum_], [result], result, to=TensorProto.UINT8),
+            ], result
+        if id(constant) not in self._shifted:
+            integers = numpy_helper.to_array(constant).astype(np.int16) + _OFFSET
+            self._shifted[id(constant)] = self._constant(f"{name}_uint8", integers.astype(np.uint8))
+        return [], self._shifted[id(constant)]
 
+    # A Softmax that would be rounded down ---------------------------------------------------------
 
-def _is_multiplied(value: ir.Value) -> bool:
-    """Whether real numbers behind a DequantizeLinear are the second factor of sums of products."""
-    return any(
-        (node.op_type in _PRODUCTS and index == 1)
-        or (node.op_type in _MOVES and index == 0 and _is_multiplied(node.outputs[0]))
-        for node, index in value.uses()
-    )
+    def _softmax(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        self.mended.add(SOFTMAX)
+        x, x_scale, x_zero, y_scale, y_zero = node.input
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
+        real, soft, apart = (self._fresh(f"{node.output[0]}_{part}") for part in ("real", "soft", "apart"))
+        return [
+            helper.make_node("DequantizeLinear", [x, x_scale, x_zero], [real], real),
+            helper.make_node("Softmax", [real], [soft], soft, axis=axis),
+            helper.make_node("Sum", [soft], [apart], apart),
+            helper.make_node("QuantizeLinear", [apart, y_scale, y_zero], list(node.output), node.name),
+        ]
 
+    # Building blocks ------------------------------------------------------------------------------
 
-def _is_small(value: ir.Value) -> bool:
-    """Whether the integers cannot saturate; those of a QuantizeLinear ONNX Runtime makes uint8 by itself."""
-    array = models.constant(value)
-    if array is None:
-        producer = value.producer()
-        return producer is not None and producer.op_type == "QuantizeLinear"
-    return bool(array.size == 0 or np.abs(array.astype(np.int16)).max() <= LARGEST)
-
-
-class _Shifter:
-    """Adds 128 to integers and zero points, to each once however many read it."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._graph = model.graph
-        self._taken = {value.name for node in model.graph.all_nodes() for value in node.outputs}
-        self._taken.update(value.name for node in model.graph.all_nodes() for value in node.inputs if value)
-        self._taken.update(value.name for value in models.values(model.graph))
-        self._shifted: dict[ir.Value, ir.Value] = {}
-        self._zeros: dict[tuple[int, ...], ir.Value] = {}
-
-    def run(self) -> None:
-        for node in list(self._graph.all_nodes()):
-            for place, zero_point in list(_operands(node)):
-                value = node.inputs[place]
-                assert value is not None
-                node.replace_input_with(place, self._shift(value, node))
-                node.resize_inputs(max(zero_point + 1, len(node.inputs)))
-                given = node.inputs[zero_point]
-                scale = node.inputs[1] if node.op_type == "DequantizeLinear" else None
-                zero = self._middle(scale) if given is None else self._shift(given, node)
-                node.replace_input_with(zero_point, zero)
-
-    def _shift(self, value: ir.Value, reader: ir.Node) -> ir.Value:
-        array = models.constant(value)
-        if array is None:
-            return self._computed(value, reader)
-        if value not in self._shifted:
-            self._shifted[value] = self._constant(
-                f"{value.name}_as_uint8", (array.astype(np.int16) + _OFFSET).astype(np.uint8)
-            )
-        return self._shifted[value]
-
-    def _computed(self, value: ir.Value, reader: ir.Node) -> ir.Value:
-        """uint8(int32(value) + 128), in front of `reader`."""
-        offset = self._constant("uint8_offset", np.asarray(_OFFSET, np.int32))
-        for op_type, dtype in (("Cast", ir.DataType.INT32), ("Add", None), ("Cast", ir.DataType.UINT8)):
-            attributes = [] if dtype is None else [ir.AttrInt64("to", int(dtype))]
-            inputs = [value, offset] if dtype is None else [value]
-            node = ir.Node("", op_type, inputs, attributes, num_outputs=1)
-            node.name = node.outputs[0].name = self._fresh("as_uint8")
-            node.outputs[0].dtype = ir.DataType.INT32 if dtype is None else dtype
-            graph = reader.graph
-            assert graph is not None
-            graph.insert_before(reader, node)
-            value = node.outputs[0]
-        return value
-
-    def _middle(self, scale: ir.Value | None) -> ir.Value:
-        """The zero point 128 for integers that had none, in the shape of their scale."""
-        shape = () if scale is None or scale.shape is None else tuple(scale.shape.numpy())
-        if shape not in self._zeros:
-            self._zeros[shape] = self._constant("uint8_zero_point", np.full(shape, _OFFSET, np.uint8))
-        return self._zeros[shape]
-
-    def _constant(self, name: str, array: np.ndarray) -> ir.Value:
-        value = models.initializer(self._fresh(name), array)
-        self._graph.register_initializer(value)
-        return value
+    def _constant(self, base: str, array: np.generic | np.ndarray) -> str:
+        name = self._fresh(base)
+        self.main.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
 
     def _fresh(self, base: str) -> str:
         number = 0
@@ -193,3 +173,69 @@ class _Shifter:
             number += 1
         self._taken.add(name)
         return name
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every name of a value or operator, those in bodies too."""
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.value_info))
+    for node in graph.node:
+        yield node.name
+        yield from node.input
+        yield from node.output
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _names(body)
+
+
+def _places(graph: onnx.GraphProto) -> dict[str, _Place]:
+    """Where each name of `graph` comes from. A later source is nearer than an earlier one."""
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    places = {name: _Place(element_type=kind) for name, kind in types.items()}
+    for node in graph.node:
+        for name in node.output:
+            places[name] = _Place(node=node, element_type=types.get(name, 0))
+    inputs = {value.name for value in graph.input}
+    for tensor in graph.initializer:  # one that is an input as well may be replaced by the caller
+        if tensor.name in inputs:
+            places[tensor.name] = _Place(element_type=tensor.data_type)
+        else:
+            places[tensor.name] = _Place(constant=tensor, element_type=tensor.data_type)
+    return places
+
+
+def _type(name: str, places: Mapping[str, _Place]) -> int:
+    """Element type of `name`, 0 where the graph does not tell."""
+    seen = 0
+    while name in places and seen <= len(places):
+        place = places[name]
+        if place.element_type or place.node is None:
+            return place.element_type
+        node = place.node
+        if node.op_type == "Cast":
+            return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
+        if node.op_type in ("DynamicQuantizeLinear", "QLinearSoftmax"):
+            return (
+                int(TensorProto.UINT8) if node.op_type.startswith("Dynamic") else _type(node.input[4], places)
+            )
+        zero = _input(node, _RESULT_ZERO.get(node.op_type, 0))
+        if not zero:
+            return int(TensorProto.UINT8) if node.op_type == "QuantizeLinear" else 0
+        name, seen = zero, seen + 1
+    return 0
+
+
+def _activations(node: onnx.NodeProto, operand: _Operand, places: Mapping[str, _Place]) -> bool:
+    """Whether the activations are int8: int8 by int8 has kernels of its own, which are exact."""
+    zero = operand.activation_zero_point
+    names = [_input(node, place) for place in (0, zero)] if zero else []
+    return any(_type(name, places) == TensorProto.INT8 for name in names if name)
+
+
+def _input(node: onnx.NodeProto, place: int) -> str:
+    return node.input[place] if place < len(node.input) else ""
+
+
+def _is_small(constant: TensorProto) -> bool:
+    array = numpy_helper.to_array(constant)
+    return bool(array.size == 0 or np.abs(array.astype(np.int16)).max() <= LARGEST)

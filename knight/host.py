@@ -17,9 +17,11 @@ from typing import Protocol
 
 import numpy as np
 
+from knight.errors import KnightError
 from knight.evaluation import Agreement
+from knight.exact import SATURATION
 from knight.executor import sample_count
-from knight.runner import saturates
+from knight.listener import SILENT, Listener
 
 SAMPLES = 8
 """Samples that are run again, at most; calls are taken whole."""
@@ -28,6 +30,8 @@ _ROUNDS, _SECONDS = 20, 0.1
 """Rounds of timing, at most, and the time after which no other begins."""
 WORTH_DB = 0.5
 """Differences of less than this are not worth a word."""
+WORTH_DRIFT_DB = 40.0
+"""Nor are outputs that are closer than this to the exact ones, where there is no float model to compare."""
 
 _Arrays = Sequence[np.ndarray]
 
@@ -36,8 +40,8 @@ class Runs(Protocol):
     """A session, or what stands in for one."""
 
     @property
-    def is_host(self) -> bool:
-        """This CPU's own kernels give the same numbers."""
+    def differs(self) -> frozenset[str]:
+        """What this CPU's own kernels would get wrong (see `exact.mend`); empty where there is nothing."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of one forward pass."""
@@ -45,13 +49,16 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class HostFigures:
-    """A few samples with the CPU's own kernels.
+    """A few samples with a CPU's own kernels.
 
-    samples: how many. sqnr_db, exact_sqnr_db: dB of the outputs against the float model's, by
-    these kernels and by exact arithmetic; None where there is no float model. drift_db: dB of the outputs
-    against the exact ones. slowdown: time of exact arithmetic, as a multiple of that of these kernels.
+    cpu: its name. causes: why its kernels compute something else (see `exact.mend`). samples: how many.
+    sqnr_db, exact_sqnr_db: dB of the outputs against the float model's, by these kernels and by exact
+    arithmetic; None where there is no float model. drift_db: dB of the outputs against the exact ones; None
+    where none is a float. slowdown: time of exact arithmetic, as a multiple of that of these kernels.
     """
 
+    cpu: str
+    causes: Sequence[str]
     samples: int
     sqnr_db: float | None
     exact_sqnr_db: float | None
@@ -61,32 +68,32 @@ class HostFigures:
     @property
     def worth_a_word(self) -> bool:
         """Whether these kernels lose enough to be told."""
-        if self.sqnr_db is None or self.exact_sqnr_db is None:
-            return False
-        return self.exact_sqnr_db - self.sqnr_db > WORTH_DB
+        if self.sqnr_db is not None and self.exact_sqnr_db is not None:
+            return self.exact_sqnr_db - self.sqnr_db > WORTH_DB
+        return self.drift_db is not None and self.drift_db < WORTH_DRIFT_DB
 
     def __str__(self) -> str:
         counted = "1 sample" if self.samples == 1 else f"{self.samples} samples"
-        found = f"{self.drift_db:.2f} dB from the exact outputs" if self.sqnr_db is None else ""
         if self.sqnr_db is not None and self.exact_sqnr_db is not None:
             found = f"{self.sqnr_db:.2f} dB instead of {self.exact_sqnr_db:.2f}"
-        return f"{found} on {counted}: {_why()}"
+        elif self.drift_db is not None:
+            found = f"{self.drift_db:.2f} dB from the exact outputs"
+        else:
+            found = "no float outputs to compare"
+        why = "ONNX Runtime's integer Softmax rounds down"
+        if SATURATION in self.causes:
+            why = f"its int8 kernels saturate ({self.cpu}, no VNNI)"
+        return f"{found} on {counted}: {why}"
 
-
-def _why() -> str:
-    if saturates():
-        return f"its int8 kernels saturate ({cpu_name()}, no VNNI)"
-    return "ONNX Runtime's integer Softmax rounds down"
-
-
-def remedy() -> str:
-    """What to do about these losses."""
-    if saturates():
-        return (
-            "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit weights); "
-            "CPUs with VNNI run this file as it is"
-        )
-    return "--chip onnxruntime leaves Softmax in float, which is faster and more exact there"
+    @property
+    def remedy(self) -> str:
+        """What helps."""
+        if SATURATION in self.causes:
+            return (
+                "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit "
+                "weights); CPUs with VNNI run this file as it is"
+            )
+        return "--chip onnxruntime leaves Softmax in float, which is faster and more exact there"
 
 
 class Replay:
@@ -111,18 +118,27 @@ class Replay:
 
     def keep(self, feeds: Mapping[str, np.ndarray], outputs: _Arrays, reference: _Arrays | None) -> None:
         """One call: what was fed, the real outputs, and those of the float model where there are any."""
-        if self._exact.is_host or self._samples >= SAMPLES or self._bytes > _BYTES:
+        if not self._exact.differs or self._samples >= SAMPLES or self._bytes > _BYTES:
             return
         call = copy.deepcopy((dict(feeds), list(outputs), None if reference is None else list(reference)))
         self._calls.append(call)
         self._bytes += sum(array.nbytes for part in call for array in _arrays(part))
         self._samples += sample_count(call[0].values())
 
-    def figures(self, make_host: Callable[[], Runs]) -> HostFigures | None:
-        """None where nothing was kept. `make_host` makes a session with the CPU's own kernels."""
+    def figures(self, make_host: Callable[[], Runs], listener: Listener = SILENT) -> HostFigures | None:
+        """None where nothing was kept. `make_host` makes a session with the CPU's own kernels.
+
+        They come beside a run that has been done: where they cannot be had, `listener` is warned.
+        """
         if not self._calls:
             return None
-        host = make_host()
+        try:
+            return self._figures(make_host())
+        except KnightError as error:
+            listener.warn(f"what this CPU's own kernels make of the model is not known: {error}")
+            return None
+
+    def _figures(self, host: Runs) -> HostFigures:
         here, exactly, drift = (Agreement(self._names) for _ in range(3))
         for feeds, exact, reference in self._calls:
             outputs = self._real(host.run(feeds))
@@ -132,6 +148,8 @@ class Replay:
                 exactly.update(reference, exact)
         own, slower = self._seconds(host)
         return HostFigures(
+            cpu=cpu_name(),
+            causes=tuple(sorted(self._exact.differs)),
             samples=self._samples,
             sqnr_db=here.sqnr_db(),
             exact_sqnr_db=exactly.sqnr_db(),

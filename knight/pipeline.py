@@ -34,7 +34,7 @@ from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
-from knight.rewriter import dequantized, output_scales, rewrite
+from knight.rewriter import RUNTIME, dequantized, is_for_onnxruntime, output_scales, rewrite
 from knight.runner import Session, available_threads, saturates
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target
@@ -196,7 +196,7 @@ def infer(
         start = time.perf_counter()
         outputs = real(session.run(feeds))
         model_seconds += time.perf_counter() - start
-        if not scales:  # fixed-point outputs are a chip's, not this CPU's
+        if is_for_onnxruntime(model):
             replay.keep(feeds, outputs, None)
         return outputs
 
@@ -388,6 +388,7 @@ def _quantize_one(
         for text in (*params.warnings, *warnings):
             one.warn(text)
         quantized = rewrite(prepared, plan, params)
+        quantized.metadata_props[RUNTIME] = one.target.runtime or "chip"
         session = Session(quantized, threads=one.threads, spin=one.settings.keeps_awake)
         if statistics.example:
             session.run(statistics.example)  # it runs, and the next pass does not pay for the first time
@@ -451,14 +452,22 @@ def _evaluate(
         check_finite=False,  # the pass over the float model has seen these samples
     )
     metric = call_infer(run.infer, executor, must_forward=False)
-    return agreement, metric, replay.figures(lambda: Session(quantized, threads=run.threads, kernels="host"))
+    host = replay.figures(
+        lambda: Session(quantized, threads=run.threads, spin=run.settings.keeps_awake, kernels="host"),
+        run.listener,
+    )
+    return agreement, metric, host
 
 
 def _host_report(target: Target, host: HostFigures | None) -> dict[str, Any] | None:
     """None for a chip that does not run ONNX Runtime."""
     if target.runtime != "onnxruntime":
         return None
-    return {"cpu": cpu_name(), "saturates": saturates(), "replay": None if host is None else asdict(host)}
+    return {
+        "cpu": cpu_name(),
+        "saturates": saturates(),
+        "replay": None if host is None else _plain(asdict(host)),
+    }
 
 
 def _with_all_outputs(model: ir.Model) -> ir.Model:

@@ -23,6 +23,9 @@ OUTPUT_SCALES = "knight.output_scales"
 numbers.
 """
 
+RUNTIME = "knight.runtime"
+"""Metadata key: what runs the file: "onnxruntime", or "chip"."""
+
 _WIDE_OPSET = 21  # the first whose QuantizeLinear takes 16-bit integers
 
 
@@ -233,6 +236,11 @@ def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """
     stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
     return stored
+
+
+def is_for_onnxruntime(model: ir.Model) -> bool:
+    """Whether a quantized model is meant to run in ONNX Runtime; what does not say is."""
+    return model.metadata_props.get(RUNTIME, "onnxruntime") == "onnxruntime"
 
 
 def dequantized(

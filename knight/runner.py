@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from knight import model as models
 from knight.errors import DataError, ModelError
-from knight.exact import exact
+from knight.exact import may_differ, mend
 
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
@@ -98,7 +98,7 @@ class Session:
     where the next one follows at once. kernels: "exact" computes what the file says; "host" runs the file as
     it is, with the kernels that ONNX Runtime has for this CPU.
 
-    is_host: this CPU's own kernels give the same numbers, so that there is nothing more to know.
+    differs: what this CPU's own kernels would get wrong (see `exact.mend`); empty where that is nothing.
     """
 
     def __init__(
@@ -122,15 +122,14 @@ class Session:
         options.log_severity_level = 4  # failures come back as exceptions; do not print them as well
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        self._keep: tempfile.TemporaryDirectory[str] | None = None
-        try:
-            source = _exact(model) if kernels == "exact" else model
-            self.is_host = source is model
-            self._session = ort.InferenceSession(
-                self._source(source, taps), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exception classes share no public root
-            raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+        self._keep: list[tempfile.TemporaryDirectory[str]] = []
+        self.differs: frozenset[str] = frozenset()
+        source = self._source(model, taps)
+        if kernels == "exact":
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
+            if may_differ(_op_types(model), saturates=saturates()):
+                source = self._mended(source, options, level)
+        self._session = _session(source, options)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._buffers: dict[str, np.ndarray] = {}
@@ -142,14 +141,35 @@ class Session:
             proto = models.to_proto(model)
             _tap(proto, taps)
             return proto.SerializeToString()
-        self._keep = tempfile.TemporaryDirectory(prefix="knight-")
-        path = Path(self._keep.name, "model.onnx")
+        path = self._folder() / "model.onnx"
         models.save(model, path, external=True)
         if taps:
             proto = onnx.load(path, load_external_data=False)
             _tap(proto, taps)
             onnx.save(proto, path)
         return str(path)
+
+    def _mended(self, source: bytes | str, options: ort.SessionOptions, level: Level) -> bytes | str:
+        """What computes what `source` states, by the graph that ONNX Runtime makes of it."""
+        path, weights = self._folder() / "optimised.onnx", "optimised.data"
+        options.graph_optimization_level = _LEVELS["extended" if level == "all" else level]
+        options.optimized_model_filepath = str(path)
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
+        _session(source, options)
+        options.graph_optimization_level = _LEVELS[level]
+        options.optimized_model_filepath = ""
+        proto = onnx.load(path)
+        self.differs = mend(proto, saturates=saturates())
+        if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > models.PROTOBUF_LIMIT:
+            onnx.save(proto, path, save_as_external_data=True, location=weights)
+            return str(path) if self.differs else source
+        self._keep.pop().cleanup()
+        return proto.SerializeToString() if self.differs else source
+
+    def _folder(self) -> Path:
+        """A folder that lasts as long as the session."""
+        self._keep.append(tempfile.TemporaryDirectory(prefix="knight-"))
+        return Path(self._keep[-1].name)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
@@ -215,10 +235,23 @@ class Session:
         return buffer
 
 
-def _exact(model: ir.Model | Path) -> ir.Model | Path:
-    source = model if isinstance(model, ir.Model) else ir.load(model)
-    changed = exact(source, saturates=saturates())
-    return model if changed is source else changed
+def _session(source: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exception classes share no public root
+        raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+
+
+def _op_types(model: ir.Model | Path) -> Iterator[str]:
+    """Of all operators, in bodies and functions too."""
+    if isinstance(model, Path):
+        try:
+            model = ir.from_proto(onnx.load(model, load_external_data=False))
+        except Exception:  # what is no model is told by who loads it
+            return
+    yield from (node.op_type for node in model.graph.all_nodes())
+    for function in model.functions.values():
+        yield from (node.op_type for node in function.all_nodes())
 
 
 def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knight.host import HostFigures, cpu_name, remedy
+from knight.host import HostFigures, cpu_name
 from knight.runner import Session
 
 ROUNDS = 300
@@ -69,8 +69,9 @@ def main(float_model: Path, quantized_model: Path, data: Path) -> None:
     print(f"This CPU: {cpu_name()}")
     if report["host"]["replay"]:
         found = [accuracy(model, pictures, archive["test_labels"]) for model in here]
-        print(f"  {HostFigures(**report['host']['replay'])}; accuracy {found[1]:.1f}%")
-        print(f"  What helps: {remedy()}")
+        figures = HostFigures(**report["host"]["replay"])
+        print(f"  {figures}; accuracy {found[1]:.1f}%")
+        print(f"  What helps: {figures.remedy}")
     print(f"Quantized model: {quantized_model}")
     print(f"Report:          {report_path}")
     print(f"Each stage:      {quantized_model.parent / 'steps'}/")

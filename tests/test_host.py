@@ -11,8 +11,11 @@ import pytest
 import knight
 from knight import host, model as models
 from knight.compare.models import Options, compare_models
+from knight.errors import ModelError
+from knight.exact import SATURATION, SOFTMAX
 from knight.executor import Executor, RunSettings
-from knight.host import HostFigures, Replay, cpu_name
+from knight.host import HostFigures, Replay
+from knight.listener import Listener
 from knight.pipeline import infer
 from tests import old_cpu, small_models
 from tests.passes.equivalence import random
@@ -23,17 +26,15 @@ SAMPLES = [random(1, 3, 8, 8, seed=seed) for seed in range(12)]
 class Kernels:
     """Stands in for a session: y = x, with an error of `error` on every element."""
 
-    def __init__(self, error: float, is_host: bool) -> None:
-        self.error, self.is_host = error, is_host
-        self.fed: list[float] = []
+    def __init__(self, error: float, differs: frozenset[str] = frozenset()) -> None:
+        self.error, self.differs = error, differs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        self.fed.append(float(feeds["x"].reshape(-1)[0]))
         return [feeds["x"] + np.float32(self.error)]
 
 
 def replayed(samples: list[np.ndarray], exact: float = 0.01, lossy: float = 0.1) -> HostFigures | None:
-    session, here = Kernels(exact, is_host=False), Kernels(lossy, is_host=True)
+    session, here = Kernels(exact, frozenset({SATURATION})), Kernels(lossy)
     replay = Replay(session, ["y"])
     for x in samples:
         replay.keep({"x": x}, session.run({"x": x}), [x])
@@ -62,27 +63,64 @@ def test_calls_are_kept_whole_and_by_their_size(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_is_kept_where_the_cpu_is_exact() -> None:
-    replay = Replay(Kernels(0.0, is_host=True), ["y"])
+    replay = Replay(Kernels(0.0), ["y"])
     replay.keep({"x": SAMPLES[0]}, [SAMPLES[0]], None)
     assert replay.figures(lambda: pytest.fail("no session is needed")) is None
 
 
-def test_small_losses_and_models_without_a_twin_are_not_worth_a_word() -> None:
-    figures = HostFigures(samples=1, sqnr_db=30.0, exact_sqnr_db=30.4, drift_db=44.0, slowdown=1.1)
-    assert not figures.worth_a_word
-    alone = HostFigures(samples=1, sqnr_db=None, exact_sqnr_db=None, drift_db=21.0, slowdown=1.1)
-    assert not alone.worth_a_word and "21.00 dB from the exact outputs on 1 sample" in str(alone)
+def figures(**changes: object) -> HostFigures:
+    given = {"cpu": "Old CPU", "causes": (SATURATION,), "samples": 8, "slowdown": 1.1}
+    return HostFigures(**{**given, "sqnr_db": None, "exact_sqnr_db": None, "drift_db": None, **changes})
 
 
-def test_what_is_said_fits_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = HostFigures(samples=8, sqnr_db=19.05, exact_sqnr_db=43.8, drift_db=19.1, slowdown=1.1)
-    monkeypatch.setattr(host, "saturates", lambda: True)
-    assert str(figures) == (
-        f"19.05 dB instead of 43.80 on 8 samples: its int8 kernels saturate ({cpu_name()}, no VNNI)"
+def test_small_losses_are_not_worth_a_word() -> None:
+    assert not figures(sqnr_db=30.0, exact_sqnr_db=30.4, drift_db=44.0).worth_a_word
+    assert figures(sqnr_db=30.0, exact_sqnr_db=30.6, drift_db=44.0).worth_a_word
+    assert figures(drift_db=21.0).worth_a_word and not figures(drift_db=41.0).worth_a_word
+    assert not figures().worth_a_word
+
+
+def test_what_is_said_fits_the_cause() -> None:
+    saturated = figures(sqnr_db=19.05, exact_sqnr_db=43.8)
+    assert str(saturated) == (
+        "19.05 dB instead of 43.80 on 8 samples: its int8 kernels saturate (Old CPU, no VNNI)"
     )
-    assert "onnxruntime-avx2" in host.remedy()
-    monkeypatch.setattr(host, "saturates", lambda: False)
-    assert "Softmax" in str(figures) and "Softmax" in host.remedy()
+    assert "onnxruntime-avx2" in saturated.remedy
+    rounded = figures(causes=(SOFTMAX,), samples=1, drift_db=21.0)
+    assert str(rounded).startswith(
+        "21.00 dB from the exact outputs on 1 sample: ONNX Runtime's integer Softmax"
+    )
+    assert "Softmax" in rounded.remedy and "no float outputs" in str(figures())
+
+
+def test_outputs_that_are_no_floats_or_no_tensors() -> None:
+    class Labels(Kernels):
+        def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return [feeds["x"].argmax(axis=1), [feeds["x"]]]  # type: ignore[list-item]
+
+    replay = Replay(Labels(0.0, frozenset({SATURATION})), ["label", "sequence"])
+    replay.keep({"x": SAMPLES[0]}, Labels(0.0).run({"x": SAMPLES[0]}), None)
+    found = replay.figures(lambda: Labels(0.0))
+    assert found is not None and found.drift_db is None and not found.worth_a_word
+
+
+def test_kernels_that_fail_do_not_cost_the_run() -> None:
+    class Ear(Listener):
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.heard.append(text)
+
+    def broken() -> Kernels:
+        raise ModelError("ONNX Runtime cannot load the model: why")
+
+    session, ear = Kernels(0.0, frozenset({SATURATION})), Ear()
+    replay = Replay(session, ["y"])
+    replay.keep({"x": SAMPLES[0]}, session.run({"x": SAMPLES[0]}), None)
+    assert replay.figures(broken, ear) is None
+    (text,) = ear.heard
+    assert "is not known" in text and "cannot load the model: why" in text
 
 
 # in the steps
@@ -119,8 +157,10 @@ def test_a_chip_has_no_figures_of_this_cpu(tmp_path: Path, monkeypatch: pytest.M
     path = small_models.conv_net(tmp_path)
     found = knight.quantize(path, SAMPLES, target="TX5368AV200")
     assert found.report["host"] is None
-    result = infer(found.model, feed, RunSettings(iteration=2), threads=1)
-    assert result.host is None and result.host_seconds == result.seconds
+    for options in ({}, {"output_dequant": True}):
+        model = knight.quantize(path, SAMPLES, target="TX5368AV200", **options).model
+        result = infer(model, feed, RunSettings(iteration=2), threads=1)
+        assert result.host is None and result.host_seconds == result.seconds
 
 
 def test_infer_has_the_speed_of_this_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,11 +68,9 @@ def _host(report: Mapping[str, Any]) -> Iterator[str]:
 
 def on_this_cpu(host: HostFigures | None) -> Iterator[str]:
     """What this CPU's own kernels make of a quantized model, where that is worth a word; and what helps."""
-    from knight.host import remedy
-
     if host is not None and host.worth_a_word:
         yield f"On this CPU      : {host}"
-        yield f"What helps       : {remedy()}"
+        yield f"What helps       : {host.remedy}"
 
 
 def speed(result: InferResult) -> Iterator[str]:
@@ -84,14 +82,11 @@ def speed(result: InferResult) -> Iterator[str]:
         f"(the infer function included): {rate:.1f} samples per second"
     )
     if result.host is not None:
-        from knight.host import remedy
-
         yield (
             f"The speed is that of this CPU's own kernels, from {result.host.samples} samples run again; the "
             f"metric is by exact arithmetic, which took {result.seconds:.2f} s"
         )
-        yield f"On this CPU      : {result.host}"
-        yield f"What helps       : {remedy()}"
+    yield from on_this_cpu(result.host)
 
 
 def _number(value: float | None) -> str:
@@ -158,7 +153,7 @@ def side_by_side(model: str, result: InferResult, other: str, reference: InferRe
 
     rows = [("Model", "Metric", "Samples", "Samples per second")]
     for name, found in ((other, reference), (model, result)):
-        speed = f"{found.samples / found.seconds:.1f}" if found.seconds > 0 else "-"
+        speed = f"{found.samples / found.host_seconds:.1f}" if found.host_seconds > 0 else "-"
         rows.append((name, str(found.metric), str(found.samples), speed))
     yield from aligned(rows)
     loss = quantization_loss(reference.metric, result.metric)

@@ -52,9 +52,9 @@ class SteadySession:
         return self._session.outputs
 
     @property
-    def is_host(self) -> bool:
+    def differs(self) -> frozenset[str]:
         """As of `Session`."""
-        return self._session.is_host
+        return self._session.differs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """As of `Session`."""

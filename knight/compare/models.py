@@ -24,10 +24,10 @@ from knight.compare.pairing import Pairing, pair
 from knight.compare.weights import Constants, constants, described, histogram, outliers
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
-from knight.host import HostFigures, Replay, remedy
+from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
 from knight.passes import PassOptions, passes, prepare, tidy
-from knight.rewriter import dequantized, output_scales
+from knight.rewriter import dequantized, is_for_onnxruntime, output_scales
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
@@ -198,7 +198,7 @@ def _measure(
         ]
         gathered.agreement.update(outputs, quantized)
         gathered.spool.put(evaluation.fingerprint(feeds), quantized)
-        if not scales:  # fixed-point outputs are a chip's, not this CPU's
+        if is_for_onnxruntime(runner.source):
             here.keep(feeds, quantized, outputs)
         if len(gathered.tried) < _TRIED:
             gathered.tried.append({name: array.copy() for name, array in feeds.items()})
@@ -208,7 +208,7 @@ def _measure(
         forward, source.inputs, names, settings, model=pairing.reference.model, listener=listener
     )
     metric = call_infer(infer, executor)
-    gathered.host = here.figures(runner.host_session)
+    gathered.host = here.figures(runner.host_session, listener)
     if evaluation.as_number(metric) is None:
         return (metric, None), executor
     turns = count()
@@ -224,7 +224,9 @@ def _measure(
 
 
 def _warnings(host: HostFigures | None) -> tuple[str, ...]:
-    return (f"on this CPU: {host}; what helps: {remedy()}",) if host is not None and host.worth_a_word else ()
+    if host is None or not host.worth_a_word:
+        return ()
+    return (f"on this CPU: {host}; what helps: {host.remedy}",)
 
 
 def _output_twins(pairing: Pairing, names: Sequence[str]) -> list[str | None]:
