@@ -8,6 +8,7 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph
+from knight.converters.tensorflow._operators import check_graph
 from knight.errors import ConfigError, ModelError, did_you_mean
 from knight.formats import hint
 
@@ -18,6 +19,7 @@ _SHOWN = 8
 def load(path: Path, source: Source) -> Graph:
     """Raises ModelError for what is no frozen graph, ConfigError for nodes that it has not."""
     definition = _parsed(path)
+    check_graph(definition, str(path))
     variables = [node.name for node in definition.node if node.op in VARIABLES]
     if variables:
         raise ModelError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph, frozen
+from knight.converters.tensorflow._operators import check_graph
 from knight.converters.tensorflow._scopes import recorded
 from knight.errors import ModelError
 from knight.executor import described
@@ -35,6 +36,7 @@ def load(path: Path, source: Source) -> Graph:
 
     with recorded(model) as scopes:
         graph = frozen(call.get_concrete_function(*specs))
+    check_graph(graph.graph.as_graph_def(), str(path))
     inputs = [tensor.name for tensor in graph.inputs]
     outputs = [tensor.name for tensor in graph.outputs]
     shown = {name: spec.name for name, spec in zip(inputs, specs, strict=True)}

@@ -7,6 +7,7 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph, frozen
+from knight.converters.tensorflow._operators import check_graph, check_saved_model
 from knight.converters.tensorflow._scopes import guessed
 from knight.errors import ModelError
 from knight.executor import described
@@ -23,6 +24,7 @@ def load(path: Path, source: Source, listener: Listener) -> Graph:
         raise ModelError(f"model {path}: no SavedModel: it has no saved_model.pb")
     if not (path / "variables").is_dir():
         raise ModelError(f"model {path}: its folder `variables` is missing; copy the whole SavedModel")
+    _check(path)
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises many kinds
@@ -36,10 +38,25 @@ def load(path: Path, source: Source, listener: Listener) -> Graph:
             "-snn and -enn are not needed: the SavedModel's signature names its inputs and outputs"
         )
     definition = graph.graph.as_graph_def()
+    check_graph(definition, str(path))
     variables = [variable.name for variable in function.graph.variables]
     return Graph(
         definition, inputs, outputs, shown, guessed((node.name for node in definition.node), variables)
     )
+
+
+def _check(path: Path) -> None:
+    """Raises ModelError for operators that do more than compute, and for a damaged file."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    stored = SavedModel()
+    try:
+        stored.ParseFromString((path / "saved_model.pb").read_bytes())
+    except DecodeError:
+        raise ModelError(f"model {path}: saved_model.pb is damaged or cut short; copy it again") from None
+    for meta_graph in stored.meta_graphs:
+        check_saved_model(meta_graph, str(path))
 
 
 def _signature(path: Path, signatures: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from knight.converters.tensorflow._layout import (
     tell_transposed,
 )
 from knight.converters.tensorflow._names import dimension_names, without_wrappers
+from knight.converters.tensorflow._operators import check_names
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.listener import Listener
@@ -27,6 +28,7 @@ def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion
     """Raises ModelError where tf2onnx or the interpreter does not know an operator."""
     import tensorflow as tf
 
+    _check(path)
     try:
         interpreter = tf.lite.Interpreter(model_path=str(path))
         interpreter.allocate_tensors()
@@ -61,6 +63,19 @@ def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion
         return [a.transpose(TO_NCHW) if n in turned else a for n, a in zip(names, found, strict=True)]
 
     return Conversion(model, reference)
+
+
+def _check(path: Path) -> None:
+    """Raises ModelError for operators of TensorFlow itself (FlexWriteFile) that do more than compute."""
+    from tensorflow.lite.python.schema_py_generated import Model
+
+    try:
+        model = Model.GetRootAsModel(path.read_bytes(), 0)
+        codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
+        names = [(code.CustomCode() or b"").decode("utf-8", "replace") for code in codes]
+    except Exception:  # a damaged file: the interpreter says so better
+        return
+    check_names((name.removeprefix("Flex") for name in names if name.startswith("Flex")), str(path))
 
 
 def _exported(path: Path, pictures: list[str]) -> ir.Model:

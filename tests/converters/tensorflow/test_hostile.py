@@ -1,0 +1,222 @@
+"""Graphs of strangers that read or write files: refused before anything of them runs, by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from knight.converters import Source
+from knight.converters.tensorflow import convert
+from knight.converters.tensorflow._operators import check_names
+from knight.errors import ModelError
+from knight.listener import SILENT
+
+SPEC = tf.TensorSpec([1, 4], tf.float32, name="x")
+Body = Callable[[tf.Tensor, str], tf.Tensor]
+
+
+def writes(x: tf.Tensor, path: str) -> tf.Tensor:
+    tf.io.write_file(path, tf.strings.as_string(tf.reduce_sum(x)))
+    return x * 2.0
+
+
+def reads(x: tf.Tensor, path: str) -> tf.Tensor:
+    return x * tf.cast(tf.strings.length(tf.io.read_file(path)), tf.float32)
+
+
+def lists(x: tf.Tensor, path: str) -> tf.Tensor:
+    return x * tf.cast(tf.size(tf.io.matching_files(path + "*")), tf.float32)
+
+
+def prints(x: tf.Tensor, path: str) -> tf.Tensor:
+    tf.print(x, output_stream=f"file://{path}")
+    return x * 2.0
+
+
+def saves(x: tf.Tensor, path: str) -> tf.Tensor:
+    tf.raw_ops.SaveV2(prefix=path, tensor_names=["x"], shape_and_slices=[""], tensors=[x])
+    return x * 2.0
+
+
+def restores(x: tf.Tensor, path: str) -> tf.Tensor:
+    (found,) = tf.raw_ops.RestoreV2(
+        prefix=path, tensor_names=["x"], shape_and_slices=[""], dtypes=[tf.float32]
+    )
+    return x + tf.ensure_shape(found, [1, 4])
+
+
+def calls_python(x: tf.Tensor, path: str) -> tf.Tensor:
+    return tf.ensure_shape(tf.py_function(lambda value: value * 2, [x], tf.float32), [1, 4])
+
+
+def through_a_branch(x: tf.Tensor, path: str) -> tf.Tensor:
+    return tf.cond(tf.reduce_sum(x) > -1e9, lambda: writes(x, path), lambda: x)
+
+
+def datasets(x: tf.Tensor, path: str) -> tf.Tensor:
+    lines = tf.data.TextLineDataset(path).reduce(0, lambda count, _: count + 1)
+    return x * tf.cast(lines, tf.float32)
+
+
+BODIES: dict[str, Body] = {
+    "WriteFile": writes,
+    "ReadFile": reads,
+    "MatchingFiles": lists,
+    "PrintV2": prints,
+    "SaveV2": saves,
+    "RestoreV2": restores,
+    "EagerPyFunc": calls_python,
+    "WriteFile in a branch": through_a_branch,
+    "TensorSliceDataset": datasets,
+}
+
+
+class Net(tf.Module):
+    def __init__(self, body: Body, path: str) -> None:
+        super().__init__()
+        self.weight = tf.Variable(tf.ones([1, 4]))
+        self.body, self.path = body, path
+
+    @tf.function(input_signature=[SPEC])
+    def serve(self, x: tf.Tensor) -> tf.Tensor:
+        return self.body(x * self.weight, self.path)
+
+
+def refused(source: Source, target: Path) -> str:
+    """What the refusal says; the file `target` was not made, nor read."""
+    with pytest.raises(ModelError) as caught:
+        convert(source, SILENT)
+    assert not target.exists()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_saved_models(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    net = Net(BODIES[kind], str(target))
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+    message = refused(Source(model=str(tmp_path / "net")), target)
+    assert f"holds the operator {kind.partition(' ')[0]} (" in message and "nothing of it was run" in message
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BODIES if kind not in ("SaveV2", "RestoreV2")])
+def test_frozen_graphs(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    function = tf.function(lambda x: BODIES[kind](x, str(target)), input_signature=[SPEC])
+    graph = function.get_concrete_function().graph
+    path = tmp_path / "net.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    source = Source(model=str(path), start_nodes=("x",), end_nodes=(graph.outputs[0].op.name,))
+    assert f"holds the operator {kind.partition(' ')[0]} (" in refused(source, target)
+
+
+def test_a_table_from_a_file(tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.write_text("a\nb\n")
+
+    class Looks(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            start = tf.lookup.TextFileInitializer(
+                str(words),
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+            )
+            self.table = tf.lookup.StaticHashTable(start, "none")
+
+        @tf.function(input_signature=[SPEC])
+        def serve(self, x: tf.Tensor) -> tf.Tensor:
+            return x * tf.cast(tf.strings.length(self.table.lookup(tf.constant(0, tf.int64))), tf.float32)
+
+    net = Looks()
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+    message = refused(Source(model=str(tmp_path / "net")), tmp_path / "nothing")
+    assert "InitializeTableFromTextFileV2" in message
+
+
+def changed(folder: Path, change: Callable[[Any], None]) -> None:
+    file = folder / "saved_model.pb"
+    stored = SavedModel()
+    stored.ParseFromString(file.read_bytes())
+    change(stored.meta_graphs[0])
+    file.write_bytes(stored.SerializeToString())
+
+
+def test_what_restores_the_variables_may_not_save(tmp_path: Path) -> None:
+    """The part of the file that loading runs: it may restore, and do nothing else."""
+    target = tmp_path / "target"
+    net = Net(lambda x, _: x * 2.0, "")
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+    convert(Source(model=str(tmp_path / "net")), SILENT)  # it is good, until
+
+    def change(meta_graph: Any) -> None:
+        meta_graph.saver_def.restore_op_name, save = meta_graph.saver_def.save_tensor_name, ""
+        assert not save
+
+    changed(tmp_path / "net", change)
+    assert "SaveV2" in refused(Source(model=str(tmp_path / "net")), target)
+
+
+def test_a_function_that_saves_is_called_by_nobody_else(tmp_path: Path) -> None:
+    net = Net(lambda x, _: x * 2.0, "")
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+
+    def change(meta_graph: Any) -> None:
+        library = meta_graph.graph_def.library.function
+        (saver,) = (f for f in library if any(node.op == "SaveV2" for node in f.node_def))
+        caller = next(f for f in library if "serve" in f.signature.name)
+        node = caller.node_def.add(name="evil", op="StatefulPartitionedCall")
+        node.attr["f"].func.name = saver.signature.name
+
+    changed(tmp_path / "net", change)
+    message = refused(Source(model=str(tmp_path / "net")), tmp_path / "target")
+    assert "ShardedFilename" not in message and ("SaveV2" in message or "MergeV2" in message)
+
+
+def test_a_damaged_saved_model(tmp_path: Path) -> None:
+    net = Net(lambda x, _: x * 2.0, "")
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+    file = tmp_path / "net" / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert "damaged" in refused(Source(model=str(tmp_path / "net")), tmp_path / "nothing")
+
+
+def test_keras_files_with_python_inside(tmp_path: Path) -> None:
+    import keras
+
+    target = tmp_path / "target"
+    source = f"x * 2.0 if __import__('pathlib').Path({str(target)!r}).touch() is None else x"
+    layers = [keras.layers.Input((4,)), keras.layers.Lambda(eval(f"lambda x: {source}"), output_shape=(4,))]
+    model = keras.Sequential(layers)
+    target.unlink(missing_ok=True)
+    for name in ("net.keras", "net.h5"):
+        model.save(tmp_path / name)
+        target.unlink(missing_ok=True)
+        assert "Lambda" in refused(Source(model=str(tmp_path / name)), target)
+
+
+def test_tensorflows_operators_in_tflite(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    net = Net(writes, str(target))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([net.serve.get_concrete_function()], net)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    path = tmp_path / "net.tflite"
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:  # not every release can write it
+        pytest.skip(f"this TensorFlow writes no such file: {type(error).__name__}")
+    assert "WriteFile" in refused(Source(model=str(path)), target)
+
+
+def test_names_alone() -> None:
+    check_names(["Relu", "Conv2D"], "net.tflite")
+    with pytest.raises(ModelError, match="WriteFile"):
+        check_names(["Relu", "WriteFile"], "net.tflite")
