@@ -34,7 +34,7 @@ from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
-from knight.rewriter import RUNTIME, dequantized, is_for_onnxruntime, output_scales, rewrite
+from knight.rewriter import dequantized, is_for_onnxruntime, output_scales, rewrite
 from knight.runner import Session, available_threads, saturates
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target
@@ -388,7 +388,6 @@ def _quantize_one(
         for text in (*params.warnings, *warnings):
             one.warn(text)
         quantized = rewrite(prepared, plan, params)
-        quantized.metadata_props[RUNTIME] = one.target.runtime or "chip"
         session = Session(quantized, threads=one.threads, spin=one.settings.keeps_awake)
         if statistics.example:
             session.run(statistics.example)  # it runs, and the next pass does not pay for the first time

@@ -272,6 +272,7 @@ class _Planner:
                 node.name or "" for node in self.integer if node.op_type in self.target.on_integers
             ),
             fixed_point_outputs=tuple(fixed_point),
+            runtime=self.target.runtime,
         )
 
     def _shares(self, order: list[ir.Value]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:

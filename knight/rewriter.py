@@ -63,6 +63,7 @@ class _Rewriter:
         for name in self.plan.integer_nodes:
             self._quantize_constants(self.nodes[name])
         self._drop_unused_initializers()
+        self.model.metadata_props[RUNTIME] = self.plan.runtime or "chip"
         if self.output_scales:
             self.model.metadata_props[OUTPUT_SCALES] = json.dumps(self.output_scales, sort_keys=True)
 

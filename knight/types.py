@@ -108,6 +108,7 @@ class QuantPlan:
         is quantized for others.
     on_integers: nodes that read and make the integers themselves instead of dequantized numbers.
     fixed_point_outputs: graph outputs that leave the model as integers held in float.
+    runtime: what runs the result: "onnxruntime", or "" where a chip does.
     """
 
     activations: Mapping[str, QuantSpec] = field(default_factory=dict)
@@ -121,6 +122,7 @@ class QuantPlan:
     float_reads: frozenset[tuple[str, int]] = frozenset()
     on_integers: frozenset[str] = frozenset()
     fixed_point_outputs: tuple[str, ...] = ()
+    runtime: str = ""
 
     def root(self, value: str) -> str:
         """Name of the value whose scale `value` uses."""
