@@ -7,7 +7,7 @@ run by ONNX's reference evaluator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,25 @@ def outputs(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray
         results = _run(node, inputs, proto)
         values.update(zip(node.output, results, strict=False))
     return [_real(values[output.name]) for output in proto.graph.output]
+
+
+def steps_apart(
+    model: ir.Model, feeds: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each QuantizeLinear by itself: how far its integers are from those `given`, which the next ones read."""
+    proto = models.to_proto(model)
+    values: dict[str, Value] = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+    }
+    values |= dict(feeds)
+    for node in proto.graph.node:
+        inputs = [values[name] if name else None for name in node.input]
+        results = _run(node, inputs, proto)
+        if node.op_type == "QuantizeLinear":
+            (stated,), (name,) = results, node.output
+            yield name, np.abs(stated.astype(np.int32) - given[name].astype(np.int32))
+            results = [given[name]]
+        values.update(zip(node.output, results, strict=False))
 
 
 def _run(node: onnx.NodeProto, inputs: list[Value | None], proto: onnx.ModelProto) -> list[Value]:

@@ -19,12 +19,12 @@ from tests import integers
 from tests.compare._kit import samples
 
 NETS = {
-    "resnet20_cifar10.onnx": 40,
-    "squeezenet_v1.1.onnx": 8,
-    "mobilenet_v1_0.25_224.onnx": 40,
-    "vit_cifar10.onnx": 40,
+    "resnet20_cifar10.onnx": 100,
+    "squeezenet_v1.1.onnx": 12,
+    "mobilenet_v1_0.25_224.onnx": 60,
+    "vit_cifar10.onnx": 100,
 }
-"""Classifiers, and pictures enough that single steps rounded the other way do not matter."""
+"""Classifiers, and how many pictures are compared as a whole."""
 
 
 def decibels(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
@@ -55,9 +55,30 @@ class Counted:
             self.taken += 1
 
 
-@pytest.mark.parametrize("chip", ["onnxruntime", "TX5368AV200"])
+CHIPS = pytest.mark.parametrize("chip", ["onnxruntime", "TX5368AV200"])
+
+
+@CHIPS
+@pytest.mark.parametrize("name", NETS)
+def test_every_layer_is_that_of_integers_in_numpy(kit: Path, name: str, chip: str) -> None:
+    """On the integers that arrive: a number just between two steps may be rounded to either."""
+    feeds = samples(kit, name, 2)
+    model = knight.quantize(kit / "onnx" / name, feeds, target=chip).model
+    taps = [node.outputs[0].name or "" for node in model.graph if node.op_type == "QuantizeLinear"]
+    session = Session(model, taps=taps)
+    for feed in feeds:
+        given = dict(zip((info.name for info in session.outputs), session.run(feed), strict=True))
+        seen = 0
+        for value, apart in integers.steps_apart(model, feed, given):
+            assert apart.max(initial=0) <= 1 and np.mean(apart) <= 0.002, value
+            seen += 1
+        assert seen == len(taps) > 20
+
+
+@CHIPS
 @pytest.mark.parametrize("name", NETS)
 def test_sqnr_is_that_of_integers_in_numpy(kit: Path, name: str, chip: str) -> None:
+    """Of the whole net: the few numbers that are rounded the other way change others behind them."""
     feed = Counted(samples(kit, name, NETS[name]))
     found = knight.quantize(kit / "onnx" / name, feed, target=chip, iterations=len(feed.feeds))
     reference = Session(models.load(kit / "onnx" / name))
@@ -66,7 +87,7 @@ def test_sqnr_is_that_of_integers_in_numpy(kit: Path, name: str, chip: str) -> N
     for sample in feed.feeds[: feed.taken]:
         wanted += reference.run(sample)
         got += dequantized(names, integers.outputs(found.model, sample), scales)
-    assert found.report["sqnr_db"] == pytest.approx(decibels(wanted, got), abs=0.1)
+    assert found.report["sqnr_db"] == pytest.approx(decibels(wanted, got), abs=0.2)
 
 
 @pytest.mark.parametrize("name", NETS)
