@@ -66,7 +66,7 @@ def outputs(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray
 def steps_apart(
     model: ir.Model, feeds: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Each QuantizeLinear by itself: how far its integers are from those `given`, which the next ones read."""
+    """Each QuantizeLinear by itself: how far its integers are from those `given`, which the next read."""
     proto = models.to_proto(model)
     values: dict[str, Value] = {
         tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
