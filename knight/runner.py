@@ -127,7 +127,11 @@ class Session:
         source = self._source(model, taps)
         if kernels == "exact":
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
-            if may_differ(_op_types(model), saturates=saturates()):
+            fuses = level in (
+                "extended",
+                "all",
+            )  # else pairs stay pairs, and only integer operators may saturate
+            if (fuses or saturates()) and may_differ(_op_types(model), saturates=saturates()):
                 source = self._mended(source, options, level)
         self._session = _session(source, options)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
