@@ -204,7 +204,9 @@ def infer(
     start = time.perf_counter()
     metric = call_infer(infer, executor)
     seconds = time.perf_counter() - start
-    host = replay.figures(lambda: Session(model, threads=threads, spin=settings.keeps_awake, kernels="host"))
+    host = replay.figures(
+        lambda: Session(model, threads=threads, spin=settings.keeps_awake, kernels="host"), listener
+    )
     return InferResult(metric, executor.samples, executor.calls, seconds, model_seconds, host)
 
 
@@ -422,7 +424,6 @@ def _evaluate(
     scales = output_scales(quantized)
     agreement = evaluation.Agreement(names)
     turns = count()
-    for_host = run.target.runtime == "onnxruntime"
 
     def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
         return dequantized(names, outputs, scales)
@@ -434,7 +435,7 @@ def _evaluate(
         reference = statistics.spool.get(evaluation.fingerprint(feeds), next(turns))
         if reference is not None:
             agreement.update(reference, outputs)
-            if for_host:
+            if is_for_onnxruntime(quantized):
                 replay.keep(feeds, outputs, reference)
         if agreement.settled:
             executor.early_stop_flag = True

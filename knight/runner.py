@@ -94,9 +94,9 @@ class Session:
     """A model ready to run on the CPU.
 
     taps: names of intermediate values that `run` gives beside the model's outputs. optimized: file that
-    receives the graph as ONNX Runtime really runs it. spin: threads stay awake after a run, which is quicker
-    where the next one follows at once. kernels: "exact" computes what the file says; "host" runs the file as
-    it is, with the kernels that ONNX Runtime has for this CPU.
+    receives the graph as ONNX Runtime really runs it, with the kernels of the CPU at hand. spin: threads stay
+    awake after a run, which is quicker where the next one follows at once. kernels: "exact" computes what the
+    file says; "host" runs the file as it is, with the kernels that ONNX Runtime has for this CPU.
 
     differs: what this CPU's own kernels would get wrong (see `exact.mend`); empty where that is nothing.
     """
@@ -125,13 +125,9 @@ class Session:
         self._keep: list[tempfile.TemporaryDirectory[str]] = []
         self.differs: frozenset[str] = frozenset()
         source = self._source(model, taps)
-        if kernels == "exact":
+        if kernels == "exact" and optimized is None:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
-            fuses = level in (
-                "extended",
-                "all",
-            )  # else pairs stay pairs, and only integer operators may saturate
-            if (fuses or saturates()) and may_differ(_op_types(model), saturates=saturates()):
+            if _may_differ(model, level):
                 source = self._mended(source, options, level)
         self._session = _session(source, options)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
@@ -244,6 +240,11 @@ def _session(source: bytes | str, options: ort.SessionOptions) -> ort.InferenceS
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exception classes share no public root
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+
+
+def _may_differ(model: ir.Model | Path, level: Level) -> bool:
+    fuses = level in ("extended", "all")  # else a Softmax stays one, and only integer operators saturate
+    return (fuses or saturates()) and may_differ(_op_types(model), saturates=saturates())
 
 
 def _op_types(model: ir.Model | Path) -> Iterator[str]:
