@@ -119,6 +119,10 @@ def test_shared_weights_are_stored_once_and_biases_per_operator() -> None:
     assert sum(tensor.dtype == ir.DataType.INT8 for tensor in stored if tensor and tensor.size > 4) == 1
     assert sum(tensor.dtype == ir.DataType.INT32 for tensor in stored if tensor and tensor.size == 4) >= 2
     assert "w" not in twin.graph.initializers  # the float weight has no reader left
+    (integers,) = (value for name, value in twin.graph.initializers.items() if name == "w_quantized")
+    ((dequantize, _),) = integers.uses()
+    assert len(dequantize.outputs[0].uses()) == 2
+    assert optimised_coverage(twin).float_operators == ()  # ONNX Runtime gives each reader its own again
 
 
 def test_a_float_reader_keeps_the_float_weight() -> None:
