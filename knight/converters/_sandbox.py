@@ -1,8 +1,8 @@
 """Limits of the process that reads a stranger's model file: what the system can forbid, it forbids.
 
 - It ends with the process that started it (``PR_SET_PDEATHSIG``).
-- It changes no files outside of its own folder (Landlock, Linux 5.13), and opens no internet sockets
-  (seccomp).
+- It makes, writes, moves and removes no files outside of its own folder (Landlock, Linux 5.13), and opens no
+  sockets (seccomp).
 - Address space, processor time and the size of files have an end.
 
 Operators and archives are checked before anything of them runs; this is what stands behind these checks.
@@ -31,11 +31,9 @@ _PDEATHSIG, _NO_NEW_PRIVILEGES, _SECCOMP = 1, 38, 22
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on all architectures
 _WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
-_SOCKET = {
-    "x86_64": (0xC000003E, 41),
-    "aarch64": (0xC00000B7, 198),
-}  # architecture, number of the system call
-_INTERNET = (2, 10)  # AF_INET, AF_INET6
+_MACHINES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+"""Machine -> what the kernel calls it, and the number of its system call socket."""
+_IO_URING_SETUP = 425  # opens sockets by another way
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -59,7 +57,7 @@ def confine(folder: Path, source_bytes: int) -> None:
     if sys.platform.startswith("linux"):
         _libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         _keep_files(folder)
-        _keep_off_the_internet()
+        _keep_off_the_network()
 
 
 def _limit(kind: int, wanted: int) -> None:
@@ -92,21 +90,19 @@ def _keep_files(folder: Path) -> None:
         os.close(rules)
 
 
-def _keep_off_the_internet() -> None:
-    """socket(AF_INET or AF_INET6) fails with EACCES."""
-    if platform.machine() not in _SOCKET:
+def _keep_off_the_network() -> None:
+    """socket() and io_uring_setup() fail with EACCES."""
+    if platform.machine() not in _MACHINES:
         return
-    architecture, call = _SOCKET[platform.machine()]
+    architecture, socket = _MACHINES[platform.machine()]
     load, equal, give = 0x20, 0x15, 0x06  # of the Berkeley packet filter, over struct seccomp_data
     allow, refuse = 0x7FFF0000, 0x00050000 | errno.EACCES
     steps = [
         (load, 0, 0, 4),
-        (equal, 0, 6, architecture),
+        (equal, 0, 4, architecture),
         (load, 0, 0, 0),
-        (equal, 0, 4, call),
-        (load, 0, 0, 16),
-        (equal, 1, 0, _INTERNET[0]),
-        (equal, 0, 1, _INTERNET[1]),
+        (equal, 1, 0, socket),
+        (equal, 0, 1, _IO_URING_SETUP),
         (give, 0, 0, refuse),
         (give, 0, 0, allow),
     ]

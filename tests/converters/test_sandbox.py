@@ -82,16 +82,21 @@ def test_files_are_made_in_its_folder_only(tmp_path: Path) -> None:
 
 
 @LINUX
-def test_no_socket_to_the_internet(tmp_path: Path) -> None:
+def test_no_sockets(tmp_path: Path) -> None:
     said = confined(
         tmp_path,
         """
         attempt("tcp", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         attempt("udp", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
         attempt("local", lambda: socket.socket(socket.AF_UNIX))
+        attempt("pair", lambda: socket.socketpair())
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        print("uring", libc.syscall(425, 8, ctypes.create_string_buffer(120)) < 0)
         """,
     )
-    assert said.split() == ["tcp", "PermissionError", "udp", "PermissionError", "local", "done"]
+    denied = "PermissionError"
+    assert said.split() == ["tcp", denied, "udp", denied, "local", denied, "pair", "done", "uring", "True"]
 
 
 def test_memory_and_files_have_an_end(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from knight.converters import Conversion, Source
 from knight.converters.pytorch._loaded import Loaded, ready
 from knight.converters.pytorch._modules import convert_loaded, convert_script
+from knight.converters.pytorch._operators import check_kinds
 from knight.converters.pytorch._registered import refused_pickle
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
@@ -56,13 +57,20 @@ def _without_code(path: Path, source: Source, clean: Callable[[Path, Path], Path
         return
     with tempfile.TemporaryDirectory(prefix="knight-") as folder:
         copy = clean(path, Path(folder, "model.pt2"))
-        load = partial(_tensors_only, torch.load)
-        with mock.patch.object(torch, "load", load):
+        with (
+            mock.patch.object(torch, "load", partial(_tensors_only, torch.load)),
+            mock.patch.object(torch._C, "_pickle_load_obj", _no_objects),
+            mock.patch.object(pickle, "loads", _no_objects),
+        ):
             yield copy
 
 
 def _tensors_only(load: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return load(*args, **{**kwargs, "weights_only": True})
+
+
+def _no_objects(*args: Any, **kwargs: Any) -> Any:
+    raise pickle.UnpicklingError("objects of classes of their own are not loaded")
 
 
 def _program(path: Path, source: Source, listener: Listener) -> Conversion:
@@ -87,6 +95,8 @@ def _script(path: Path, source: Source, listener: Listener) -> Conversion:
             module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:  # as above
             raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
+    if not source.allow_pickle:
+        check_kinds(_kinds(module), f"model {path}")
     module.eval()
     names = [value.debugName().split(".")[0] for value in list(module.graph.inputs())[1:]]
     inputs = _random_inputs(path, source, names)
@@ -97,6 +107,17 @@ def _script(path: Path, source: Source, listener: Listener) -> Conversion:
         listener.detail("the batch is fixed in the TorchScript code")
         loaded = Loaded(module, inputs, input_names=names)
     return convert_script(loaded, listener)
+
+
+def _kinds(module: Any) -> Iterator[str]:
+    """The operators of all methods, those in their blocks too."""
+    for part in module.modules():
+        for name in part._c._method_names():
+            ahead = [part._c._get_method(name).graph]
+            while ahead:
+                for node in ahead.pop().nodes():
+                    yield node.kind()
+                    ahead += node.blocks()
 
 
 def _try_out(path: Path, loaded: Loaded) -> None:

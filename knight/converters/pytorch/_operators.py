@@ -6,8 +6,11 @@ program runs, also in what runs while it is loaded.
 
 from __future__ import annotations
 
+import ast
+import io
 import re
-from collections.abc import Iterable
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
 
 from knight.errors import ModelError
 
@@ -29,15 +32,17 @@ MODES = frozenset({"wrap_with_autocast", "wrap_with_set_grad_enabled"})
 CLASSES = frozenset({"quantized", "sparse", "xnnpack"})
 """Namespaces of torch.classes that hold packed weights; others open stores and connections."""
 
+_ARITHMETIC = (
+    "abs add and_ ceil eq exp floor floordiv ge getitem gt index invert le log log2 lshift lt max min mod "
+    "mul ne neg not_ or_ pos pow rshift sqrt sub truediv trunc truth xor"
+)
 _TARGET = re.compile(
-    r"torch\.ops\.(?P<space>\w+)\.(?P<name>\w+)(\.\w+)?|_operator\.\w+|math\.\w+|torch\._?sym_\w+"
+    r"torch\.ops\.(?P<space>[a-z]\w*)\.(?P<name>(?!__)\w+|__i?(and|or|xor|lshift|rshift)__)(\.(?!__)\w+)?"
+    rf"|(_operator|math)\.({'|'.join(_ARITHMETIC.split())})"
+    r"|torch\._?sym_(?!_)\w+",
+    re.ASCII,
 )
-_NOISE = r"(?:\s|\\|#[^\n]*\n)*"  # what may stand between the words of a source text
-_CALLED = re.compile(
-    rf"\.{_NOISE}({'|'.join(sorted(name.partition('::')[2] for name in REFUSED))})\b{_NOISE}\("
-)
-_SPACE = re.compile(rf"\bops{_NOISE}\.{_NOISE}(\w+){_NOISE}\.{_NOISE}(\w+)")
-_CLASS = re.compile(rf"\btorch{_NOISE}\.{_NOISE}classes{_NOISE}\.{_NOISE}(\w+)")
+_NAMES = frozenset(name.partition("::")[2] for name in REFUSED)
 
 
 def check_targets(targets: Iterable[str], where: str) -> None:
@@ -57,15 +62,74 @@ def _computes(space: str | None, name: str) -> bool:
 
 
 def check_source(text: str, where: str) -> None:
-    """The same for TorchScript code, as text: whatever calls such an operator has to write its name."""
-    if called := _CALLED.search(text):
-        raise refused(called[1], where)
-    for found in _SPACE.finditer(text):
-        if not _computes(found[1], found[2]):
-            raise refused(f"{found[1]}::{found[2]}", where)
-    for found in _CLASS.finditer(text):
-        if found[1] not in CLASSES:
-            raise refused(f"torch.classes.{found[1]}", where)
+    """The same for TorchScript code, before it is loaded: some of it runs then.
+
+    An operator is called by its whole name, ``torch.relu(`` or ``ops.aten.relu(``: a name that is only
+    mentioned could be called by another.
+    """
+    tokens = list(_tokens(text, where))
+    for place, (kind, word) in enumerate(tokens):
+        before = tokens[place - 1][1] if place else ""
+        if kind == tokenize.STRING:
+            _check_text(word, where)
+        elif word in _NAMES and before == "." and tokens[place - 2][1] != "self":
+            raise refused(word, where)
+        elif word == "classes" and before == "." and tokens[place + 2 : place + 3][0][1] not in CLASSES:
+            raise refused(f"torch.classes.{tokens[place + 2][1]}", where)
+        elif word in ("torch", "ops") and before != ".":
+            _check_call(_chain(tokens, place), where)
+
+
+def _tokens(text: str, where: str) -> Iterator[tuple[int, str]]:
+    """Kind and text of each word. Raises ModelError for what is no such code."""
+    kinds = (tokenize.NAME, tokenize.OP, tokenize.STRING, tokenize.NUMBER)
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            strange = token.type == tokenize.ERRORTOKEN and token.string.strip()
+            if strange or (token.type == tokenize.NAME and not token.string.isascii()):
+                raise ModelError(f"{where}: no TorchScript code: {token.string!r}")
+            if token.type in kinds:
+                yield token.type, token.string
+    except (tokenize.TokenError, SyntaxError) as error:
+        raise ModelError(f"{where}: no TorchScript code: {error}") from error
+
+
+def _check_text(word: str, where: str) -> None:
+    """A text may be a name, in ``getattr(module, "0")``."""
+    try:
+        value = ast.literal_eval(word)
+    except (SyntaxError, ValueError):
+        raise ModelError(f"{where}: no TorchScript code: {word[:40]!r}") from None
+    if value in _NAMES | {"aten", "ops", "torch"}:
+        raise refused(str(value), where)
+
+
+def _chain(tokens: Sequence[tuple[int, str]], place: int) -> list[str]:
+    """``torch . nn . relu (`` as a list of its words, with what comes behind it at the end."""
+    words = [tokens[place][1]]
+    place += 1
+    while place + 1 < len(tokens) and tokens[place][1] == ".":
+        words.append(tokens[place + 1][1])
+        place += 2
+    return [*words, tokens[place][1] if place < len(tokens) else ""]
+
+
+def _check_call(chain: Sequence[str], where: str) -> None:
+    *words, behind = chain
+    if words[0] == "ops":
+        good = len(words) == 3 and behind == "(" and _computes(words[1], words[2])
+    else:
+        good = len(words) > 1 and behind == "(" and _NAMES.isdisjoint(words)
+    if not good:
+        raise refused(".".join(words), where)
+
+
+def check_kinds(kinds: Iterable[str], where: str) -> None:
+    """The same for the operators of a graph that is loaded, such as ``aten::relu``, before it is run."""
+    for kind in kinds:
+        space, _, name = kind.partition("::")
+        if not _computes(space, name):
+            raise refused(kind, where)
 
 
 def refused(name: str, where: str) -> ModelError:

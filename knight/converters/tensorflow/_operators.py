@@ -15,13 +15,16 @@ from knight.errors import ModelError
 
 _REFUSED = re.compile(
     r"""
-      .*Dataset.* | .*Reader.* | RecordInput
+      .*Dataset.* | .*Reader.* | RecordInput | (MultiDevice)?Iterator.* | OneShotIterator
     | ReadFile | WriteFile | MatchingFiles | FileSystem.* | LoadAndRemapMatrix | GenerateVocabRemapping
-    | InitializeTableFrom.* | FixedUnigramCandidateSampler | Skipgram | NegTrain
-    | Save.* | Restore.* | .*Checkpoints?.* | DistributedSave | DTensor.* | Calibration.*Saver
-    | Debug.* | DumpTensor | Write.*Summary | .*SummaryWriter | CreateSummary.* | ImportEvent
-    | (Eager)?PyFunc(Stateless)? | Rpc.* | DeleteRpc.* | RemoteCall | _?Send | _?Recv | _?Host(Send|Recv)
-    | Collective.* | _?Nccl.* | .*TPU.* | WorkerHeartbeat | Stats.* | .*BigQuery.* | SdcaFprint | .*Sql.*
+    | InitializeTableFrom.* | FixedUnigramCandidateSampler | Skipgram | NegTrain | ImmutableConst
+    | DecodeProto.* | EncodeProto.* | Save.* | Restore.* | .*Checkpoints?.* | DistributedSave | DTensor.*
+    | Calibration.*Saver | Debug.* | DumpTensor | Copy(Host)? | Write.*Summary | .*SummaryWriter
+    | CreateSummary.* | ImportEvent | (Eager)?PyFunc(Stateless)? | Rpc.* | DeleteRpc.* | RemoteCall
+    | _?Send | _?Recv | _?Host(Send|Recv) | (In|Out)feed.* | Collective.* | _?Nccl.* | .*TPU.*
+    | WorkerHeartbeat | Stats.* | .*BigQuery.* | .*Sql.* | Abort | SymbolicGradient | StubResourceHandleOp
+    | (Get|Delete)Session.* | _ScopedAllocator.* | _Xla.*
+    | Xla(Launch|CallModule|Custom.*|Host.*|Send.*|Recv.*)
     """,
     re.VERBOSE,
 )
@@ -39,38 +42,79 @@ def check_graph(definition: Any, where: str) -> None:
 def check_saved_model(meta_graph: Any, where: str) -> None:
     """The same for a part of a SavedModel, which may also hold how its variables are saved and restored.
 
-    Only what the saver names may do that, and nothing else may lead there.
+    Only what the saver names may restore them, from the file that it is given, and nothing else may lead
+    there. What saves them is taken out of `meta_graph`: nobody needs it here.
     """
     definition, saver = meta_graph.graph_def, meta_graph.saver_def
     functions = {function.signature.name: function for function in definition.library.function}
-    saving = _Part(definition, functions, saver.save_tensor_name)
-    restoring = _Part(definition, functions, saver.restore_op_name)
-    others = (node for node in definition.node if node.name not in saving.nodes | restoring.nodes)
+    saving = _Part(definition, functions, [saver.save_tensor_name])
+    restoring = _Part(definition, functions, [saver.restore_op_name])
+    others = _Part(definition, functions, _other_ends(meta_graph))
     named = set(meta_graph.object_graph_def.concrete_functions)
-    elsewhere = _reached(named | _called(others), functions)
+    loose = (node for node in definition.node if node.name not in saving.nodes | restoring.nodes)
+    elsewhere = others.functions | _reached(named | _called(loose), functions)
+    given = _node_name(saver.filename_tensor_name)
     for place, node in _placed(definition):
         if not _touches(node):
             continue
-        kept_apart = place is None or place not in elsewhere
-        if node.op in _RESTORING and kept_apart and restoring.holds(place, node):
-            continue
-        if (
-            node.op in _SAVING
-            and kept_apart
-            and saving.holds(place, node)
-            and not restoring.holds(place, node)
+        apart = node.name not in others.nodes if place is None else place not in elsewhere
+        restores = node.op in _RESTORING and restoring.holds(place, node)
+        saves = node.op in _SAVING and saving.holds(place, node) and not restoring.holds(place, node)
+        if not apart or not (
+            saves or (restores and _reads_what_is_given(place, node, definition, functions, given))
         ):
-            continue
-        raise _error(node, where)
+            raise _error(node, where)
+        if saves:
+            _take_out(node)
+
+
+def _other_ends(meta_graph: Any) -> list[str]:
+    """Tensors and operators that loading or serving asks for, beside the saver's."""
+    ends = [tensor.name for tensor in _signature_tensors(meta_graph)]
+    for collection in meta_graph.collection_def.values():
+        ends += collection.node_list.value
+    return ends
+
+
+def _signature_tensors(meta_graph: Any) -> Iterator[Any]:
+    for signature in meta_graph.signature_def.values():
+        yield from (*signature.inputs.values(), *signature.outputs.values())
+
+
+def _reads_what_is_given(
+    place: str | None, node: Any, definition: Any, functions: Mapping[str, Any], given: str
+) -> bool:
+    """Whether a RestoreV2 reads the file whose name the loader hands in, and no other."""
+    nodes = {each.name: each for each in (definition.node if place is None else functions[place].node_def)}
+    name = _node_name(node.input[0])
+    while name in nodes and nodes[name].op == "Identity":
+        name = _node_name(nodes[name].input[0])
+    if place is None:
+        return bool(given) and name == given and nodes[name].op.startswith("Placeholder")
+    arguments = [argument.name for argument in functions[place].signature.input_arg]
+    if name not in arguments:
+        return False
+    number = arguments.index(name)
+    calls = [each for _, each in _placed(definition) if place in _called([each])]
+    return all(len(call.input) > number and _node_name(call.input[number]) == given for call in calls)
+
+
+def _take_out(node: Any) -> None:
+    """Leaves an operator that does nothing, behind the same others."""
+    before = [name for name in node.input if name.startswith("^")]
+    node.op = "NoOp"
+    del node.input[:]
+    node.input.extend(before)
+    node.attr.clear()
 
 
 class _Part:
-    """What leads to one node of a graph: the nodes before it and the functions that they call."""
+    """What leads to some nodes of a graph: the nodes before them and the functions that these call."""
 
-    def __init__(self, definition: Any, functions: Mapping[str, Any], tensor: str) -> None:
+    def __init__(self, definition: Any, functions: Mapping[str, Any], ends: Iterable[str]) -> None:
         nodes = {node.name: node for node in definition.node}
         self.nodes: set[str] = set()
-        ahead = [_node_name(tensor)]
+        ahead = list(map(_node_name, ends))
         while ahead:
             name = ahead.pop()
             if name in nodes and name not in self.nodes:
@@ -130,10 +174,9 @@ def _touches(node: Any) -> bool:
 
 
 def check_names(operators: Iterable[str], where: str) -> None:
-    """The same for bare names, such as those of TensorFlow's operators in a TFLite file."""
+    """Raises ModelError for the first of TensorFlow's operators in a TFLite file."""
     for name in operators:
-        if _REFUSED.fullmatch(name) or name == "PrintV2":
-            raise _refused(name, name, where)
+        raise _refused(name, "an operator of TensorFlow in a TFLite file", where)
 
 
 def _error(node: Any, where: str) -> ModelError:

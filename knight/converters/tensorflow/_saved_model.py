@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ def load(path: Path, source: Source, listener: Listener) -> Graph:
         raise ModelError(f"model {path}: no SavedModel: it has no saved_model.pb")
     if not (path / "variables").is_dir():
         raise ModelError(f"model {path}: its folder `variables` is missing; copy the whole SavedModel")
-    _check(path)
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except Exception as error:  # TensorFlow raises many kinds
-        raise ModelError(f"model {path}: TensorFlow cannot load it: {described(error)[:300]}") from error
+    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+        clean = _checked(path, Path(folder))
+        try:
+            loaded = tf.saved_model.load(str(clean))
+        except Exception as error:  # TensorFlow raises many kinds
+            raise ModelError(f"model {path}: TensorFlow cannot load it: {described(error)[:300]}") from error
     function = _signature(path, dict(loaded.signatures))
     graph = frozen(function)
     shown = _shown(function, graph)
@@ -45,8 +47,11 @@ def load(path: Path, source: Source, listener: Listener) -> Graph:
     )
 
 
-def _check(path: Path) -> None:
-    """Raises ModelError for operators that do more than compute, and for a damaged file."""
+def _checked(path: Path, folder: Path) -> Path:
+    """A SavedModel in `folder` whose graph is what was checked, with the variables and assets of `path`.
+
+    Raises ModelError for operators that do more than compute, and for a damaged file.
+    """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -57,6 +62,11 @@ def _check(path: Path) -> None:
         raise ModelError(f"model {path}: saved_model.pb is damaged or cut short; copy it again") from None
     for meta_graph in stored.meta_graphs:
         check_saved_model(meta_graph, str(path))
+    (folder / "saved_model.pb").write_bytes(stored.SerializeToString())
+    for name in ("variables", "assets"):
+        if (path / name).is_dir():
+            (folder / name).symlink_to((path / name).resolve())
+    return folder
 
 
 def _signature(path: Path, signatures: dict[str, Any]) -> Any:

@@ -66,7 +66,7 @@ def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion
 
 
 def _check(path: Path) -> None:
-    """Raises ModelError for operators of TensorFlow itself (FlexWriteFile) that do more than compute."""
+    """Raises ModelError for operators of TensorFlow itself: Flex..., whatever stands behind the name."""
     from tensorflow.lite.python.schema_py_generated import Model
 
     try:
@@ -75,7 +75,7 @@ def _check(path: Path) -> None:
         names = [(code.CustomCode() or b"").decode("utf-8", "replace") for code in codes]
     except Exception:  # a damaged file: the interpreter says so better
         return
-    check_names((name.removeprefix("Flex") for name in names if name.startswith("Flex")), str(path))
+    check_names((name for name in names if name.startswith("Flex")), str(path))
 
 
 def _exported(path: Path, pictures: list[str]) -> ir.Model:

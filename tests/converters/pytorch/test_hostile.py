@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -193,6 +194,36 @@ def with_tree(text: str) -> Callable[[Members, Path], Members]:
     return make
 
 
+def renamed(ending: str, name: str, *, and_kept: bool = False) -> Callable[[Members, Path], Members]:
+    """The member of that ending under another name, its sizes calls; beside the good one on demand."""
+
+    def make(members: Members, marker: Path) -> Members:
+        (old,) = (each for each in members if each.endswith(ending))
+        evil = with_size(CALL)(members, marker)[old]
+        kept = members if and_kept else {each: content for each, content in members.items() if each != old}
+        return kept | {old.removesuffix(ending) + name: evil}
+
+    return make
+
+
+def keyword(text: str) -> str:
+    """The structure of inputs with one keyword argument, its letters written as JSON may write them."""
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in text)
+    leaf = '{"type": null, "context": null, "children_spec": []}'
+    empty = '{"type": "builtins.tuple", "context": "null", "children_spec": []}'
+    names = json.dumps(f'["{escaped}"]')
+    words = f'{{"type": "builtins.dict", "context": {names}, "children_spec": [{leaf}]}}'
+    return f'[1, {{"type": "builtins.tuple", "context": "null", "children_spec": [{empty}, {words}]}}]'
+
+
+def hidden_enumeration() -> str:
+    context = r'{"\u005f_enum__": true, "fqn": "antigravity:x", "name": "z"}'
+    return json.dumps([1, {"type": "builtins.tuple", "context": context, "children_spec": []}])
+
+
+CALL = "__import__('os').system('touch {marker}')"
+TWO_READINGS = "Symbol(''\n'a' #''')+" + CALL + "+Integer(1\n)"
+"""One text to Python's parser, another to sympy, which drops the line ends."""
 TREE = (
     '[1, {"type": "collections.defaultdict", "context": {"default_factory_module": "antigravity", '
     '"default_factory_name": "x", "dict_context": []}, "children_spec": []}]'
@@ -219,6 +250,14 @@ PROGRAMS: dict[str, Callable[[Members, Path], Members]] = {
     ),
     "an extension": with_text("torch.ops.aten.relu.default", "#evil:op"),
     "a tree of a type to import": with_tree(TREE),
+    "a size that another reader reads otherwise": with_size(TWO_READINGS),
+    "a size without end": with_size("Integer(10)**Integer(10)**Integer(8)"),
+    "a keyword that becomes a function's": with_tree(keyword("a=__import__('os')")),
+    "an enumeration in other letters": with_tree(hidden_enumeration()),
+    "a dunder of an operator": with_text(
+        "torch.ops.aten.relu.default", "torch.ops.aten.__getattr__.__globals__"
+    ),
+    "an operator of Python that calls": with_text("torch.ops.aten.relu.default", "_operator.call"),
     "an enumeration to import": with_tree('[1, {"__enum__": true, "fqn": "antigravity:x", "name": "y"}]'),
 }
 
@@ -229,6 +268,73 @@ def test_programs(tmp_path: Path, program: Members, kind: str) -> None:
     path = packed(PROGRAMS[kind](program, marker), tmp_path / "evil.pt2")
     message = refused(path, marker)
     assert "nothing of it was" in message and "--allow-pickle" in message, message
+
+
+MISPLACED = {
+    "in capitals": renamed("models/model.json", "models/model.JSON"),
+    "with another ending": renamed("models/model.json", "models/modelxxxxx"),
+    "a config by name": renamed("models/model.json", "models/model_config.json"),
+    "a second model": renamed("models/model.json", "models/other.json", and_kept=True),
+    "a twin": renamed("models/model.json", "models/MODEL.json", and_kept=True),
+}
+
+
+@pytest.mark.parametrize("kind", MISPLACED)
+def test_members_that_torch_would_find_all_the_same(tmp_path: Path, program: Members, kind: str) -> None:
+    """Left out, or refused: in no case do their sizes run."""
+    marker = tmp_path / "marker"
+    path = packed(MISPLACED[kind](program, marker), tmp_path / "evil.pt2")
+    try:
+        convert(Source(model=str(path)), SILENT)
+    except ModelError:
+        assert kind != "a second model"
+    else:
+        assert kind == "a second model"
+    assert not marker.exists()
+
+
+def test_guards_are_not_run(tmp_path: Path, program: Members) -> None:
+    """They are Python; files with open dimensions of torch's own choice have some."""
+    marker = tmp_path / "marker"
+
+    def change(document: Any) -> None:
+        document["guards_code"] = [CALL.format(marker=marker)]
+
+    path = packed(edited(program, "models/model.json", change), tmp_path / "guarded.pt2")
+    conversion = convert(Source(model=str(path)), SILENT)
+    assert conversion.reference is not None
+    conversion.reference({"x": np.ones((2, 4), np.float32)})
+    assert not marker.exists()
+
+
+class Named(nn.Module):
+    """Names that are no identifiers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"a-b": nn.Linear(4, 4), "c d#(e)": nn.Linear(4, 4)})
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        rows = torch.cat([part(x) for part in self.parts.values()])
+        return {"logits out": rows.reshape(x.shape[0] * 2, -1), "größe (m²)": x * 2, "a=b": x - 1}
+
+
+@pytest.mark.parametrize("open_sizes", [False, True])
+def test_good_programs_with_odd_names(tmp_path: Path, open_sizes: bool) -> None:
+    shapes = {"x": {0: torch.export.Dim.AUTO}} if open_sizes else None
+    program = torch.export.export(Named().eval(), (torch.randn(3, 4),), dynamic_shapes=shapes)
+    path = tmp_path / "named.pt2"
+    torch.export.save(program, path, extra_files={"notes.pt": "no pickle"})
+    conversion = convert(Source(model=str(path)), SILENT)
+    assert len(conversion.model.graph.outputs) == 3
+
+
+def test_a_config_that_is_none(tmp_path: Path, program: Members) -> None:
+    def change(document: Any) -> None:
+        document["config"]["fc.weight"] = "text"
+
+    path = packed(edited(program, "model_weights_config.json", change), tmp_path / "odd.pt2")
+    assert "'fc.weight' has no file" in refused(path, tmp_path / "marker")
 
 
 def test_the_good_program_is_converted(tmp_path: Path, program: Members) -> None:
@@ -281,6 +387,30 @@ def test_tensors_that_were_pickled_need_no_flag(tmp_path: Path, program: Members
 
 
 # TorchScript
+
+
+def test_code_under_another_ending_is_not_found(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    members = members_of(scripted(Saves(str(marker)), tmp_path / "evil.pt"))
+    members = {name.replace(".py", ".PY") if name.endswith(".py") else name: c for name, c in members.items()}
+    refused(packed(members, tmp_path / "capitals.pt"), marker, ((1, 4),))
+
+
+class Called(nn.Module):
+    """A part of it is called like a refused operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.save(x))
+
+
+def test_modules_called_like_refused_operators(tmp_path: Path) -> None:
+    path = scripted(Called().eval(), tmp_path / "called.pt")
+    conversion = convert(Source(model=str(path), input_shapes=((1, 4),)), SILENT)
+    assert len(conversion.model.graph) == 2
 
 
 class Saves(nn.Module):
@@ -347,6 +477,15 @@ def test_scripts_that_touch_files(tmp_path: Path, kind: type[nn.Module]) -> None
         "ops.c10d.send(x)",
         "(ops # a remark\n    .symm_mem # another\n    .put(x))",
         "torch.classes.dist_c10d.FileStore('f', 1)",
+        "torch.save\n    f(x, 'f')",
+        "(torch.save)(x, 'f')",
+        "x.save\n    f('f')",
+        "(torch.from_file)('f', True, 4)",
+        "getattr(torch, 'save')(x, 'f')",
+        r"getattr(torch, 'sa\166e')(x, 'f')",
+        "getattr(getattr(ops, 'aten'), 'save')(x, 'f')",
+        "ops.aten\n    f = _.save\n    f(x, 'f')",
+        "ops\n    f = _.c10d\n    f.send(x)",
     ],
 )
 def test_however_a_call_is_written(tmp_path: Path, call: str) -> None:
