@@ -139,3 +139,11 @@ def refused(name: str, where: str) -> ModelError:
         f"write files); nothing of it was run. Export the model without it, or, if you trust the file, add "
         f"--allow-pickle"
     )
+
+
+def would_run(where: str, what: str) -> ModelError:
+    """The error for a part of an archive that torch would run while it loads it."""
+    return ModelError(
+        f"{where}: holds {what}, which would run when it is loaded; nothing of it was. Save the model with "
+        f"torch.export.save of a new torch, or, if you trust the file, add --allow-pickle"
+    )
