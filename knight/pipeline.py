@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import count, product
 from typing import Any
@@ -185,9 +186,7 @@ def infer(
     scales = output_scales(model)
     names = [output.name for output in session.outputs]
 
-    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
-        return dequantized(names, outputs, scales)
-
+    real = partial(dequantized, names, scales=scales)
     replay = Replay(session, names, real)
     model_seconds = 0.0
 
@@ -425,9 +424,7 @@ def _evaluate(
     agreement = evaluation.Agreement(names)
     turns = count()
 
-    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
-        return dequantized(names, outputs, scales)
-
+    real = partial(dequantized, names, scales=scales)
     replay = Replay(session, names, real)
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,7 @@ def _measure(
     twins = _output_twins(pairing, names)
     scales = output_scales(runner.source)
 
-    def real(outputs: list[np.ndarray]) -> list[np.ndarray]:
-        return dequantized(names, outputs, scales)
-
+    real = partial(dequantized, names, scales=scales)
     here = Replay(source, names, real)
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
