@@ -40,7 +40,8 @@ _DATA = frozenset(_SOURCES.split())
 class Net:
     """inputs: shapes by blob. layers: those that compute. Both in the order of the file.
 
-    prototxt: the file again without the layers of other phases, where it has such.
+    prototxt: the file again, where OpenCV needs another: without the layers of other phases, and with a
+    number for each axis where a window slides along more than two.
     """
 
     name: str
@@ -57,7 +58,9 @@ def read_net(model: Path, weights: str | None, input_shapes: Sequence[Shape], li
     stored = read_caffemodel(Path(weights))
     every = _upgraded(message, model)
     messages = [layer for layer in every if _is_kept(layer, message.state)]
-    prototxt = _written(message, messages) if len(messages) < len(every) else None
+    spelled_out = [_spell_out(layer, stored) for layer in messages]
+    differs = any(spelled_out) or len(messages) < len(every)
+    prototxt = _written(message, messages) if differs else None
     sources = [layer for layer in messages if layer.type in _DATA]
     shapes = _declared_shapes(message, sources, model)
     layers = [_layer(layer, stored) for layer in messages if layer.type not in _DATA]
@@ -77,6 +80,21 @@ def _written(net: Any, layers: Sequence[Any]) -> str:
     for layer in kept.layer:
         del layer.include[:], layer.exclude[:]
     return str(kept)
+
+
+def _spell_out(layer: Any, stored: Weights) -> bool:
+    """Writes a window's one number for all axes once for each, where those are more than two.
+
+    Both mean the same to Caffe. OpenCV (4.14) takes the others from memory that nothing was written to, and
+    crashes in most processes. Whether there was anything to write.
+    """
+    blobs = stored.get(layer.name)
+    rank = blobs[0].ndim - 2 if blobs and layer.type in ("Convolution", "Deconvolution") else 0
+    window = [getattr(layer.convolution_param, name) for name in ("kernel_size", "stride", "pad", "dilation")]
+    short = [numbers for numbers in window if len(numbers) == 1] if rank > 2 else []
+    for numbers in short:
+        numbers.extend(list(numbers) * (rank - 1))
+    return bool(short)
 
 
 def _layer(message: Any, stored: Weights) -> Layer:

@@ -93,6 +93,12 @@ def test_convolution_in_three_and_one_dimensions(tmp_path: Path) -> None:
     assert_matches(convert_net(net, blobs, tmp_path), feeds, wanted)
 
 
+def test_one_number_for_three_axes_is_one_for_each_in_opencv_too(tmp_path: Path) -> None:
+    text = "convolution_param { num_output: 2 kernel_size: 2 stride: 2 pad: 1 }"
+    net = image(1, 3, 5, 6, 7) + layer("Convolution", text)
+    assert_matches_opencv(convert_net(net, {"out": [numbers(2, 3, 2, 2, 2), numbers(2)]}, tmp_path))
+
+
 def test_inner_product(tmp_path: Path) -> None:
     text = "inner_product_param {{ num_output: 5 {} }}"
     net = image(2, 3, 4, 5)
