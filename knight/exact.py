@@ -97,9 +97,8 @@ class _Mender:
         places = {**outer, **_places(graph)}
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:
-            for attribute in node.attribute:
-                for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                    self.mend_graph(body, places)
+            for body in _bodies(node):
+                self.mend_graph(body, places)
             if node.op_type == "QLinearSoftmax":
                 nodes += self._softmax(node)
                 continue
@@ -183,9 +182,15 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         yield node.name
         yield from node.input
         yield from node.output
-        for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _names(body)
+        for body in _bodies(node):
+            yield from _names(body)
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def _places(graph: onnx.GraphProto) -> dict[str, _Place]:
@@ -214,10 +219,8 @@ def _type(name: str, places: Mapping[str, _Place]) -> int:
         node = place.node
         if node.op_type == "Cast":
             return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
-        if node.op_type in ("DynamicQuantizeLinear", "QLinearSoftmax"):
-            return (
-                int(TensorProto.UINT8) if node.op_type.startswith("Dynamic") else _type(node.input[4], places)
-            )
+        if node.op_type == "DynamicQuantizeLinear":
+            return int(TensorProto.UINT8)
         zero = _input(node, _RESULT_ZERO.get(node.op_type, 0))
         if not zero:
             return int(TensorProto.UINT8) if node.op_type == "QuantizeLinear" else 0

@@ -52,13 +52,8 @@ Value = np.ndarray | Integers
 def outputs(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """All outputs of one forward pass of a QDQ model."""
     proto = models.to_proto(model)
-    values: dict[str, Value] = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
-    }
-    values |= dict(feeds)
-    for node in proto.graph.node:
-        inputs = [values[name] if name else None for name in node.input]
-        results = _run(node, inputs, proto)
+    values = _values(proto, feeds)
+    for node, results in _computed(proto, values):
         values.update(zip(node.output, results, strict=False))
     return [_real(values[output.name]) for output in proto.graph.output]
 
@@ -68,18 +63,27 @@ def steps_apart(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each QuantizeLinear by itself: how far its integers are from those `given`, which the next read."""
     proto = models.to_proto(model)
-    values: dict[str, Value] = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
-    }
-    values |= dict(feeds)
-    for node in proto.graph.node:
-        inputs = [values[name] if name else None for name in node.input]
-        results = _run(node, inputs, proto)
+    values = _values(proto, feeds)
+    for node, results in _computed(proto, values):
         if node.op_type == "QuantizeLinear":
             (stated,), (name,) = results, node.output
             yield name, np.abs(stated.astype(np.int32) - given[name].astype(np.int32))
             results = [given[name]]
         values.update(zip(node.output, results, strict=False))
+
+
+def _values(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, Value]:
+    """What is there before the first operator."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    return {**constants, **feeds}
+
+
+def _computed(
+    proto: onnx.ModelProto, values: Mapping[str, Value]
+) -> Iterator[tuple[onnx.NodeProto, list[Value]]]:
+    """Each operator with its results from `values`, to which the caller adds what the next ones read."""
+    for node in proto.graph.node:
+        yield node, _run(node, [values[name] if name else None for name in node.input], proto)
 
 
 def _run(node: onnx.NodeProto, inputs: list[Value | None], proto: onnx.ModelProto) -> list[Value]:
