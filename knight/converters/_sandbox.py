@@ -34,6 +34,7 @@ _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 _MACHINES = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """Machine -> what the kernel calls it, and the number of its system call socket."""
 _IO_URING_SETUP = 425  # opens sockets by another way
+_X32 = 1 << 30  # set in the numbers of a second set of calls of x86-64
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -52,9 +53,11 @@ def confine(folder: Path, source_bytes: int) -> None:
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, CPU_SECONDS)
-    _limit(resource.RLIMIT_AS, max(LEAST_ADDRESS_SPACE, _memory()))
     _limit(resource.RLIMIT_FSIZE, max(LEAST_FILE_SIZE, 4 * source_bytes))
     if sys.platform.startswith("linux"):
+        _limit(
+            resource.RLIMIT_AS, max(LEAST_ADDRESS_SPACE, _memory())
+        )  # macOS refuses what is less than used
         _libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         _keep_files(folder)
         _keep_off_the_network()
@@ -95,12 +98,18 @@ def _keep_off_the_network() -> None:
     if platform.machine() not in _MACHINES:
         return
     architecture, socket = _MACHINES[platform.machine()]
-    load, equal, give = 0x20, 0x15, 0x06  # of the Berkeley packet filter, over struct seccomp_data
+    load, equal, at_least, give = (
+        0x20,
+        0x15,
+        0x35,
+        0x06,
+    )  # of the Berkeley packet filter, on struct seccomp_data
     allow, refuse = 0x7FFF0000, 0x00050000 | errno.EACCES
     steps = [
         (load, 0, 0, 4),
-        (equal, 0, 4, architecture),
+        (equal, 0, 4, architecture),  # calls of 32 bits have other numbers: refused, all of them
         (load, 0, 0, 0),
+        (at_least, 2, 0, _X32),
         (equal, 1, 0, socket),
         (equal, 0, 1, _IO_URING_SETUP),
         (give, 0, 0, refuse),
