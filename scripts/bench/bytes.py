@@ -36,7 +36,7 @@ _SAMPLES = 4
 
 
 def samples(path: Path, dtype: np.dtype | None = None) -> list[dict[str, np.ndarray]]:
-    """Four samples for the model in `path`; open dimensions are 1."""
+    """Four samples for the model in `path`; open dimensions are 1, those of a row of numbers (sound) 512."""
     generator = np.random.default_rng(0)
     inputs = Session(models.load(path)).inputs
 
@@ -52,7 +52,10 @@ def samples(path: Path, dtype: np.dtype | None = None) -> list[dict[str, np.ndar
     for _ in range(_SAMPLES):
         feeds = {}
         for info in inputs:
-            shape = tuple(1 if dim is None else dim for dim in info.shape)
+            open_size = 512 if len(info.shape) == 2 else 1
+            shape = tuple(
+                (1, open_size)[place > 0] if dim is None else dim for place, dim in enumerate(info.shape)
+            )
             own = np.dtype(info.dtype or "float32")
             feeds[info.name] = one(shape, dtype if dtype is not None and own.kind == "f" else own)
         found.append(feeds)
