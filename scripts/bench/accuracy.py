@@ -28,8 +28,8 @@ from knight import model as models
 from knight.config import METHODS, QuantConfig
 from knight.coverage import optimised_coverage
 from knight.executor import Executor, RunSettings
+from knight.outputs import dequantized, output_scales
 from knight.pipeline import quantize
-from knight.rewriter import dequantized, output_scales
 from knight.runner import Session
 from knight.targets import Target, load_target
 
