@@ -248,11 +248,11 @@ def test_every_integer_is_exact_where_the_target_can_hold_it(spec: QuantSpec, dt
     limits = np.iinfo(dtype)
     every = np.arange(limits.min, int(limits.max) + 1)
     found = integer_params(dtype, spec, seen(0, 10))
-    holds = not (spec is SIGNED and dtype == "uint8")
-    assert holds(spec, dtype) is holds
+    exact = not (spec is SIGNED and dtype == "uint8")
+    assert holds(spec, dtype) is exact
     integers = np.clip(np.rint(every / found.scale) + found.zero_point, spec.qmin, spec.qmax)
     back = (integers - found.zero_point) * found.scale
-    assert np.array_equal(back, every) is holds
+    assert np.array_equal(back, every) is exact
 
 
 @pytest.mark.parametrize(("high", "scale"), [(0, 1), (127, 1), (128, 2), (254, 2), (255, 2)])
