@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as kinds
@@ -22,7 +22,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of the structs: their fields are the keys of an object, and there are no others.
 
     A `__post_init__` raises ValueError for keys that do not go together; its text begins with a key.
+    reader: what reads such an object, where messages about unknown keys should say so.
     """
+
+    reader: ClassVar[str] = ""
 
 
 def wants(words: str) -> Any:
@@ -64,17 +67,17 @@ def _mistake(value: object, kind: Any, path: str) -> str:
     for where, item, inner in parts:
         if _refusal(item, inner) is not None:
             return _mistake(item, inner, where)
-    described = kinds.type_info(kind)
-    if isinstance(described, kinds.LiteralType):
-        known = did_you_mean(str(value), map(str, described.values))
-        return f"{path}: {wrong_value(value)}: {known}"
-    return f"{path}: {wrong_value(value, _words(described))}"
+    words = _words(kinds.type_info(kind))
+    if not words:
+        return f"{path}: {wrong_value(value)}: {did_you_mean(str(value), map(str, get_args(bare)))}"
+    return f"{path}: {wrong_value(value, words)}"
 
 
 def _mistake_in_table(values: Mapping[str, object], kind: type[Table], path: str) -> str:
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
     for key in sorted(values.keys() - fields.keys(), key=str):
-        return f"{_at(path, key)}: unknown key: {did_you_mean(str(key), _keys(kind))}"
+        whose = f" for {kind.reader}" if kind.reader else ""
+        return f"{_at(path, key)}: unknown key{whose}: {did_you_mean(str(key), _keys(kind))}"
     for name, field in fields.items():
         if name in values and _refusal(values[name], field.type) is not None:
             return _mistake(values[name], field.type, _at(path, name))
@@ -111,7 +114,7 @@ def _keys(kind: type[Table]) -> list[str]:
 
 
 def _words(kind: kinds.Type) -> str:
-    """What a value of `kind` is, in the words of a message."""
+    """What a value of `kind` is, in the words of a message; nothing for a Literal, whose names say it."""
     match kind:
         case kinds.Metadata(extra={"wants": str(words)}):
             return words
@@ -127,8 +130,12 @@ def _words(kind: kinds.Type) -> str:
             return f"a number{_bounds(low, high)}"
         case kinds.VarTupleType(item_type=kinds.StrType()):
             return 'a list of texts such as ["a", "b"]'
-        case kinds.StructType():
+        case kinds.VarTupleType(item_type=inner):
+            return f"a list, each item {_words(inner)}"
+        case kinds.StructType() | kinds.DictType():
             return "an object of keys and values"
+        case kinds.LiteralType():
+            return ""
     return "a text"
 
 

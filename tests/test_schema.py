@@ -26,6 +26,7 @@ class Outer(Table):
     inner: Inner = Inner()
     rows: tuple[Inner, ...] = ()
     named: dict[str, Inner] = msgspec.field(default_factory=dict)
+    mode: Literal["one", "two"] | None = None
     either: Annotated[str | tuple[str, ...], wants("a file or a list of symbols")] = ""
 
     def __post_init__(self) -> None:
@@ -52,6 +53,9 @@ def test_what_fits_is_read() -> None:
         ({"place": "x", "count": True}, "count: is true; it has to be a whole number of at least 1"),
         ({"place": "x", "share": 2}, "share: is 2; it has to be a number from 0 to 1"),
         ({"place": "x", "share": float("nan")}, "share: is NaN; it has to be a number from 0 to 1"),
+        ({"place": "x", "mode": "three"}, 'mode: is "three": known: one, two'),
+        ({"place": "x", "means": 3}, "means: is 3; it has to be a list, each item a number"),
+        ({"place": "x", "named": 3}, "named: is 3; it has to be an object of keys and values"),
         ({"place": "x", "means": [1, None]}, "means[1]: is null; it has to be a number"),
         ({"place": "x", "words": "a"}, 'words: is "a"; it has to be a list of texts such as ["a", "b"]'),
         ({"place": "x", "inner": 3}, "inner: is 3; it has to be an object of keys and values"),
