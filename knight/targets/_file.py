@@ -36,8 +36,6 @@ Schemes = Annotated[
     tuple[SchemeName, ...], msgspec.Meta(min_length=1), wants('a list of schemes such as ["w8a8", "w16a16"]')
 ]
 TABLE = wants("a table of keys and values")
-
-
 SHIFTS = "two whole numbers [low, high], 0 <= low <= high"
 
 
@@ -83,7 +81,10 @@ class Weight(_Table, frozen=True):
 
     def __post_init__(self) -> None:
         if self.block_size is not None and not self.per_channel:
-            raise ValueError("block_size goes with per_channel = true: blocks lie inside the channels")
+            raise ValueError(
+                "block_size goes with per_channel = true, since blocks lie inside channels; "
+                "set that, or leave the scheme out of schemes"
+            )
 
 
 class Numbers(_Table, frozen=True):

@@ -104,6 +104,15 @@ LSTM = ["w16a16"]
         assert load_target(narrowed).scheme(8, 8, "LSTM").weight_block_size is None
 
 
+def test_blocks_that_are_inherited_do_not_go_with_one_scale_per_tensor(write) -> None:
+    one = 'extends = "generic"\n{}[weight]\nper_channel = false\n'
+    with pytest.raises(
+        ConfigError, match=r"my_chip.toml: scheme\.w4a8\.weight\.block_size goes with per_channel"
+    ):
+        load_target(write(one.format("")))
+    assert load_target(write(one.format('schemes = ["w8a8"]\n'))).weight_spec(8, 0).axis is None
+
+
 def test_file_without_suffix_is_found_as_a_path(write) -> None:
     path = write('extends = "generic"\n', "board")
     assert load_target(path).name == "board"
