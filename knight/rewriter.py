@@ -173,6 +173,8 @@ class _Rewriter:
             real = self.blocks.node("DequantizeLinear", stored, name, ir.DataType.FLOAT, stored[0])
             if params.spec.axis is not None and params.scale.ndim:
                 real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
+                if params.spec.block_size is not None:
+                    real.attributes.add(ir.AttrInt64("block_size", params.spec.block_size))
             self.graph.insert_before(node, [real])
             self.constants[name] = real.outputs[0]
         return self.constants[name]

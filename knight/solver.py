@@ -18,7 +18,7 @@ import onnx_ir as ir
 from knight import model as models
 from knight.calibration import calibrations
 from knight.errors import ModelError
-from knight.quantizer import params_from_range
+from knight.quantizer import extremes, params_from_range
 from knight.statistics import Needs, Statistics
 from knight.types import Accumulator, FloatArray, QParams, QuantPlan, QuantSpec
 
@@ -135,12 +135,9 @@ def weight_params(name: str, weight: FloatArray, spec: QuantSpec) -> QParams:
     """
     if not np.isfinite(weight).all():
         raise ModelError(f"weight {name!r} holds NaN or Inf; repair the model before quantizing it")
-    if spec.axis is None:
-        return params_from_range(weight.min(initial=0.0), weight.max(initial=0.0), spec)
-    others = tuple(axis for axis in range(weight.ndim) if axis != spec.axis)
-    low, high = weight.min(axis=others, initial=0.0), weight.max(axis=others, initial=0.0)
+    low, high = extremes(weight, spec)
     params = params_from_range(low, high, spec)
-    used = (low < 0) | (high > 0)
+    used = np.asarray((low < 0) | (high > 0))
     if used.any() and not used.all():
         scale = np.where(used, params.scale, params.scale[used].min())
         return QParams(spec, scale.astype(np.float32), params.zero_point)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +25,8 @@ class QuantSpec:
     the range is mirrored where that leaves integers below it. axis: the channel axis of a per-channel tensor,
     None for one scale per tensor. narrow: leaves out the smallest integer of a mirrored range (-127..127), so
     that negation is exact. centred: symmetric unsigned integers around the middle of their range: the grid of
-    the signed ones with half the range added (uint8 around 128).
+    the signed ones with half the range added (uint8 around 128). block_size: elements along `axis` that share
+    one scale (fewer in the last block); every place on the other axes then has scales of its own.
     """
 
     bits: int = 8
@@ -33,6 +35,7 @@ class QuantSpec:
     axis: int | None = None
     narrow: bool = False
     centred: bool = False
+    block_size: int | None = None
 
     @property
     def fixed_zero(self) -> int:
@@ -58,14 +61,21 @@ class QuantSpec:
 
     @property
     def dtype(self) -> np.dtype:
-        """NumPy type that holds the integers."""
+        """NumPy type that holds the integers; those of 4 bits are ml_dtypes', as in onnx."""
+        if self.bits <= 4:
+            kind: np.dtype = np.dtype(ml_dtypes.int4 if self.signed else ml_dtypes.uint4)
+            return kind
         width = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
         return np.dtype(f"{'int' if self.signed else 'uint'}{width}")
 
 
 @dataclass(frozen=True)
 class QParams:
-    """The numbers of a quantized tensor: float32 `scale` (0-d, or 1-d along `spec.axis`) and integers."""
+    """The numbers of a quantized tensor: float32 `scale` and the integers of its zero points.
+
+    Both are 0-d, or 1-d along `spec.axis`, or with blocks of the tensor's shape, but that `spec.axis` counts
+    blocks.
+    """
 
     spec: QuantSpec
     scale: FloatArray

@@ -42,11 +42,12 @@ def constants_of(subject: Subject, nodes: Nodes, tensors: Tensors, *, reduce_ran
 def _spec(
     subject: Subject, tensors: Tensors, node: ir.Node, axis: int | None, *, reduce_range: bool
 ) -> QuantSpec:
-    choice = tensors.choices[node]
-    if operators.roles(node).weights:
-        return subject.target.weight_spec(choice.weight_bits - int(reduce_range), axis)
-    # The second operand of an elementwise operator is quantized like an activation.
-    return subject.target.activation_spec(choice.activation_bits)
+    scheme = subject.scheme(tensors.choices[node])
+    if not operators.roles(node).weights:  # the second operand of an elementwise operator
+        return scheme.activation_spec()
+    if scheme.weight_block_size is not None and axis is not None:
+        axis = operators.sum_axis(node)
+    return scheme.weight_spec(axis, scheme.weight_bits - int(reduce_range))
 
 
 def _key(weights: Mapping[str, Weight], name: str, spec: QuantSpec) -> str:
@@ -67,7 +68,8 @@ def accumulators_of(
         name, data = node.name or "", node.inputs[0]
         weight = constants.reads.get((name, 1))
         read = tensors.read(node, data) if data is not None else None
-        if read is not None and weight is not None:
+        # Blocks have a scale each, so that their sums have no unit in common.
+        if read is not None and weight is not None and constants.weights[weight].spec.block_size is None:
             bias = operators.bias(node)
             found[name] = Accumulator(
                 input=read,

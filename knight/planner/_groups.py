@@ -63,7 +63,7 @@ class _Grouping:
         return Grouping(groups, roots)
 
     def _spec(self, key: str) -> QuantSpec:
-        return self.subject.target.activation_spec(self.tensors.kept[key].choice.activation_bits)
+        return self.subject.scheme(self.tensors.kept[key].choice).activation_spec()
 
     def _tie(self, node: ir.Node) -> None:
         joined = self._joined_by(node)

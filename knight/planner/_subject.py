@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from knight.border import Border
-from knight.recipe import Chosen
-from knight.targets import Target
+from knight.recipe import Choice, Chosen
+from knight.targets import Scheme, Target
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Subject:
     def moves(self, node: ir.Node) -> bool:
         """Whether the output of `node` has the scale of its input."""
         return node.op_type in self.target.keep_scale
+
+    def scheme(self, choice: Choice) -> Scheme:
+        """How the target quantizes at the widths of `choice`."""
+        return self.target.scheme(choice.weight_bits, choice.activation_bits)
 
     def is_cast(self, node: ir.Node) -> bool:
         """Whether `node` makes floats of an integer input: part of the input, no operator of the model."""

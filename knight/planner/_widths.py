@@ -8,11 +8,12 @@ values go with their readers and a folded Relu or Clip with its producer, unless
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from knight import model as models, operators
+from knight.errors import ConfigError
 from knight.planner._nodes import Nodes
 from knight.planner._subject import Subject
 from knight.recipe import FLOAT, Choice
@@ -84,10 +85,10 @@ def _choices(subject: Subject, nodes: Nodes) -> dict[ir.Node, Choice]:
     found: dict[ir.Node, Choice] = {}
     integer = [node for node in subject.graph if node in nodes.integer]
     for node in integer:
-        choice, origin = subject.chosen[node].choice, subject.chosen[node].origin
-        assert choice != FLOAT
-        if origin or not (subject.moves(node) or node in nodes.folded):
-            found[node] = choice
+        own = subject.chosen[node]
+        assert own.choice != FLOAT
+        if own.origin or not (subject.moves(node) or node in nodes.folded):
+            found[node] = _that_it_has(subject, node, own.choice, own.origin)
     for node in reversed(integer):
         if node not in found and node not in nodes.folded:
             readers = [reader for value in node.outputs for reader, _ in subject.readers(value)]
@@ -102,6 +103,25 @@ def _choices(subject: Subject, nodes: Nodes) -> dict[ir.Node, Choice]:
             assert default != FLOAT
             found[node] = known[0] if known else default
     return found
+
+
+def _that_it_has(subject: Subject, node: ir.Node, choice: Choice, origin: str) -> Choice:
+    """`choice`, or the first widths that the target has for this operator where nobody asked for others.
+
+    Raises ConfigError for widths that a rule asks for and that the target lacks.
+    """
+    only = subject.target.widths.get(node.op_type)
+    if only is not None and not origin:
+        schemes = [scheme for scheme in subject.target.schemes if scheme.name in only]
+        widths = [(scheme.weight_bits, scheme.activation_bits) for scheme in schemes]
+        if (choice.weight_bits, choice.activation_bits) not in widths:
+            weight_bits, activation_bits = widths[0]
+            return replace(choice, weight_bits=weight_bits, activation_bits=activation_bits)
+    try:
+        subject.target.scheme(choice.weight_bits, choice.activation_bits, node.op_type)
+    except ConfigError as error:
+        raise ConfigError(f"{origin or 'the default'}, operator {node.name!r}: {error}") from None
+    return choice
 
 
 def _readers(subject: Subject, choices: Choices, value: ir.Value, own: Choice | None) -> dict[Edge, Choice]:
