@@ -10,6 +10,7 @@ from knight import border
 from knight.calibration import calibrations
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.mix_config import Entry, read_mix_config, rules_of
 from knight.recipe import FLOAT, Choice, Recipe, Rule
 from knight.targets import Target
 
@@ -35,22 +36,27 @@ class Candidate:
 def candidates(config: QuantConfig, target: Target) -> tuple[Candidate, ...]:
     """Every method with every number of iterations. Raises ConfigError as `check_config` does."""
     check_config(config, target)
+    entries = () if config.mix_config is None else read_mix_config(config.mix_config)
+    recipes = {method: _recipe(config, method, entries) for method in config.methods}
     pairs = product(config.methods, config.iterations)
-    return tuple(Candidate(recipe_of(config, method), iteration) for method, iteration in pairs)
+    return tuple(Candidate(recipes[method], iteration) for method, iteration in pairs)
 
 
-def recipe_of(config: QuantConfig, method: str) -> Recipe:
+def _recipe(config: QuantConfig, method: str, entries: Sequence[Entry]) -> Recipe:
     """What `config` says of single operators, around one calibration method."""
     known = {"percent": config.percent}
     options = {name: known[name] for name in calibrations.get(method).options if name in known}
-    rules: list[Rule] = []
+    default = Choice(config.bits, config.bits, method, options)
+    rules = [*config.rules]
+    if config.mix_config is not None:
+        rules += rules_of(entries, default, config.mix_config)
     if config.disable_types:
         rules.append(Rule(FLOAT, op_types=config.disable_types, origin="--disable-types"))
     if config.disable_names:
         rules.append(Rule(FLOAT, names=config.disable_names, origin="--disable-names"))
     return Recipe(
-        default=Choice(config.bits, config.bits, method, options),
-        rules=(*rules, *config.rules),
+        default=default,
+        rules=tuple(rules),
         keep_first=config.keep_first,
         keep_last=config.keep_last,
         reduce_range=config.reduce_range,

@@ -26,7 +26,8 @@ class QuantConfig:
     disable_names, disable_types: operators that stay float, by name (or that of a value that they make) and
         by kind; ``*`` and ``?`` are wildcards.
     keep_first, keep_last: how many of the first and last operators with weights stay float.
-    rules: choices for single operators (see `knight.recipe`), after these.
+    rules: choices for single operators (see `knight.recipe`).
+    mix_config: file with more of them (see `knight.mix_config`); later ones win, exclusion over all.
     threads: CPUs to use.
     output_names: crop the graph at these.
     mean, std: normalization to put after the first input.
@@ -48,6 +49,7 @@ class QuantConfig:
     keep_first: int = 0
     keep_last: int = 0
     rules: tuple[Rule, ...] = ()
+    mix_config: str | None = None
     threads: int = 5
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
