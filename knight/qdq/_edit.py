@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.names import Names
 from knight.qdq.integer_operators import MICROSOFT, STANDARD
 from knight.qdq.names import real_name
 from knight.qdq.numbers import Numbers, Tap
@@ -27,9 +28,7 @@ class Edit:
         self.graph = model.graph
         self.taps: dict[str, Tap] = {}
         self.changed = False
-        self._taken = {value.name for value in models.values(self.graph)}
-        self._taken |= {node.name for node in self.graph.all_nodes()}
-        self._taken |= {output.name for node in self.graph.all_nodes() for output in node.outputs}
+        self._names = Names.of(self.graph)
         self._parameters: dict[tuple[str, str, str], tuple[ir.Value, ir.Value]] = {}
         imported = any(domain in model.opset_imports for domain in STANDARD)
         self.opset = models.opset(model) if imported else _NEW_OPSET
@@ -124,16 +123,11 @@ class Edit:
 
     def _real_name(self, integers: str) -> str:
         name = real_name(integers)
-        return self.fresh(name if name not in self._taken else f"{name}_before_quantization")
+        return self.fresh(name if name not in self._names else f"{name}_before_quantization")
 
     def fresh(self, base: str, own: str | None = None) -> str:
-        """`base`, numbered where another than the name `own` has it."""
-        name, number = base, 0
-        while name in self._taken and name != own:
-            number += 1
-            name = f"{base}_{number}"
-        self._taken.add(name)
-        return name
+        """`base`, numbered where it is taken by another than its owner, whose name is `own`."""
+        return base if base == own else self._names.fresh(base)
 
     def initializer(self, name: str, array: np.ndarray) -> ir.Value:
         """`array` in the graph, under `name` or a numbered one."""

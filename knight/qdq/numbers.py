@@ -40,25 +40,47 @@ class Numbers:
         return bool(self.scale.size == 1 and self.zero_point.size == 1)
 
     def params(self, axis: int | None = None) -> QParams:
-        """The same as `QParams`. axis: of the tensor, which the numbers vary along where there are several.
-
-        A symmetric spec is one whose zero point is the middle of its integers; a zero point of 0 below
-        unsigned integers may be chance.
-        """
-        bits, signed = self.dtype.bitwidth, self.dtype.name.startswith("INT")
-        middle = 0 if signed else 1 << (bits - 1)
-        symmetric = bool(np.all(self.zero_point == middle))
-        own_axis = None if self.single else axis
-        spec = QuantSpec(bits, signed, symmetric, own_axis, centred=symmetric and not signed)
+        """The same as `QParams`. axis: of the tensor, along which several numbers vary."""
         shape = () if self.single else (-1,)
         scale = self.scale.astype(np.float32).reshape(shape)
         zero_point = np.broadcast_to(self.zero_point.reshape(shape), scale.shape)
-        return QParams(spec, scale, zero_point.astype(spec.dtype))
+        signed = self.dtype.name.startswith("INT")
+        return with_range(self.dtype.bitwidth, signed, None if self.single else axis, scale, zero_point)
 
     def same(self, other: Numbers) -> bool:
         """Whether the integers of both, one scale for all of them, mean the same."""
         mine, theirs = ((n.dtype, n.scale.item(), n.zero_point.item()) for n in (self, other))
         return mine == theirs
+
+
+def with_range(
+    bits: int,
+    signed: bool,
+    axis: int | None,
+    scale: np.ndarray,
+    zero_point: np.ndarray,
+    *,
+    narrow: bool = False,
+) -> QParams:
+    """`scale` and `zero_point` with the spec that they have come from, as far as they tell.
+
+    A symmetric spec is one whose zero point is the middle of its integers. (That of unsigned ones may be 0
+    by chance.)
+    """
+    middle = 0 if signed else 1 << (bits - 1)
+    symmetric = bool(np.all(zero_point == middle))
+    spec = QuantSpec(bits, signed, symmetric, axis, narrow, centred=symmetric and not signed)
+    return QParams(spec, scale, zero_point.astype(spec.dtype))
+
+
+def same_params(one: QParams, other: QParams) -> bool:
+    """Whether both make the same of every number."""
+    kinds = ((each.spec.qmin, each.spec.qmax, each.spec.axis) for each in (one, other))
+    return (
+        len(set(kinds)) == 1
+        and np.array_equal(one.scale, other.scale)
+        and np.array_equal(one.zero_point, other.zero_point)
+    )
 
 
 @dataclass(frozen=True)
