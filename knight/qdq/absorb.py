@@ -96,7 +96,8 @@ def absorb(model: ir.Model) -> Absorbed:
         restored = restore_bounds(absorbed, values, raw, Names.of(absorbed.graph))
     for key in [key for key in absorbed.metadata_props if key.startswith("knight.")]:
         del absorbed.metadata_props[key]
-    passes.get("clean_interface")(absorbed, options)  # operator sets that are not used any more
+    for name in ("clean_interface", "infer_shapes"):  # operator sets that are not used any more; new values
+        passes.get(name)(absorbed, options)
     kept = set(models.values(absorbed.graph))
     return Absorbed(
         absorbed,

@@ -119,7 +119,7 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
         zero_point = np.zeros(scale.shape, np.int32)
     else:
         dtype = ir.DataType.from_numpy(zero_point.dtype)
-    if zero_point.dtype.kind == "f":
+    if dtype.is_floating_point():
         return None
     return Numbers(scale_value, zero_point_value, scale, zero_point.astype(np.int32), dtype, domain)
 

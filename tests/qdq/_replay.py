@@ -1,8 +1,8 @@
-"""What an absorbed model's parameters say it computes, in NumPy: an independent statement of the quantized one."""
+"""What an absorbed model and its parameters compute, rounded in NumPy, node by node."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -43,20 +43,34 @@ def replay(absorbed: Absorbed, feeds: Arrays) -> Arrays:
         return rounded(x, absorbed.edges[edge]) if edge in absorbed.edges else x
 
     for node in proto.graph.node:
-        given = {name: read(name, (node.name, place)) for place, name in enumerate(node.input) if name}
-        places = [f"in{place}" if name else "" for place, name in enumerate(node.input)]
+        places = [f"{node.name}/{place}" if name else "" for place, name in enumerate(node.input)]
         arrays = {
-            f"in{place}": read(name, (node.name, place)) for place, name in enumerate(node.input) if name
+            places[place]: read(name, (node.name, place)) for place, name in enumerate(node.input) if name
         }
-        del given
+        for inner in _inner_nodes(node):  # a body reads what stands around it by name
+            for place, name in enumerate(inner.input):
+                if name in raw:
+                    arrays[name] = read(name, (inner.name, place))
         raw.update(_run(node, places, arrays, proto))
-    return {
-        output.name: read(output.name, ("", place)) for place, output in enumerate(proto.graph.output)
-    }
+    return {output.name: read(output.name, ("", place)) for place, output in enumerate(proto.graph.output)}
+
+
+def _inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            for inner in graph.node:
+                yield inner
+                yield from _inner_nodes(inner)
 
 
 def _run(node: onnx.NodeProto, places: list[str], arrays: Arrays, model: onnx.ModelProto) -> Arrays:
-    """The outputs of one operator, as ONNX Runtime computes them without optimizing."""
+    """The outputs of one operator, as ONNX Runtime computes them without optimizing.
+
+    Its constants stay constants: what an empty one means, an operator knows only then.
+    """
+    fixed = {tensor.name for tensor in model.graph.initializer}
+    origin = dict(zip(places, node.input, strict=True))
+    weights = {name for name in arrays if origin.get(name, name) in fixed}
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     del copy.input[:]
@@ -64,10 +78,12 @@ def _run(node: onnx.NodeProto, places: list[str], arrays: Arrays, model: onnx.Mo
     infos = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in arrays.items()
+        if name not in weights
     ]
+    tensors = [numpy_helper.from_array(arrays[name], name) for name in weights]
     outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name]
-    graph = helper.make_graph([copy], "one", infos, outputs)
+    graph = helper.make_graph([copy], "one", infos, outputs, tensors)
     alone = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     session = Session(ir.from_proto(alone), level="none")
-    found = session.run({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    found = session.run({info.name: arrays[info.name] for info in session.inputs})
     return dict(zip((info.name for info in session.outputs), found, strict=True))

@@ -20,6 +20,9 @@ from knight.qdq.names import real_name
         ("X_convert_QuantizeLinear_Output", "X"),
         ("X_convert_clone_DequantizeLinear_Output", "X"),
         ("X_QuantizeLinear_output", "X"),
+        ("445quantized", "445"),  # ONNX Runtime's Split
+        ("unquantized", "unquantized"),
+        ("dequantized", "dequantized"),
         ("wide_integers", "wide"),
         ("y_before_quantization", "y"),
         ("y_before_quantization_2", "y"),
