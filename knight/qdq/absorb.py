@@ -69,14 +69,14 @@ class Absorbed:
 def absorb(model: ir.Model) -> Absorbed:
     """Takes `model`, quantized by whatever tool, apart. It stays as it is, but for the order of its nodes.
 
-    A float model comes back as it is, in Knight's outer form. Raises ModelError for functions that cannot be
-    inlined.
+    A float model comes back as it is, in Knight's outer form and without what no output needs. Raises
+    ModelError for functions that cannot be inlined.
     """
     recognised = recognise(model)
     options = PassOptions()
     passes.get("sort")(model, options)  # what is not sorted cannot be copied
     copy = model.clone()
-    for name in ("clean_interface", "name_nodes"):
+    for name in ("clean_interface", "remove_unused", "name_nodes"):
         passes.get(name)(copy, options)
     names = Names.of(copy.graph)
     settle_parameters(copy, names)

@@ -8,7 +8,8 @@ _PREFIXES = re.compile(r"^d?q_output_(?=.)")  # NNCF
 _SUFFIXES = re.compile(
     r"(?<=.)(?:"
     r"_(?:convert_(?:clone_)?)?(?:Dequantize|Quantize)Linear(?:_(?:Input|Output|input|output))?"  # ORT, Quark
-    r"|_quantized|(?<!de)(?<!un)(?<!_)quantized|_dequantized|_dequant|_integers|_before_quantization"  # ORT, Knight
+    r"|_quantized|(?<!de)(?<!un)(?<!_)quantized|_dequantized|_dequant"  # ORT
+    r"|_integers|_before_quantization"  # Knight
     r")(?:_\d+)?$"
 )
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import given, settings, strategies as st
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -35,9 +36,9 @@ def own_outputs(model: ir.Model, feeds: Feeds) -> dict[str, np.ndarray]:
     """Of the quantized model, without any optimization; fixed-point ones as real numbers."""
     session, scales = Session(model, level="none"), output_scales(model)
     found = dict(zip((info.name for info in session.outputs), session.run(feeds), strict=True))
-    for name, given in scales.items():
-        steps = found[name] - np.float32(given["zero_point"])
-        found[name] = steps * np.float32(given["scale"])
+    for name, stated in scales.items():
+        steps = found[name] - np.float32(stated["zero_point"])
+        found[name] = steps * np.float32(stated["scale"])
     return found
 
 
@@ -148,6 +149,33 @@ def test_a_relu6_that_onnxruntime_drops_ends_at_six(tmp_path: Path) -> None:
     clip = next(each for each in found.model.graph if each.op_type == "Clip")
     assert clip.name in found.restored
     assert [float(models.constant(value)) for value in clip.inputs[1:]] == [0.0, 6.0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("opset", [10, 17])
+@pytest.mark.parametrize(("top", "op_type"), [(6.0, "Clip"), (6.1, "Relu")])
+def test_bounds_are_put_back_in_old_models_too(opset: int, top: float, op_type: str) -> None:
+    weights = {**numbers("x", 0.05, 128), **numbers("c", top / 255, 0), "w": WEIGHTS["w1"]}
+    nodes = [
+        *pair("x", "x", ("x_q", "x_r")),
+        node("Conv", "x_r w", "c"),
+        *pair("c", "c", ("c_q", "c_r")),
+        node("GlobalAveragePool", "c_r", "p"),
+        *pair("p", "c", ("p_q", "y")),
+    ]
+    found = check(net(nodes, weights, inputs={"x": SHAPE}, outputs=["y"], opset=opset), pictures())
+    assert [each.op_type for each in found.model.graph] == ["Conv", op_type, "GlobalAveragePool"]
+    assert set(found.activations) == {"x", "c", "y"}
+
+
+def test_no_bound_is_put_where_someone_reads_what_is_below() -> None:
+    weights = {**numbers("c", 0.05, 0), "w": WEIGHTS["w1"]}
+    nodes = [
+        node("Conv", "x w", "c"),
+        *pair("c", "c", ("c_q", "c_r")),
+        node("Add", "c c_r", "y"),
+    ]
+    found = check(net(nodes, weights, inputs={"x": SHAPE}, outputs=["y"]), pictures())
+    assert found.restored == ()
 
 
 # Knight's own results ---------------------------------------------------------------------------------
@@ -274,7 +302,7 @@ def test_pytorch(top: int) -> None:
 
 # Single facts -----------------------------------------------------------------------------------------
 
-CHAIN = {**numbers("a", 0.1, 128), **numbers("b", 0.3, 100), **numbers("c", 0.7, 90)}
+CHAIN = {**numbers("a", 0.1, 128), **numbers("b", 0.3, 100), **numbers("c", 0.7, 0)}
 
 
 def chain(nodes: list[onnx.NodeProto], outputs: Sequence[str], **more: np.ndarray) -> ir.Model:
@@ -343,14 +371,18 @@ def test_integers_read_by_another_scale_stay() -> None:
 def test_ranges_that_no_type_has(dtype: type, low: int, high: int, spec: QuantSpec, channels: bool) -> None:
     """Of activations and of weights, with one scale or several."""
     scale = np.linspace(0.02, 0.05, 6) if channels else 0.05
-    given = {**numbers("n", scale, 0, dtype), "low": np.asarray(low, dtype), "high": np.asarray(high, dtype)}
-    given["w"] = np.random.default_rng(3).normal(size=(2, 6)).astype(np.float32) * 4
+    weights = {
+        **numbers("n", scale, 0, dtype),
+        "low": np.asarray(low, dtype),
+        "high": np.asarray(high, dtype),
+    }
+    weights["w"] = np.random.default_rng(3).normal(size=(2, 6)).astype(np.float32) * 4
     nodes = []
     for value in ("x", "w"):
         make, read = pair(value, "n", (f"{value}_q", f"{value}_r"), axis=1)
         read.input[0] = f"{value}_c"
         nodes += [make, node("Clip", f"{value}_q low high", f"{value}_c"), read]
-    found = check(chain([*nodes, node("Add", "x_r w_r", "y")], ["y"], **given), pictures(shape=(2, 6)))
+    found = check(chain([*nodes, node("Add", "x_r w_r", "y")], ["y"], **weights), pictures(shape=(2, 6)))
     assert found.left == {}
     wanted = QuantSpec(spec.bits, spec.signed, spec.symmetric, 1 if channels else None, spec.narrow)
     assert (found.activations["x"].spec, found.weights["w"].spec) == (wanted, wanted)
@@ -367,14 +399,14 @@ def test_a_clip_of_integers_to_other_bounds_is_a_clip() -> None:
 
 
 def test_two_readers_of_one_weight_share_its_floats() -> None:
-    given = {"w_quantized": np.arange(6, dtype=np.int8), **numbers("w", 0.1, 0, np.int8)}
+    weights = {"w_quantized": np.arange(6, dtype=np.int8), **numbers("w", 0.1, 0, np.int8)}
     nodes = [
         node("DequantizeLinear", "w_quantized w_s w_z", "w1"),
         node("DequantizeLinear", "w_quantized w_s w_z", "w2"),
         node("Add", "x w1", "sum"),
         node("Mul", "sum w2", "y"),
     ]
-    model = net(nodes, given, inputs={"x": (2, 6)}, outputs=["y"])
+    model = net(nodes, weights, inputs={"x": (2, 6)}, outputs=["y"])
     found = check(model, pictures(shape=(2, 6)))
     assert list(found.model.graph.initializers) == ["w"] and set(found.weights) == {"w"}
 
@@ -389,10 +421,10 @@ def test_a_float_model_comes_back(tmp_path: Path) -> None:
 
 
 def test_integer_inputs_whose_numbers_are_meant(tmp_path: Path) -> None:
-    given = {**numbers("one", 1.0, 0), **numbers("two", 2.0, 0)}
+    weights = {**numbers("one", 1.0, 0), **numbers("two", 2.0, 0)}
     for name, left in (("one", 0), ("two", 1)):
         nodes = [node("DequantizeLinear", f"x {name}_s {name}_z", "r", "read"), node("Neg", "r", "y")]
-        model = net(nodes, given, inputs={"x": (2, 6)}, outputs=["y"])
+        model = net(nodes, weights, inputs={"x": (2, 6)}, outputs=["y"])
         model.graph.inputs[0].dtype = ir.DataType.UINT8
         feeds = {"x": np.arange(12, dtype=np.uint8).reshape(2, 6)}
         found = check(model, [feeds])
@@ -408,6 +440,38 @@ def test_integers_that_leave_the_model_stay_integers() -> None:
     found = check(model, pictures(shape=(2, 6)), tolerance=0)
     assert found.left == {"last": "its integers are an output of the model"}
     assert set(found.activations) == {"n"}
+
+
+@st.composite
+def tangles(draw: st.DrawFn) -> ir.Model:
+    """Operators whose edges are rounded by nothing, or by one or more of three parameters in a row."""
+    nodes: list[onnx.NodeProto] = []
+    made = ["x"]
+
+    def rounded(value: str) -> str:
+        for which in draw(st.lists(st.sampled_from("abc"), max_size=3)):
+            place = len(nodes)
+            nodes.extend(pair(value, which, (f"q{place}", f"r{place}"), f"{place}_"))
+            value = f"r{place}"
+            made.append(value)
+        return value
+
+    for _ in range(draw(st.integers(1, 5))):
+        op_type = draw(st.sampled_from(["Neg", "Add", "Mul", "Identity", "Relu"]))
+        read = [rounded(draw(st.sampled_from(made))) for _ in range(1 + (op_type in ("Add", "Mul")))]
+        name = f"v{len(nodes)}"
+        nodes.append(node(op_type, " ".join(read), name, f"{op_type}_{len(nodes)}"))
+        made.append(name)
+    last = rounded(made[-1])
+    outputs = draw(st.lists(st.sampled_from(made[1:]), max_size=2, unique=True))
+    return chain(nodes, list(dict.fromkeys([last, *outputs])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(tangles())
+def test_tangles_of_roundings(model: ir.Model) -> None:
+    found = check(model, pictures(1, (2, 6)))
+    assert not found.left or "rounds what two others have rounded" in found.left.values()
 
 
 # What cannot be absorbed ------------------------------------------------------------------------------
@@ -440,7 +504,7 @@ def test_scales_that_are_computed_stay() -> None:
 
 def test_weights_in_blocks_stay() -> None:
     random = np.random.default_rng(0)
-    given = {
+    weights = {
         "w_q": random.integers(-9, 9, (6, 4)).astype(np.int8),
         "w_s": random.random((3, 4)).astype(np.float32),
         **numbers("x", 0.05, 128),
@@ -450,7 +514,7 @@ def test_weights_in_blocks_stay() -> None:
         *pair("x", "x", ("x_q", "x_r")),
         node("MatMul", "x_r w", "y"),
     ]
-    model = net(nodes, given, inputs={"x": (2, 6)}, outputs=["y"], opset=21)
+    model = net(nodes, weights, inputs={"x": (2, 6)}, outputs=["y"], opset=21)
     found = check(model, pictures(shape=(2, 6)))
     assert found.left == {"blocks": "has one scale per block"}
     assert set(found.activations) == {"x"}
@@ -458,7 +522,7 @@ def test_weights_in_blocks_stay() -> None:
 
 def test_matmulnbits_stays() -> None:
     random = np.random.default_rng(0)
-    given = {
+    weights = {
         "w": random.integers(0, 255, (8, 2, 8)).astype(np.uint8),
         "s": random.random(16).astype(np.float32),
     }
@@ -473,7 +537,7 @@ def test_matmulnbits_stays() -> None:
         bits=4,
         block_size=16,
     )
-    model = net([blocks], given, inputs={"x": (2, 32)}, outputs=["y"])
+    model = net([blocks], weights, inputs={"x": (2, 32)}, outputs=["y"])
     found = absorb(model)
     assert list(found.left) == ["nbits"]
     assert found.recognised is not None
