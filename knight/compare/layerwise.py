@@ -22,9 +22,9 @@ from knight.compare.pairing import Pairing
 from knight.compare.tally import Tally
 from knight.listener import SILENT, Listener
 from knight.model import values as all_values
+from knight.outputs import output_scales
 from knight.qdq.graph import DEQUANTIZE, Graph, Quantizer, Unit, evaluate
 from knight.qdq.numbers import Tap
-from knight.rewriter import output_scales
 from knight.runner import Session
 
 HELD = 1 << 29

@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.names import Names
+from knight.outputs import output_scales
 from knight.qdq.graph import DEQUANTIZE
 from knight.qdq.numbers import conversion, integer_type
-from knight.qdq.own import output_scales
 from knight.types import QParams
 
 

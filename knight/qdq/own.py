@@ -1,9 +1,8 @@
-"""Knight's own results: how they are marked, how they are known again, and what they say of their outputs."""
+"""Knight's own results: how they are marked, and how they are known again."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections.abc import Iterable
 from typing import Literal
@@ -15,10 +14,6 @@ from knight.version import __version__
 PRODUCER = "knight"
 FINGERPRINT = "knight.fingerprint"
 """Metadata key: the graph's `fingerprint` when it was written."""
-OUTPUT_SCALES = "knight.output_scales"
-"""Metadata key: JSON object, graph output name -> {"scale", "zero_point"} of outputs that are fixed-point
-numbers.
-"""
 
 
 def mark(model: ir.Model) -> None:
@@ -33,14 +28,6 @@ def is_ours(model: ir.Model) -> Literal["ours", "changed"] | None:
     if stored is None:
         return None
     return "ours" if stored == fingerprint(model) else "changed"
-
-
-def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
-    """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
-    models.
-    """
-    stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
-    return stored
 
 
 # The fingerprint --------------------------------------------------------------------------------------

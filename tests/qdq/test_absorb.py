@@ -17,8 +17,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import knight
 from knight import model as models
+from knight.outputs import output_scales
 from knight.qdq.absorb import Absorbed, absorb
-from knight.qdq.own import output_scales
 from knight.qdq.recognise import is_integer_operator, recognise
 from knight.runner import Session
 from knight.types import QuantSpec

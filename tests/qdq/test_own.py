@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 import knight
-from knight import model as models, rewriter
+from knight import model as models
 from knight.qdq import own
 from tests.compare._small import net as small, quantized
 from tests.compare._tools import net
@@ -151,8 +151,3 @@ def test_a_name_may_not_slip_into_its_neighbour() -> None:
         for inputs in ("ab c", "a bc")
     ]
     assert own.fingerprint(both[0]) != own.fingerprint(both[1])
-
-
-def test_the_metadata_keys_are_those_that_are_written(model: ir.Model) -> None:
-    assert own.OUTPUT_SCALES == rewriter.OUTPUT_SCALES
-    assert own.output_scales(model) == rewriter.output_scales(model) != {}
