@@ -29,9 +29,6 @@ _MODEL_ONLY = ("mean", "std", "user_defined_script", "infer_func", "data", "iter
 _DETAIL_ONLY = ("show_level", "show_number", "show_index")
 _MANY = 10**9
 
-_INTEGER = ("Quantize", "QLinear", "Integer", "QGemm", "QAttention", "MatMulNBits")
-"""What the names of operators have in them that make, take or undo integers (ONNX, ONNX Runtime)."""
-
 
 def check(context: click.Context, values: dict[str, Any]) -> None:
     """Raises ConfigError for options that do not go together or have no meaning, OutputError where a result
@@ -208,5 +205,7 @@ def check_models(model: ir.Model, quantized: ir.Model, values: dict[str, Any]) -
 
 
 def _is_quantized(model: ir.Model) -> bool:
-    types = {node.op_type for graph in (model.graph, *model.functions.values()) for node in graph}
-    return any(part in name for name in types for part in _INTEGER)
+    from knight.qdq.recognise import recognise
+
+    found = recognise(model)
+    return found is not None and not found.mostly_float
