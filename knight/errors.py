@@ -6,7 +6,6 @@ command line prints it as it is and exits with `exit_code`; a library user catch
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -46,6 +45,8 @@ class GateError(KnightError):
 
 def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
     """End of an error message for an unknown `name`: near misses first, else all that is known."""
+    import difflib
+
     names = sorted(known)
     lowered = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
