@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
-"""The calibration methods that `all` runs, in the order of the tables."""
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,8 @@ class QuantConfig:
     after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
     quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
     per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
-    reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
+    reduce_range: weights of one bit less, whose products do not saturate in 16 bits. extras: values of the
+    options that other distributions add, for the code that they bring.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -37,3 +37,4 @@ class QuantConfig:
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
     reduce_range: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict)

@@ -251,6 +251,7 @@ def prepare_model(
         opset=target.opset,
         recognise=target.recognise,
         threads=available_threads(config.threads),
+        extras=config.extras,
     )
 
     def on_pass(name: str, changes: int) -> None:

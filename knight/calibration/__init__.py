@@ -1,4 +1,7 @@
-"""From a histogram to a clipping range: one file per method, each a function of arrays alone."""
+"""From a histogram to a clipping range: one file per method, each a function of arrays alone.
+
+A method's file may state its `rank`, its place in tables and under ``-qm all``; else it comes behind.
+"""
 
 from __future__ import annotations
 
@@ -14,3 +17,8 @@ ClippingRange = Callable[[Histogram, QuantSpec, float], tuple[float, float]]
 calibrations: Registry[ClippingRange] = Registry(
     "calibration method", "knight.calibration", "knight.calibrations", "clipping_range"
 )
+
+
+def methods() -> tuple[str, ...]:
+    """All methods in the order of the tables."""
+    return calibrations.ranked()

@@ -6,6 +6,8 @@ from knight.calibration._candidates import full_range
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+rank = 1
+
 
 def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
     """The extremes of the data, widened to hold zero. `spec` and `percent` play no part."""

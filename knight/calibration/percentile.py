@@ -13,6 +13,8 @@ from knight.calibration._candidates import clipped_at, full_range
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+rank = 2
+
 
 def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
     """The data's range, cut at the magnitude below which `percent` (in (0, 1]) of the values lie."""

@@ -6,13 +6,13 @@ table. Names, defaults and ranges are those of the vendor's quantization guide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from knight.config import METHODS
+from knight.registry import names
 
 SAVE_DIR = "/TS-KnightOutput/QuantOnnx/"
-FRAMEWORKS = ("onnx", "pytorch", "caffe", "paddle", "tensorflow")
 RUN_MODES = ("quant", "infer", "convert", "compare")
 
 MODEL, DATA, METHOD, NUMBERS, RESULT, RUN = (
@@ -31,10 +31,16 @@ GROUPS = (MODEL, DUMPS, DATA, METHOD, NUMBERS, TABLE, DETAIL, RESULT, GATES, RUN
 class Flag:
     """One flag.
 
-    names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
-    separated by spaces. grouped: these belong together, and the flag may be repeated. choices: the values
-    there are. works: the values that do something today; None for all, empty where the flag is refused
-    whenever it is given.
+    names: short and long forms.
+    group: title under which --help lists it.
+    help: what it is for; ``{choices}`` in it becomes the list of them.
+    kind: type of a value; bool is a switch.
+    several: takes one or more values, separated by spaces.
+    grouped: these belong together, and the flag may be repeated.
+    choices: the values there are, or what tells them: a registry is asked when they are needed.
+    works: the values that do something today; None for all, empty where the flag is refused whenever it is
+        given.
+    commands: of a flag that another distribution adds: the subcommands that take it.
     """
 
     names: tuple[str, ...]
@@ -45,9 +51,10 @@ class Flag:
     several: bool = False
     grouped: bool = False
     required: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = ()
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
+    commands: tuple[str, ...] = ("quant",)
 
     @property
     def key(self) -> str:
@@ -58,6 +65,26 @@ class Flag:
     def label(self) -> str:
         """How messages name the flag."""
         return "/".join(self.names)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """The values there are; empty where any will do."""
+        return self.choices() if callable(self.choices) else self.choices
+
+    @property
+    def text(self) -> str:
+        """What --help says of it."""
+        return self.help.replace("{choices}", " ".join(map(str, self.known)))
+
+
+def frameworks() -> tuple[str, ...]:
+    """What -f may name."""
+    return names("knight.converters", "knight.converters")
+
+
+def methods() -> tuple[str, ...]:
+    """What -qm may name."""
+    return (*names("knight.calibration", "knight.calibrations"), "all")
 
 
 LATER: tuple[Any, ...] = ()
@@ -74,9 +101,9 @@ AVAILABLE = (
     Flag(
         ("-f", "--framework"),
         MODEL,
-        f"framework that the model comes from: {' '.join(FRAMEWORKS)}",
+        "framework that the model comes from: {choices}",
         default="onnx",
-        choices=FRAMEWORKS,
+        choices=frameworks,
     ),
     Flag(
         ("-w", "--weight"), MODEL, "its weights (.pth, .caffemodel, .pdiparams), where apart", metavar="FILE"
@@ -140,9 +167,10 @@ AVAILABLE = (
     Flag(
         ("-qm", "--quant-mode"),
         METHOD,
-        f"how activation ranges are found: {' '.join(METHODS)}, or all; several give one model each",
+        "how activation ranges are found, one or several for a model each: {choices}",
         default=("kl",),
         several=True,
+        choices=methods,
         metavar="NAME...",
     ),
     Flag(("-per", "--percent"), METHOD, "fraction of the values that percentile keeps", float, 0.99999),

@@ -134,7 +134,7 @@ _ENTRIES: Mapping[str, Any] = {
 
 
 def _flag(flag: Flag) -> Schema:
-    found: Schema = {"description": flag.help}
+    found: Schema = {"description": flag.text}
     if flag.default not in (None, ()):
         found["default"] = list(flag.default) if isinstance(flag.default, tuple) else flag.default
     if flag.key == "input_configs":
@@ -150,8 +150,8 @@ def _flag(flag: Flag) -> Schema:
 
 
 def _single(flag: Flag) -> Schema:
-    if flag.choices:
-        return {"enum": [*flag.choices, *(str(choice) for choice in flag.choices if choice != str(choice))]}
+    if flag.known:
+        return {"enum": [*flag.known, *(str(choice) for choice in flag.known if choice != str(choice))]}
     if flag.kind is bool:
         return _SWITCH
     return _ANY_TEXT if flag.kind is str else _numeric("integer" if flag.kind is int else "number")

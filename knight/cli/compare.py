@@ -1,4 +1,4 @@
-"""``knight compare``: a float and a quantized model, layer by layer."""
+"""``knight compare``: find the layers that quantization hurts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli import _compare_checks as checks, _comparison, _summary
-from knight.cli._command import FlagCommand, given
+from knight.cli._command import FlagCommand, added, given
 from knight.cli._compare_flags import COMPARE
 from knight.cli._console import Console
 from knight.errors import GateError
@@ -50,7 +50,7 @@ def _compare(context: click.Context, values: dict[str, Any], console: Console) -
     checks.check(context, values)
     limits = gates.Gates(values["fail_under_cos"], values["fail_over_loss"], values["fail_under_sqnr"])
     console.say("Compare Start")
-    shown = {flag.names[-1]: values[flag.key] for flag in COMPARE if given(context, flag.key)}
+    shown = {flag.names[-1]: values[flag.key] for flag in (*COMPARE, *added()) if given(context, flag.key)}
     for line in _summary.arguments(shown):
         console.say(line)
     idle = checks.idle(context, values)
@@ -158,7 +158,7 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         run_settings(values, values["iteration"][0], "compare"),
         names=(values["model"], values["quantized"]),
         options=Options(*_normalization(model, quantized, values), threads=values["cpu_num"]),
-        arguments={flag.names[-1]: values[flag.key] for flag in COMPARE},
+        arguments={flag.names[-1]: values[flag.key] for flag in (*COMPARE, *added())},
         watch=watch if name is not None else None,
         begin=begin,
         listener=console,
@@ -207,6 +207,5 @@ command = FlagCommand(
     COMPARE,
     run,
     help=run.__doc__,
-    short_help="Find the layers that quantization hurts.",
     epilog=EXAMPLE,
 )
