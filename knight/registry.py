@@ -144,7 +144,12 @@ class FileRegistry(Registry["Traversable"]):
         from pathlib import Path
 
         found: Traversable | str = super().get(name)
-        return Path(found) if isinstance(found, str) else found
+        file = Path(found) if isinstance(found, str) else found
+        if not file.is_file():
+            raise ConfigError(
+                f"{self.kind} {name!r} of {self.origin(name)}: {file} is no file; mend that package"
+            )
+        return file
 
     def _own(self, name: str) -> Any:
         from importlib.resources import files

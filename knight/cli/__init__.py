@@ -21,6 +21,8 @@ from knight.errors import ConfigError, KnightError, did_you_mean
 from knight.registry import Registry
 
 commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
+flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
+"""A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
 

@@ -2,18 +2,16 @@
 
 An entry of the group ``knight.flags`` is a `Flag` or a sequence of them, each naming its `commands`. Such a
 flag is one like all others: in --help, in a run-config and its schema, among the arguments that are shown
-and recorded. Its value travels as data, in the `extras` of a run, to the passes and the infer functions.
+and recorded. Its value travels as data, in the `extras` of a run, to passes, infer functions and converters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from knight.cli import flags
 from knight.cli._flags import Flag
 from knight.errors import ConfigError
-from knight.registry import Registry
-
-flags: Registry[Flag | Sequence[Flag]] = Registry("flags", "", "knight.flags", "")
 
 _EVERYWHERE = ("-ch", "--chip", "chip", "-h", "--help", "help")
 """Names that every subcommand has beside its table."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knight.cli._compare_flags import COMPARE
-from knight.cli._flags import CONVERT, INFER, QUANT, Flag
-from knight.cli._run_config import ELSEWHERE, JOINED
+from knight.cli._command import FlagCommand
+from knight.cli._flags import Flag
+from knight.cli._run_config import ELSEWHERE, JOINED, STEPS
 
 Schema = dict[str, Any]
 
@@ -88,9 +88,12 @@ def input_config() -> Schema:
 
 def run_config() -> Schema:
     """The schema of the whole file (JSON Schema 2020-12)."""
+    from knight.cli import commands
     from knight.cli.build import OWN
 
-    sections = {"convert": CONVERT, "quant": QUANT, "compare": COMPARE, "infer": INFER, "build": OWN}
+    steps = {name: commands.get(name) for name in STEPS}
+    sections = {name: step.flags for name, step in steps.items() if isinstance(step, FlagCommand)}
+    sections["build"] = OWN
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "run-config of knight: the arguments of its subcommands",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli import _summary
-from knight.cli._command import FlagCommand, added, given
+from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import DEBUG, Console
 from knight.cli._flags import CONVERT, QUANT
 from knight.errors import ConfigError
@@ -111,7 +111,9 @@ def source_of(context: click.Context, values: dict[str, Any], console: Console) 
     if idle:
         console.warn(f"no effect with -f {values['framework']}: {', '.join(idle)}")
     fields = {field: values[key] for field, key in _FIELDS.items() if field in read}
-    return Source(model=values["model"], script=values["user_defined_script"], **fields)
+    return Source(
+        model=values["model"], script=values["user_defined_script"], extras=extras(values), **fields
+    )
 
 
 command = FlagCommand("convert", CONVERT, run, help=run.__doc__, epilog=EXAMPLE)

@@ -123,39 +123,38 @@ TIDY: tuple[str, ...] = (
 def order() -> tuple[str, ...]:
     """The passes of `prepare`: those of `ORDER`, and at their slots all that are in no list.
 
-    Raises ConfigError for a pass without a slot that is there.
+    Raises ConfigError for a pass that names no slot, or one that is not there.
     """
-    return _with_slots(ORDER, _slots(), "pass")
+    return _with_slots(ORDER, _unlisted(), "pass")
 
 
 def tidy_order() -> tuple[str, ...]:
     """The passes of `tidy`: those of `TIDY`, and at their slots those that say ``tidies = True``."""
-    slots = _slots()
-    tidying = {name: slot for name, slot in slots.items() if passes.declared(name, "tidies", False)}
+    tidying = [name for name in _unlisted() if passes.declared(name, "tidies", False)]
     return _with_slots(TIDY, tidying, "pass for converted models")
 
 
-def _slots() -> dict[str, tuple[str, str]]:
-    """Pass -> side and slot, of the passes that are not in `ORDER`."""
-    found: dict[str, tuple[str, str]] = {}
-    for name in passes.names():
-        if name in ORDER:
-            continue
-        sides = {side: passes.declared(name, side) for side in ("before", "after")}
-        given = [(side, slot) for side, slot in sides.items() if slot is not None]
-        if len(given) != 1 or not isinstance(given[0][1], str):
-            raise ConfigError(
-                f"pass {name!r} ({passes.origin(name)}) has to say where it stands: "
-                f'write after = "fuse_gelu", say, or before = ..., into its module'
-            )
-        found[name] = given[0]
-    return found
+def _unlisted() -> list[str]:
+    return [name for name in passes.names() if name not in ORDER]
 
 
-def _with_slots(listed: Sequence[str], slots: Mapping[str, tuple[str, str]], kind: str) -> tuple[str, ...]:
-    """`listed` with each pass of `slots` wherever its slot is. Raises ConfigError for one that is nowhere."""
+def slot(name: str) -> tuple[str, str]:
+    """Where a pass that is in no list stands: ("after" or "before", name of another pass)."""
+    sides = {side: passes.declared(name, side) for side in ("after", "before")}
+    given = [(side, other) for side, other in sides.items() if other is not None]
+    if len(given) != 1 or not isinstance(given[0][1], str):
+        raise ConfigError(
+            f"pass {name!r} ({passes.origin(name)}) has to say where it stands: "
+            f'write after = "fuse_gelu", say, or before = ..., into its module'
+        )
+    return given[0]
+
+
+def _with_slots(listed: Sequence[str], others: Sequence[str], kind: str) -> tuple[str, ...]:
+    """`listed`, with each of the `others` wherever its slot is. Raises ConfigError for a slot that is not."""
+    slots = {name: slot(name) for name in others}
     beside: dict[tuple[str, str], list[str]] = {}
-    for name, place in sorted(slots.items()):
+    for name, place in slots.items():
         beside.setdefault(place, []).append(name)
 
     def around(name: str) -> Iterator[str]:
@@ -166,22 +165,22 @@ def _with_slots(listed: Sequence[str], slots: Mapping[str, tuple[str, str]], kin
             yield from around(other)
 
     known = {*listed, *slots}
-    for name, (side, slot) in sorted(slots.items()):
-        if slot not in known:
+    for name, (side, other) in slots.items():
+        if other not in known:
             raise ConfigError(
-                f"{_stands(name, side, slot)}, and no {kind} is called so: {did_you_mean(slot, known)}"
+                f"{_stands(name, side, other)}, and no {kind} is called so: {did_you_mean(other, known)}"
             )
     resolved = tuple(name for one in listed for name in around(one))
-    for name, (side, slot) in sorted(slots.items()):
+    for name, (side, other) in slots.items():
         if name not in resolved:
             raise ConfigError(
-                f"{_stands(name, side, slot)}, which leads round in a circle; give it another slot"
+                f"{_stands(name, side, other)}, which leads round in a circle; give it another slot"
             )
     return resolved
 
 
-def _stands(name: str, side: str, slot: str) -> str:
-    return f"pass {name!r} ({passes.origin(name)}) is to stand {side} {slot!r}"
+def _stands(name: str, side: str, other: str) -> str:
+    return f"pass {name!r} ({passes.origin(name)}) is to stand {side} {other!r}"
 
 
 def prepare(
