@@ -45,7 +45,7 @@ def _overview() -> Iterator[str]:
         yield from wrap(f"built in: {built_in}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
         for name, entries in sorted(registry.plugins.items()):
             yield from (f"  {entry.distribution}: {name} ({entry.value})" for entry in entries)
-    failures = [*_failures(found), *_unread(found)]
+    failures = dict.fromkeys((*_failures(found), *_left_out(), *_unread(found)))
     if failures:
         yield "Failed:"
     yield from (f"  {' '.join(failure.split())}" for failure in failures)
@@ -69,7 +69,6 @@ def _failures(found: list[Registry[Any]]) -> Iterator[str]:
                 registry.get(name)
             except ConfigError as error:
                 yield str(error)
-    yield from dict.fromkeys(_left_out())
 
 
 def _left_out() -> Iterator[str]:
