@@ -145,7 +145,7 @@ def test_quant_takes_chip_method_task_and_flags(acme: Environment, printed: dict
     text = output(printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 4 -qm")
     assert re.search(r"--seed +7\n", text) and re.search(r"--keep-negations +False\n", text)
     report = json.loads((acme.work / "out" / "net_report.json").read_text())
-    assert (report["chip"], report["method"]) == ("ACME1", "six_sigma")
+    assert (report["chip"], report["method"]) == ("ACME1", "sigma")
     assert report["arguments"]["extras"] == {"keep_negations": False, "seed": 7}
     assert report["metric_float"] == pytest.approx(mean_score(seed=7))
     assert operators(acme.work / "out" / "net_quantize.onnx").count("Neg") == 0
@@ -168,7 +168,7 @@ def operators(path: Path) -> list[str]:
 
 
 def test_the_methods_range_is_in_the_result(acme: Environment) -> None:
-    """By an independent statement: six_sigma clips nothing of few even numbers, just as min_max."""
+    """By an independent statement: sigma clips nothing of few even numbers, just as min_max."""
     acme.knight("--chip ACME1 quant -m net.onnx -if infer_grid -i 4 -qm min_max --seed 7 --save-dir other")
     mine, other = (onnx.load(acme.work / name / "net_quantize.onnx") for name in ("out", "other"))
     assert [tensor.raw_data for tensor in mine.graph.initializer] == [
@@ -178,8 +178,8 @@ def test_the_methods_range_is_in_the_result(acme: Environment) -> None:
 
 def test_all_methods_include_it(acme: Environment) -> None:
     text = acme.knight("--chip ACME1 quant -m net.onnx -if infer_grid -i 2 -qm all --save-dir all")
-    assert "six_sigma_it_2" in text and "kl_v2_it_2" in text
-    assert (acme.work / "all" / "six_sigma_it_2" / "net_quantize.onnx").exists()
+    assert "sigma_it_2" in text and "kl_v2_it_2" in text
+    assert (acme.work / "all" / "sigma_it_2" / "net_quantize.onnx").exists()
 
 
 def test_the_metric_has_its_switch_and_column(acme: Environment, printed: dict[str, str]) -> None:

@@ -57,9 +57,18 @@ def added(monkeypatch: pytest.MonkeyPatch):
     return add
 
 
+MINE = ("mine", "other", "a", "b", "c", "d")
+
+
+def seen(resolved: tuple[str, ...]) -> list[str]:
+    """The pinned passes and those of the test; others may have come since."""
+    return [name for name in resolved if name in (*WHOLE, *MINE)]
+
+
 def around(name: str, resolved: tuple[str, ...]) -> list[tuple[str, str]]:
     """The neighbours of each place of a pass."""
-    return [(resolved[place - 1], resolved[place + 1]) for place, one in enumerate(resolved) if one == name]
+    known = seen(resolved)
+    return [(known[place - 1], known[place + 1]) for place, one in enumerate(known) if one == name]
 
 
 def test_a_pass_stands_beside_its_slot(added) -> None:
@@ -67,7 +76,7 @@ def test_a_pass_stands_beside_its_slot(added) -> None:
     assert around("mine", order()) == [("fuse_gelu", "fuse_activations")]
     assert around("other", order()) == [("name_nodes", "crop_outputs")]
     assert [name for name in order() if name in WHOLE] == WHOLE
-    assert tidy_order() == TIDY
+    assert seen(tidy_order()) == CONVERTED
 
 
 def test_beside_a_pass_of_a_round_it_is_part_of_each(added) -> None:
@@ -83,10 +92,11 @@ def test_several_at_one_side_and_chains_have_one_order(added) -> None:
         "d": {"before": "a"},
     }
     added(**says)
-    place = order().index("fuse_gelu")
-    assert order()[place : place + 6] == ("fuse_gelu", "d", "a", "c", "b", "fuse_activations")
+    wanted = ["fuse_gelu", "d", "a", "c", "b", "fuse_activations"]
+    place = WHOLE.index("fuse_gelu")
+    assert seen(order())[place : place + 6] == wanted
     added(**dict(reversed(says.items())))
-    assert order()[place : place + 6] == ("fuse_gelu", "d", "a", "c", "b", "fuse_activations")
+    assert seen(order())[place : place + 6] == wanted
 
 
 def test_for_converted_models_it_has_to_say_so(added) -> None:
