@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from knight.cli._flags import AVAILABLE, DETAIL, DUMPS, GATES, MODEL, RESULT, TABLE, Flag
+from knight.errors import ConfigError
 
 _SHARED = ("user_defined_script", "infer_func", "input_configs", "data", "iteration", "batch_size")
 
@@ -87,8 +88,18 @@ _BEHIND = (
 
 @cache
 def compare_flags() -> tuple[Flag, ...]:
-    """All of them; each metric that has a switch adds it."""
-    return (*_BEFORE, *(_switch(name) for name in _switched()), *_BEHIND)
+    """All of them; each metric that has a switch adds it. Raises ConfigError for a switch of a taken name."""
+    from knight.compare.metrics import metrics
+
+    taken = {flag.key for flag in (*_BEFORE, *_BEHIND)}
+    switches = {name: _switch(name) for name in _switched()}
+    for name, flag in switches.items():
+        if flag.key in taken:
+            raise ConfigError(
+                f"metric {name!r} ({metrics.origin(name)}): its switch {flag.label} is another flag of "
+                f"knight compare; the metric has to have another name"
+            )
+    return (*_BEFORE, *switches.values(), *_BEHIND)
 
 
 def shown_metrics(values: Mapping[str, Any]) -> dict[str, bool]:

@@ -26,17 +26,23 @@ def added(command: str, own: Sequence[Flag]) -> tuple[tuple[Flag, ...], tuple[st
     for entry in flags.names():
         try:
             mine = [flag for flag in _several(entry) if command in flag.commands]
-            for name in (name for flag in mine for name in _claims(flag) if name in taken):
-                raise ConfigError(
-                    f"flags {entry!r} of {flags.origin(entry)}: {name} is a name of {taken[name]} already; "
-                    f"mend that package or uninstall it"
-                )
+            taken = _with(taken, mine, f"flags {entry!r} of {flags.origin(entry)}")
+            found += mine
         except ConfigError as error:
             wrong.append(str(error))
-            continue
-        found += mine
-        taken |= {name: flags.origin(entry) for flag in mine for name in _claims(flag)}
     return tuple(found), tuple(wrong)
+
+
+def _with(taken: dict[str, str], flags: Sequence[Flag], whose: str) -> dict[str, str]:
+    """Name -> who has it, with those of `flags`. Raises ConfigError for one that is taken."""
+    claimed = dict(taken)
+    for name in (name for flag in flags for name in _claims(flag)):
+        if name in claimed:
+            raise ConfigError(
+                f"{whose}: {name} is a name of {claimed[name]} already; mend that package or uninstall it"
+            )
+        claimed[name] = whose
+    return claimed
 
 
 def _claims(flag: Flag) -> tuple[str, ...]:
