@@ -31,11 +31,12 @@ from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay, cpu_name
 from knight.listener import SILENT, Listener
+from knight.model import is_for_onnxruntime
 from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
-from knight.rewriter import dequantized, is_for_onnxruntime, output_scales, rewrite
+from knight.rewriter import dequantized, output_scales, rewrite
 from knight.runner import Session, available_threads, saturates
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target

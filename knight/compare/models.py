@@ -25,10 +25,11 @@ from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
+from knight.model import is_for_onnxruntime
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.qdq.graph import Graph, Unit
 from knight.qdq.lowering import lower
-from knight.rewriter import dequantized, is_for_onnxruntime, output_scales
+from knight.rewriter import dequantized, output_scales
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
