@@ -20,7 +20,8 @@ class QuantConfig:
     after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
     quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
     per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
-    reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
+    reduce_range: weights of one bit less, whose products do not saturate in 16 bits. format: of what is
+    written, a name of `knight.exporters`.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -37,3 +38,4 @@ class QuantConfig:
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
     reduce_range: bool = False
+    format: str = "qdq"

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from knight.cli._flags import GROUPS, POSTPONED, Flag
+from knight.cli._flags import GROUPS, POSTPONED, Flag, Listed
 from knight.cli._run_config import read_section
 from knight.errors import ConfigError, did_you_mean
 
@@ -66,6 +66,11 @@ class FlagOption(click.Option):
             is_eager=flag.key == "run_config",
             **settings,
         )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if isinstance(self.flag.choices, Listed):
+            self.help = f"{self.flag.help}: {' '.join(self.flag.choices)}"
+        return super().get_help_record(ctx)
 
 
 def _check_choice(context: click.Context, option: click.Parameter, value: Any) -> Any:

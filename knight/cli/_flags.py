@@ -6,10 +6,13 @@ table. Names, defaults and ranges are those of the vendor's quantization guide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from knight.config import METHODS
+from knight.exporters import exporters
+from knight.registry import Registry
 
 SAVE_DIR = "/TS-KnightOutput/QuantOnnx/"
 FRAMEWORKS = ("onnx", "pytorch", "caffe", "paddle", "tensorflow")
@@ -27,14 +30,31 @@ DUMPS, TABLE, DETAIL, GATES = ("Dump folders", "Table", "One output", "Threshold
 GROUPS = (MODEL, DUMPS, DATA, METHOD, NUMBERS, TABLE, DETAIL, RESULT, GATES, RUN)
 
 
+class Listed(Sequence[str]):
+    """The names of a registry, read when they are asked for: whoever asks not needs no plug-ins."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        self._registry = registry
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._registry.names()[index]
+
+    def __len__(self) -> int:
+        return len(self._registry.names())
+
+
 @dataclass(frozen=True)
 class Flag:
     """One flag.
 
     names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
     separated by spaces. grouped: these belong together, and the flag may be repeated. choices: the values
-    there are. works: the values that do something today; None for all, empty where the flag is refused
-    whenever it is given.
+    there are; --help lists those of a registry. works: the values that do something today; None for all,
+    empty where the flag is refused whenever it is given.
     """
 
     names: tuple[str, ...]
@@ -45,7 +65,7 @@ class Flag:
     several: bool = False
     grouped: bool = False
     required: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: Sequence[Any] = ()
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
 
@@ -185,6 +205,7 @@ AVAILABLE = (
         False,
     ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
+    Flag(("--format",), RESULT, "form of the quantized model", default="qdq", choices=Listed(exporters)),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
     Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),

@@ -74,6 +74,7 @@ def make_config(values: dict[str, Any]) -> QuantConfig:
         input_dtypes=values["quantize_input_dtype"],
         output_dequant=values["output_dequant"],
         reduce_range=values["reduce_range"],
+        format=values["format"],
     )
 
 
@@ -221,6 +222,8 @@ def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> 
     for line in _summary.result_lines(outcome.report):
         console.say(line)
     console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
+    for file in outcome.files:
+        console.say(f"Written beside it: {path.parent / f'{name}_{file}'}")
     console.say(f"Quantized Model : {path}")
 
 
