@@ -19,8 +19,9 @@ class QuantConfig:
     after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
     quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
     per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
-    reduce_range: weights of one bit less, whose products do not saturate in 16 bits. extras: values of the
-    options that other distributions add, for the code that they bring.
+    reduce_range: weights of one bit less, whose products do not saturate in 16 bits. format: of what is
+    written, a name of `knight.exporters`. extras: values of
+    the options that other distributions add, for the code that they bring.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -37,4 +38,5 @@ class QuantConfig:
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
     reduce_range: bool = False
+    format: str = "qdq"
     extras: Mapping[str, Any] = field(default_factory=dict)

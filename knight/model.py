@@ -22,6 +22,9 @@ from knight.repair import repair, without_outside_weights
 NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
 NEWEST_IR_VERSION = 13
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+RUNTIME = "knight.runtime"
+"""Metadata key of a quantized model: what runs the file, "onnxruntime" or "chip"."""
+
 PROTOBUF_LIMIT = (1 << 31) - (1 << 26)  # 2 GB less some room for the graph around the weights
 
 
@@ -221,3 +224,8 @@ def attribute(node: ir.Node, name: str, default: object = None) -> object:
     """The plain Python value of a node's attribute."""
     found = node.attributes.get(name)
     return default if found is None else found.value
+
+
+def is_for_onnxruntime(model: ir.Model) -> bool:
+    """Whether a quantized model is meant to run in ONNX Runtime; what does not say is."""
+    return model.metadata_props.get(RUNTIME, "onnxruntime") == "onnxruntime"

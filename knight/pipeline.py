@@ -29,13 +29,15 @@ from knight import border, coverage, evaluation
 from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError, KnightError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
+from knight.exporters import export, exporters
 from knight.host import HostFigures, Replay, cpu_name
 from knight.listener import SILENT, Listener
+from knight.model import is_for_onnxruntime
 from knight.observer import Histogram, Observer
 from knight.passes import PassOptions, prepare
 from knight.planner import make_plan
 from knight.requantization import Requantization, requantizations
-from knight.rewriter import dequantized, is_for_onnxruntime, output_scales, rewrite
+from knight.rewriter import dequantized, output_scales, rewrite
 from knight.runner import Session, available_threads, saturates
 from knight.solver import Parameters, merged_histograms, solve
 from knight.targets import Target
@@ -55,7 +57,7 @@ class Outcome:
     """One quantized model, or the reason why there is none.
 
     label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report:
-    plain JSON data, described by report_schema.json.
+    plain JSON data, described by report_schema.json. files: what the format writes beside the model, by path.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Outcome:
     model: ir.Model | None = None
     steps: Mapping[str, ir.Model] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -224,6 +227,7 @@ def check_config(config: QuantConfig, target: Target) -> None:
     if any(iteration < 1 for iteration in config.iterations) or not config.iterations:
         raise ConfigError("-i wants numbers of at least 1")
     border.wanted_types(config.input_dtypes, config.bits)
+    exporters.get(config.format)
     if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
         raise ConfigError("-bs and -ib want a number of at least 1")
 
@@ -389,7 +393,8 @@ def _quantize_one(
         requantized, warnings = requantizations(plan, params, one.target)
         for text in (*params.warnings, *warnings):
             one.warn(text)
-        quantized = rewrite(prepared, plan, params)
+        exported = export(one.config.format, rewrite(prepared, plan, params))
+        quantized = exported.model
         session = Session(quantized, threads=one.threads, spin=one.settings.keeps_awake)
         if statistics.example:
             session.run(statistics.example)  # it runs, and the next pass does not pay for the first time
@@ -411,7 +416,7 @@ def _quantize_one(
         ),
         "host": _host_report(one.target, host),
     }
-    return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report)
+    return Outcome(method, iteration, f"{method}_it_{iteration}", quantized, steps, report, exported.files)
 
 
 def _evaluate(

@@ -18,6 +18,7 @@ _HOMES = {
     "DataError": "knight.errors",
     "Decoder": "knight.tasks._decoders",
     "Executor": "knight.executor",
+    "Exported": "knight.exporters",
     "Flag": "knight.cli._flags",
     "Histogram": "knight.observer",
     "KnightError": "knight.errors",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from knight.converters import Conversion, Converter, Source
     from knight.errors import ConfigError, DataError, KnightError, ModelError
     from knight.executor import Executor
+    from knight.exporters import Exported
     from knight.listener import Listener
     from knight.observer import Histogram
     from knight.passes import PassOptions
@@ -55,6 +57,7 @@ __all__ = [
     "DataError",
     "Decoder",
     "Executor",
+    "Exported",
     "Flag",
     "Histogram",
     "KnightError",

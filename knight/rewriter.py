@@ -23,9 +23,6 @@ OUTPUT_SCALES = "knight.output_scales"
 numbers.
 """
 
-RUNTIME = "knight.runtime"
-"""Metadata key: what runs the file: "onnxruntime", or "chip"."""
-
 _WIDE_OPSET = 21  # the first whose QuantizeLinear takes 16-bit integers
 
 
@@ -63,7 +60,7 @@ class _Rewriter:
         for name in self.plan.integer_nodes:
             self._quantize_constants(self.nodes[name])
         self._drop_unused_initializers()
-        self.model.metadata_props[RUNTIME] = self.plan.runtime or "chip"
+        self.model.metadata_props[models.RUNTIME] = self.plan.runtime or "chip"
         if self.output_scales:
             self.model.metadata_props[OUTPUT_SCALES] = json.dumps(self.output_scales, sort_keys=True)
 
@@ -237,11 +234,6 @@ def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """
     stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
     return stored
-
-
-def is_for_onnxruntime(model: ir.Model) -> bool:
-    """Whether a quantized model is meant to run in ONNX Runtime; what does not say is."""
-    return model.metadata_props.get(RUNTIME, "onnxruntime") == "onnxruntime"
 
 
 def dequantized(

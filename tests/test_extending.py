@@ -176,6 +176,16 @@ def test_the_methods_range_is_in_the_result(acme: Environment) -> None:
     ]
 
 
+def test_the_formats_file_has_the_models_scales(acme: Environment, printed: dict[str, str]) -> None:
+    text = output(printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 4 --format")
+    assert "scaled/net_scales.json" in text
+    scales = json.loads((acme.work / "scaled" / "net_scales.json").read_text())
+    graph = onnx.load(acme.work / "scaled" / "net_quantize.onnx").graph
+    numbers = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in graph.initializer}
+    made = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert made and scales == {node.input[0]: numbers[node.input[1]] for node in made}
+
+
 def test_all_methods_include_it(acme: Environment) -> None:
     text = acme.knight("--chip ACME1 quant -m net.onnx -if infer_grid -i 2 -qm all --save-dir all")
     assert "sigma_it_2" in text and "kl_v2_it_2" in text

@@ -22,6 +22,7 @@ PLACES = {
     "calibration method": {"knight/calibration/sigma.py": "knight_acme/sigma.py"},
     "chip": {"knight/targets/acme_npu.toml": "knight_acme/acme_npu.toml"},
     "pass": {"knight/passes/cancel_negations.py": "knight_acme/cancel_negations.py"},
+    "format": {"knight/exporters/with_scales.py": "knight_acme/with_scales.py"},
     "metric": {"knight/compare/metrics/norm.py": "knight_acme/norm.py"},
     "framework": {"knight/converters/acme.py": "knight_acme/layers.py"},
     "infer function": {"knight/tasks/infer_grid.py": "knight_acme/infer_grid.py"},
@@ -102,7 +103,7 @@ def test_each_kind_is_one_file_and_a_flag_two_places(tree: Tree) -> None:
 
 def test_the_trees_own_suites_pass_with_them(tree: Tree) -> None:
     """For each new entry the contract of its kind, and all pins of orders and names."""
-    new = "sigma or acme or cancel_negations or norm or ops"
+    new = "sigma or acme or cancel_negations or with_scales or norm or ops"
     pins = "order or known or keys or together or family or listed or every_pass"
     suites = [
         "tests/contract/test_calibrations.py",
@@ -110,6 +111,7 @@ def test_the_trees_own_suites_pass_with_them(tree: Tree) -> None:
         "tests/contract/test_metrics.py",
         "tests/contract/test_commands.py",
         "tests/contract/test_passes.py",
+        "tests/contract/test_exporters.py",
         "tests/passes/test_order.py",
         "tests/test_conversion.py::test_every_converter_tells_what_it_is_without_its_framework",
     ]
@@ -136,6 +138,8 @@ def test_they_are_in_the_command_line(tree: Tree) -> None:
     assert "sigma_it_2" in text
     made = onnx.load(tree.folder / "out" / "sigma_it_2" / "net_quantize.onnx")
     assert "Neg" not in [node.op_type for node in made.graph.node]
+    knight("--chip ACME1 quant -m net.onnx -i 1 --format with_scales --save-dir scaled")
+    assert (tree.folder / "scaled" / "net_scales.json").exists()
     assert "norm(%)" in knight(
         "compare -m net.onnx -q out/sigma_it_2/net_quantize.onnx -if infer_grid -i 2 --norm"
     )

@@ -82,6 +82,11 @@ def frameworks() -> tuple[str, ...]:
     return names("knight.converters", "knight.converters")
 
 
+def formats() -> tuple[str, ...]:
+    """What --format may name."""
+    return names("knight.exporters", "knight.exporters")
+
+
 def methods() -> tuple[str, ...]:
     """What -qm may name."""
     return (*names("knight.calibration", "knight.calibrations"), "all")
@@ -213,6 +218,7 @@ AVAILABLE = (
         False,
     ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
+    Flag(("--format",), RESULT, "form of the quantized model: {choices}", default="qdq", choices=formats),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
     Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),

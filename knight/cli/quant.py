@@ -220,6 +220,8 @@ def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> 
     for line in _summary.result_lines(outcome.report):
         console.say(line)
     console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
+    for file in outcome.files:
+        console.say(f"Written beside it: {path.parent / f'{name}_{file}'}")
     console.say(f"Quantized Model : {path}")
 
 

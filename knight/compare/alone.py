@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
+from knight.qdq.graph import DEQUANTIZE, Graph, Unit, evaluate
 
 _PREFIX = "alone/"
 

@@ -17,13 +17,13 @@ import onnx_ir as ir
 from knight.compare.alone import Piece, build
 from knight.compare.comparison import Rounding
 from knight.compare.fallback import SteadySession
-from knight.compare.graph import DEQUANTIZE, Graph, Quantizer, Unit, evaluate
-from knight.compare.lowering import Tap
 from knight.compare.own import Own, Samples
 from knight.compare.pairing import Pairing
 from knight.compare.tally import Tally
 from knight.listener import SILENT, Listener
 from knight.model import values as all_values
+from knight.qdq.graph import DEQUANTIZE, Graph, Quantizer, Unit, evaluate
+from knight.qdq.numbers import Tap
 from knight.rewriter import output_scales
 from knight.runner import Session
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
-from knight.compare.graph import DEQUANTIZE, Graph, evaluate
+from knight.qdq.graph import DEQUANTIZE, Graph, evaluate
 
 _SAMPLED = 1 << 14  # elements of a weight that are looked at to tell it from another
 _PRODUCTS = frozenset({"Gemm", "MatMul"})

@@ -17,9 +17,7 @@ import onnx_ir as ir
 from knight import evaluation, model as models
 from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
-from knight.compare.graph import Graph, Unit
 from knight.compare.layerwise import Row, Runner, Watch, rows_of
-from knight.compare.lowering import lower
 from knight.compare.metrics import figures
 from knight.compare.pairing import Pairing, pair
 from knight.compare.weights import Constants, constants, described, histogram, outliers
@@ -27,8 +25,11 @@ from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
+from knight.model import is_for_onnxruntime
 from knight.passes import PassOptions, passes, prepare, tidy
-from knight.rewriter import dequantized, is_for_onnxruntime, output_scales
+from knight.qdq.graph import Graph, Unit
+from knight.qdq.lowering import lower
+from knight.rewriter import dequantized, output_scales
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 

@@ -17,9 +17,9 @@ import onnx_ir as ir
 
 from knight import operators
 from knight.compare.comparison import Unpaired
-from knight.compare.graph import Graph
 from knight.compare.likeness import Weights, cosine, fit, same_kind, same_parameters
-from knight.compare.lowering import real_name
+from knight.qdq.graph import Graph
+from knight.qdq.names import real_name
 
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "Sum", "Mean"})
 _FUSED = 4  # operators that a tool may make one of

@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.compare.comparison import Layer, Remedy
-from knight.compare.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.compare.pairing import Pairing
 from knight.compare.weights import Constants
 from knight.evaluation import Agreement
 from knight.model import add_initializer, fresh_name
+from knight.qdq.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.runner import Session
 
 WIDE_BITS = 16

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from knight import operators
 from knight.compare.comparison import Channels, Histogram, Weights
-from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
 from knight.model import attribute
+from knight.qdq.graph import DEQUANTIZE, Graph, Unit, evaluate
 
 Array = NDArray[np.float64]
 

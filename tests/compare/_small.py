@@ -13,12 +13,12 @@ import knight
 from knight import model as models
 from knight.api import _as_infer_function
 from knight.compare.comparison import Comparison
-from knight.compare.graph import Graph
 from knight.compare.layerwise import Row, Runner, rows_of
-from knight.compare.lowering import lower
 from knight.compare.models import Options, compare_models, forms
 from knight.compare.pairing import Pairing, pair
 from knight.executor import RunSettings
+from knight.qdq.graph import Graph
+from knight.qdq.lowering import lower
 from tests import small_models
 
 TARGETS = ("onnxruntime", "TX5368AV200")
