@@ -1,4 +1,4 @@
-"""The names that plug-ins are written with; docs/extending.md shows each of them in use.
+"""The names that plug-ins are written with; docs/extending.md shows how they are used.
 
 Each is imported when it is first used, so that a plug-in which adds a flag does not load a runtime. These
 names stay where they are when the modules behind them move.

@@ -18,6 +18,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from knight import plugin
 from knight.cli.plugins import registries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,6 +118,18 @@ def output(printed: dict[str, str], begin: str) -> str:
 def test_the_page_has_a_row_for_every_registry() -> None:
     rows = re.findall(r"^\|[^|]+\| `(knight\.\w+)` \|", PAGE, re.MULTILINE)
     assert sorted(rows) == [registry.group for registry in registries()]
+
+
+def test_what_plugins_import_is_there_and_all_they_import() -> None:
+    assert sorted(plugin._HOMES) == sorted(plugin.__all__) == dir(plugin)
+    for name in plugin.__all__:
+        assert getattr(plugin, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Optimiser'"):
+        plugin.Optimiser  # noqa: B018
+    modules = {
+        module for text in FILES.values() for module in re.findall(r"(?:from|import) (knight\b\S*)", text)
+    }
+    assert modules == {"knight.plugin"}
 
 
 def test_the_package_adds_one_of_each() -> None:
