@@ -10,6 +10,7 @@ from knight import border
 from knight.calibration import calibrations
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.exporters import exporters
 from knight.mix_config import Entry, read_mix_config, rules_of
 from knight.recipe import FLOAT, Choice, Recipe, Rule
 from knight.targets import Target
@@ -79,6 +80,7 @@ def check_config(config: QuantConfig, target: Target) -> None:
         raise ConfigError("-i wants numbers of at least 1")
     if config.keep_first < 0 or config.keep_last < 0:
         raise ConfigError("--keep-first and --keep-last want numbers of at least 0")
+    exporters.get(config.format)
     border.wanted_types(config.input_dtypes, config.bits)
     if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
         raise ConfigError("-bs and -ib want a number of at least 1")

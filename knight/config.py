@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.recipe import Rule
-
-METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
-"""The calibration methods that `all` runs, in the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,8 @@ class QuantConfig:
         for all float inputs or one per input.
     output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
     reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
+    format: of what is written, a name of `knight.exporters`.
+    extras: values of the options that other distributions add, for the code that they bring.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -58,3 +58,5 @@ class QuantConfig:
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
     reduce_range: bool = False
+    format: str = "qdq"
+    extras: Mapping[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class RunSettings:
 
     iteration: forward calls to make. batch_size: samples per call. dataset: the user's --data. gpu is always
     None: Knight runs on the CPU. input_configs_dict: one mapping per input, from a configuration file.
+    extras: values of the options that other distributions add, by name.
     """
 
     iteration: int = 1
@@ -61,6 +62,7 @@ class RunSettings:
     user_defined_script: str | None = None
     gpu: int | None = None
     input_configs_dict: tuple[Mapping[str, Any], ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def keeps_awake(self) -> bool:
@@ -119,6 +121,7 @@ class Executor:
         self.user_defined_script = settings.user_defined_script
         self.gpu = settings.gpu
         self.input_configs_dict = settings.input_configs_dict
+        self.extras = settings.extras
 
     def forward(self, *arrays: np.ndarray) -> list[np.ndarray]:
         """Runs the model on one array per input, in the order of `input_nodes`; gives all outputs in order.

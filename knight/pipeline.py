@@ -35,7 +35,7 @@ class Outcome:
     """One quantized model, or the reason why there is none.
 
     label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report:
-    plain JSON data, described by report_schema.json.
+    plain JSON data, described by report_schema.json. files: what the format writes beside the model.
     """
 
     method: str
@@ -45,6 +45,7 @@ class Outcome:
     steps: Mapping[str, ir.Model] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _outcome(
     """One combination, from the statistics to the report."""
     statistics = seen.after(candidate.iteration)
     with account.stage(3):
-        quantized = realize(prepared, plan, statistics, threads=request.threads)
+        quantized = realize(prepared, plan, statistics, format=request.config.format, threads=request.threads)
         for text in quantized.warnings:
             account.warn(text)
         session = running(quantized, seen.example, threads=request.threads, spin=request.settings.keeps_awake)
@@ -155,4 +156,12 @@ def _outcome(
         settings=request.settings,
         account=account,
     )
-    return Outcome(candidate.method, candidate.iteration, candidate.label, quantized.model, steps, found)
+    return Outcome(
+        candidate.method,
+        candidate.iteration,
+        candidate.label,
+        quantized.model,
+        steps,
+        found,
+        files=quantized.files,
+    )

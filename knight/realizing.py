@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from knight.exporters import export
 from knight.integer_inputs import exact_parameters
 from knight.preparing import Prepared
 from knight.requantization import Requantization, requantizations
@@ -20,7 +21,8 @@ from knight.types import QParams, QuantPlan
 class Quantized:
     """A quantized model and what it was made of.
 
-    model: QDQ. prepared, plan, parameters: the float model, what was decided, the numbers. requantizations:
+    model: as it is written; QDQ, unless another format was asked for. files: what belongs beside it, by path.
+    prepared, plan, parameters: the float model, what was decided, the numbers. requantizations:
     by node name, on chips that rescale by integers. warnings: what the numbers cost.
     """
 
@@ -30,6 +32,7 @@ class Quantized:
     parameters: Parameters
     requantizations: Mapping[str, Requantization] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def with_real_outputs(self) -> ir.Model:
         """The model with every output dequantized, also those that leave it as fixed-point numbers."""
@@ -54,15 +57,25 @@ def realize(
     statistics: Statistics,
     *,
     fixed: Mapping[str, QParams] | None = None,
+    format: str = "qdq",
     threads: int = 1,
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: parameters of some groups, which no calibration method decides. Raises ModelError for weights that
+    fixed: parameters of some groups, which no calibration method decides. format: of what is written (see
+    `knight.exporters`). Raises ModelError for weights that
     are not finite, DataError for statistics that the plan needs and that were not kept.
     """
     exact = exact_parameters(prepared.border, plan, statistics)
     parameters = solve(prepared.model, plan, statistics, threads=threads, fixed={**(fixed or {}), **exact})
     requantized, warnings = requantizations(plan, parameters)
-    model = rewrite(prepared.model, plan, parameters)
-    return Quantized(model, prepared, plan, parameters, requantized, (*parameters.warnings, *warnings))
+    exported = export(format, rewrite(prepared.model, plan, parameters))
+    return Quantized(
+        exported.model,
+        prepared,
+        plan,
+        parameters,
+        requantized,
+        (*parameters.warnings, *warnings),
+        exported.files,
+    )

@@ -96,7 +96,7 @@ def test_missing_packages_name_the_extra() -> None:
         "Caffe", "caffe", ("numpy", "no_such.module"), "Caffe", frozenset(), lambda s, k: None
     )  # type: ignore[arg-type,return-value]
     with pytest.raises(ConfigError, match=r"needs no_such.module.*pip install 'knight-quant\[caffe\]'"):
-        require(missing)
+        require("caffe", missing)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli._command import given
-from knight.cli._compare_flags import COMPARE
+from knight.cli._compare_flags import compare_flags
 from knight.cli._flags import Flag
 from knight.errors import ConfigError, OutputError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FILES = ("html", "json", "csv", "junit")
 
-_FLAGS = {flag.key: flag for flag in COMPARE}
 _INPUTS = ("model", "quantized", "user_defined_script", "run_config")
 _MODEL_ONLY = ("mean", "std", "user_defined_script", "infer_func", "data", "iteration", "batch_size")
 _DETAIL_ONLY = ("show_level", "show_number", "show_index")
@@ -36,7 +35,7 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     """
     from knight.compare import tables
 
-    for flag in COMPARE:
+    for flag in compare_flags():
         if values[flag.key] == "":
             raise ConfigError(f"{flag.label} is empty; give it a value, or leave it out")
     _check_sides(values)
@@ -54,9 +53,9 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     if values["index_range"] is not None:
         tables.parse_ranges(values["index_range"], _MANY)
     if (values["show_plot"] or values["show"]) and find_spec("matplotlib") is None:
+        asked = _flags()["show_plot" if values["show_plot"] else "show"]
         raise ConfigError(
-            f"{_FLAGS['show_plot' if values['show_plot'] else 'show'].label} needs matplotlib, which is not "
-            f"installed: pip install knight-quant[report]"
+            f"{asked.label} needs matplotlib, which is not installed: pip install knight-quant[report]"
         )
     _check_files(values)
 
@@ -78,7 +77,7 @@ def check_counts(values: dict[str, Any], command: str) -> None:
 def idle(context: click.Context, values: dict[str, Any]) -> list[str]:
     """Options that were given and have no effect."""
     without = () if values["output_name"] is not None else _DETAIL_ONLY
-    return [_FLAGS[key].label for key in without if given(context, key)]
+    return [_flags()[key].label for key in without if given(context, key)]
 
 
 def second(values: dict[str, Any]) -> list[str]:
@@ -104,7 +103,7 @@ def _check_sides(values: dict[str, Any]) -> None:
 
 
 def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
-    needless = [_FLAGS[key].label for key in _MODEL_ONLY if given(context, key)]
+    needless = [_flags()[key].label for key in _MODEL_ONLY if given(context, key)]
     if needless:
         raise ConfigError(f"{needless[0]} is for models (-m, -q); dump folders need no data")
     if values["fail_over_loss"] is not None:
@@ -121,11 +120,11 @@ def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
 
 def _check_files(values: dict[str, Any]) -> None:
     """Raises ConfigError for a file that would replace another one, OutputError where none can be made."""
-    taken = {Path(values[key]).resolve(): _FLAGS[key] for key in _INPUTS if values[key]}
+    taken = {Path(values[key]).resolve(): _flags()[key] for key in _INPUTS if values[key]}
     for key in FILES:
         if not values[key]:
             continue
-        flag, path = _FLAGS[key], Path(values[key])
+        flag, path = _flags()[key], Path(values[key])
         other = taken.setdefault(path.resolve(), flag)
         if other is not flag:
             raise ConfigError(f"{flag.label} {path}: is the file of {other.label} too; name another")
@@ -133,7 +132,7 @@ def _check_files(values: dict[str, Any]) -> None:
             raise OutputError(f"cannot write to {path}: it is a folder; name a file with {flag.label}")
         _check_folder(path.parent, flag)
     if values["save_dir"]:
-        _check_folder(Path(values["save_dir"]), _FLAGS["save_dir"])
+        _check_folder(Path(values["save_dir"]), _flags()["save_dir"])
 
 
 def _check_folder(folder: Path, flag: Flag) -> None:
@@ -209,3 +208,7 @@ def _is_quantized(model: ir.Model) -> bool:
 
     found = recognise(model)
     return found is not None and not found.mostly_float
+
+
+def _flags() -> dict[str, Flag]:
+    return {flag.key: flag for flag in compare_flags()}

@@ -1,4 +1,4 @@
-"""``knight compare``: a float and a quantized model, layer by layer."""
+"""``knight compare``: find the layers that quantization hurts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli import _compare_checks as checks, _comparison, _summary
-from knight.cli._command import FlagCommand, given
-from knight.cli._compare_flags import COMPARE
+from knight.cli._command import FlagCommand, added, given
+from knight.cli._compare_flags import compare_flags, shown_metrics
 from knight.cli._console import Console
 from knight.errors import GateError
 
@@ -50,7 +50,9 @@ def _compare(context: click.Context, values: dict[str, Any], console: Console) -
     checks.check(context, values)
     limits = gates.Gates(values["fail_under_cos"], values["fail_over_loss"], values["fail_under_sqnr"])
     console.say("Compare Start")
-    shown = {flag.names[-1]: values[flag.key] for flag in COMPARE if given(context, flag.key)}
+    shown = {
+        flag.names[-1]: values[flag.key] for flag in (*compare_flags(), *added()) if given(context, flag.key)
+    }
     for line in _summary.arguments(shown):
         console.say(line)
     idle = checks.idle(context, values)
@@ -158,7 +160,7 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         run_settings(values, values["iteration"][0], "compare"),
         names=(values["model"], values["quantized"]),
         options=Options(*_normalization(model, quantized, values), threads=values["cpu_num"]),
-        arguments={flag.names[-1]: values[flag.key] for flag in COMPARE},
+        arguments={flag.names[-1]: values[flag.key] for flag in (*compare_flags(), *added())},
         watch=watch if name is not None else None,
         begin=begin,
         listener=console,
@@ -188,11 +190,7 @@ def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, 
         return
     rows = tables.rows(
         comparison,
-        mre=not values["no_mre"],
-        cos=not values["no_cos"],
-        rmse=values["rmse"],
-        maxdiff=values["maxdiff"],
-        bias=values["bias"],
+        shown=shown_metrics(values),
         own=any(layer.own_sqnr is not None for layer in comparison.layers),
         sort=values["sort"],
         op_types=checks.op_types(values),
@@ -204,9 +202,8 @@ def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, 
 
 command = FlagCommand(
     "compare",
-    COMPARE,
+    compare_flags,
     run,
     help=run.__doc__,
-    short_help="Find the layers that quantization hurts.",
     epilog=EXAMPLE,
 )

@@ -1,21 +1,21 @@
-"""``knight quant``: from a float model and a user script to quantized models."""
+"""``knight quant``: quantize a float model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from knight.cli import _summary
-from knight.cli._command import FlagCommand, given
+from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import Console
 from knight.cli._flags import AVAILABLE, QUANT
-from knight.config import METHODS, QuantConfig
-from knight.errors import ConfigError, KnightError, did_you_mean
+from knight.config import QuantConfig
+from knight.errors import ConfigError, KnightError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -30,6 +30,17 @@ Examples:
   knight --chip TX5368AV200 quant -m net.onnx -uds infer.py -if infer_net -d images -i 100 --save-dir out
   knight --chip onnxruntime quant -m net.onnx -uds infer.py -if infer_net -qm kl mse -i 50 100 --save-dir out
 """
+
+
+_OPTIONS = {
+    "methods": "quant_mode",
+    "iterations": "iteration",
+    "bits": "bit_width",
+    "threads": "cpu_num",
+    "output_names": "output_name",
+    "input_dtypes": "quantize_input_dtype",
+}
+"""Field of `QuantConfig` -> option, where their names differ."""
 
 
 def run(**values: Any) -> None:
@@ -55,36 +66,23 @@ def run(**values: Any) -> None:
 
 
 def make_config(values: dict[str, Any]) -> QuantConfig:
-    """The options as the pipeline takes them. Raises ConfigError for unknown methods and halves of pairs."""
+    """The options as the pipeline takes them: field by field the option of that name. Raises ConfigError for
+    halves of pairs.
+    """
     if bool(values["mean"]) != bool(values["std"]):
         one, other = ("--mean", "--std") if values["mean"] else ("--std", "--mean")
         raise ConfigError(f"{one} is given without {other}; give both or none")
-    return QuantConfig(
-        methods=_methods(values["quant_mode"]),
-        iterations=tuple(dict.fromkeys(values["iteration"])),
-        batch_size=values["batch_size"],
-        ir_batch=values["ir_batch"],
-        percent=values["percent"],
-        bits=values["bit_width"],
-        threads=values["cpu_num"],
-        output_names=values["output_name"],
-        mean=values["mean"],
-        std=values["std"],
-        strict=values["strict"],
-        input_dtypes=values["quantize_input_dtype"],
-        output_dequant=values["output_dequant"],
-        reduce_range=values["reduce_range"],
-    )
+    names = [field.name for field in fields(QuantConfig) if field.name not in ("extras", "rules")]
+    chosen = {name: values[_OPTIONS.get(name, name)] for name in names}
+    chosen["methods"] = _methods(chosen["methods"])
+    chosen["iterations"] = tuple(dict.fromkeys(chosen["iterations"]))
+    return QuantConfig(**chosen, extras=extras(values))
 
 
 def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
-    from knight.calibration import calibrations
+    from knight.calibration import methods
 
-    known = (*calibrations.names(), "all")
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"-qm/--quant-mode: unknown method {name!r}: {did_you_mean(name, known)}")
-    chosen = [method for name in names for method in (METHODS if name == "all" else (name,))]
+    chosen = [method for name in names for method in (methods() if name == "all" else (name,))]
     return tuple(dict.fromkeys(chosen))
 
 
@@ -95,7 +93,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
     name_infer_function(values)
-    shown = {flag.names[-1]: values[flag.key] for flag in AVAILABLE}
+    shown = {flag.names[-1]: values[flag.key] for flag in (*AVAILABLE, *added())}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
 
@@ -117,7 +115,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
                 path = store.publish(outcome, name, subdirectory)
                 if values["dump"]:
                     _dump(outcome, infer, settings, path.with_name("dump"), values, console)
-            made.append(replace(outcome, model=None, steps={}))
+            made.append(replace(outcome, model=None, steps={}, files={}))
         console.close()
         if several:
             _report_several(made, name, store, console)
@@ -179,6 +177,7 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
         run_mode=run_mode,
         user_defined_script=values["user_defined_script"],
         input_configs_dict=input_configs(values["input_configs"]),
+        extras=extras(values),
     )
 
 
@@ -224,6 +223,8 @@ def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> 
     for line in _summary.result_lines(outcome.report):
         console.say(line)
     console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
+    for file in outcome.files:
+        console.say(f"Written beside it: {path.parent / f'{name}_{file}'}")
     console.say(f"Quantized Model : {path}")
 
 
@@ -257,4 +258,4 @@ def _as_subcommand(context: click.Context, values: dict[str, Any]) -> None:
     context.invoke(command, **shared)  # what only the subcommand has keeps its default
 
 
-command = FlagCommand("quant", QUANT, run, help=run.__doc__, short_help="Quantize a model.", epilog=EXAMPLE)
+command = FlagCommand("quant", QUANT, run, help=run.__doc__, epilog=EXAMPLE)

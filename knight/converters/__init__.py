@@ -7,7 +7,8 @@ happens in `Converter.convert`, which runs in a process of its own (frameworks c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +27,7 @@ class Source:
     model: a path, or the name under which `script` registers a PyTorch model. weights: a second file.
     input_shapes: one shape per input, for models that leave dimensions open. start_nodes, end_nodes: names at
     which a graph is cut out. nchw: turn inputs from NHWC to NCHW. allow_pickle: weights may run code.
+    extras: values of the options that other distributions add, by name.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Source:
     end_nodes: tuple[str, ...] = ()
     nchw: bool = False
     allow_pickle: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class Conversion:
 class Converter:
     """One framework.
 
-    title: its name as people write it. extra: of ``pip install knight-quant[EXTRA]``. modules: what has to be
-    importable. verb: the vendor's spelling in the line that tells success. flags: the options of
-    the command line that this framework reads, beside -m and -uds.
+    title: its name as people write it. extra: of ``pip install knight-quant[EXTRA]``, "" where another
+    distribution brings the converter. modules: what has to be importable. verb: the vendor's spelling in the
+    line that tells success. flags: the options of the command line that this framework reads, beside -m and
+    -uds.
     """
 
     title: str

@@ -64,8 +64,8 @@ def test_short_and_long_names_mean_the_same(flag: Flag) -> None:
     value = (
         flag.default
         if flag.default is not None and not flag.several
-        else flag.choices[0]
-        if flag.choices
+        else flag.known[0]
+        if flag.known
         else {int: 3, float: 0.5}.get(flag.kind, "kl")
     )
     values = {str(parse(name, value)[flag.key]) for name in flag.names}
