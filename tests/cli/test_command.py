@@ -120,7 +120,6 @@ def test_a_flag_without_values_is_left_to_click() -> None:
         (("-lsj", "x"), "-lsj/--load-scale-json"),
         (("-b", 16), "-b/--bit-width 16"),
         (("-gt",), "-gt/--generate-template"),
-        (("-mc", "x"), "-mc/--mix-config"),
         (("-ll", 8), "-ll/--lut-len 8"),
         (("-lt", -3), "-lt/--layer-threshold"),
         (("-cd", "x"), "-cd/--cache-distribution"),
