@@ -13,11 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
+from knight.operators import RANDOM
 from knight.runner import Session
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SAME = frozenset({"Identity", "Dropout"})
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
 _ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid"}
     | {"HardSigmoid", "HardSwish", "Tanh", "Mish", "Softplus"}
@@ -80,7 +80,7 @@ class Graph:
                 known.add(value)
                 yield value
         for node in self.graph:
-            fixed = node.op_type not in _RANDOM and not has_body(node)
+            fixed = node.op_type not in RANDOM and not has_body(node)
             if fixed and all(value in known for value in node.inputs):
                 known.update(node.outputs)
                 yield from node.outputs

@@ -13,8 +13,8 @@ from knight.compare.comparison import Layer, Remedy
 from knight.compare.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.compare.pairing import Pairing
 from knight.compare.weights import Constants
+from knight.edit import Editor
 from knight.evaluation import Agreement
-from knight.model import add_initializer, fresh_name
 from knight.runner import Session
 
 WIDE_BITS = 16
@@ -141,17 +141,17 @@ class _Trial:
         if self.wanted is None:
             return None
         model = self.pairing.result.model.clone()
-        graph = Graph(model)
+        graph, edit = Graph(model), Editor(model.graph)
         for layer in layers:
-            self._leave_in_float(graph, layer)
-        outputs = self._real_outputs(graph, {self.roots[layer.output] for layer in layers})
+            self._leave_in_float(graph, edit, layer)
+        outputs = self._real_outputs(graph, edit, {self.roots[layer.output] for layer in layers})
         session = Session(model, taps=outputs, threads=self.threads, level="none")
         agreement = Agreement(outputs)
         for feeds, wanted in zip(self.tried, self.wanted, strict=True):
             agreement.update(wanted, session.run(feeds, outputs))
         return agreement.sqnr_db()
 
-    def _leave_in_float(self, graph: Graph, layer: Layer) -> None:
+    def _leave_in_float(self, graph: Graph, edit: Editor, layer: Layer) -> None:
         root = graph.values[self.roots[layer.output]]
         fact = self.facts.get(layer.output)
         unit = graph.unit(
@@ -161,9 +161,7 @@ class _Trial:
         if fact is not None and main is not None:
             for index, value in enumerate(main.inputs):
                 if value is not None and value.name == fact.name:
-                    main.replace_input_with(
-                        index, add_initializer(graph.graph, f"{fact.name}_float", fact.reference)
-                    )
+                    main.replace_input_with(index, edit.constant(f"{fact.name}_float", fact.reference))
         quantizer = graph.quantizers.get(root)
         if quantizer is None:
             return
@@ -176,7 +174,7 @@ class _Trial:
                     if output is real:
                         graph.graph.outputs[index] = root
 
-    def _real_outputs(self, graph: Graph, wide: set[str]) -> list[str]:
+    def _real_outputs(self, graph: Graph, edit: Editor, wide: set[str]) -> list[str]:
         """Names of the real values of the model's outputs, in order.
 
         Where integers leave the model, these are the integers turned back; of roots in `wide`, what they are.
@@ -191,7 +189,7 @@ class _Trial:
             else:
                 inputs = [quantize.outputs[0], *quantize.inputs[1:]]
                 back = ir.Node(quantize.domain, DEQUANTIZE, inputs, num_outputs=1)
-                back.outputs[0].name = fresh_name(graph.graph, f"{value.name}_real")
+                back.outputs[0].name = edit.names.fresh(f"{value.name}_real")
                 graph.graph.append(back)
                 found.append(back.outputs[0].name)
         return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import name_of
 from knight.errors import ConfigError, did_you_mean
 from knight.passes import PassOptions, infer_shapes, remove_unused
-from knight.passes._rewrite import name_of
 from knight.runner import Session
 
 
