@@ -13,7 +13,7 @@ import click
 from knight.cli._command import given
 from knight.cli._compare_flags import COMPARE
 from knight.cli._flags import Flag
-from knight.errors import ConfigError, OutputError
+from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,7 +158,6 @@ def check_names(layers: Sequence[Layer], values: dict[str, Any]) -> None:
 
     layers: in the order of the graph; their figures need not be known yet.
     """
-    from knight.cli._comparison import find
     from knight.compare import tables
 
     if values["output_name"] is not None:
@@ -176,6 +175,16 @@ def check_start(array: np.ndarray, values: dict[str, Any]) -> None:
         raise ConfigError(
             f"-si/--show-index is {start}; {values['output_name']!r} has the elements 0 to {array.size - 1}"
         )
+
+
+def find(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer of that output, in the float model's name or else the other's. Raises ConfigError."""
+    named = [layer for layer in layers if layer.output == name]
+    named += [layer for layer in layers if layer.quantized_output == name]
+    if named:
+        return named[0]
+    near = did_you_mean(name, [layer.output for layer in layers], list_all=False)
+    raise ConfigError(f"-on/--output-name: no output {name!r} in this comparison; {near}")
 
 
 def op_types(values: dict[str, Any]) -> tuple[str, ...]:

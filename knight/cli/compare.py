@@ -116,7 +116,7 @@ def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | N
         checks.check_names(layers, values)
     if not layers or values["output_name"] is None:
         return None
-    wanted = _comparison.find(layers, values["output_name"])
+    wanted = checks.find(layers, values["output_name"])
     elements = next(folders.elements(reference, result, wanted.output))
     checks.check_start(elements[0], values)
     return elements
@@ -124,7 +124,7 @@ def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | N
 
 def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
-    from knight.cli.quant import infer_function, run_settings
+    from knight.cli._inputs import infer_function, run_settings
     from knight.compare.comparison import Layer
     from knight.compare.layerwise import Row
     from knight.compare.models import Options, compare_models
@@ -141,7 +141,7 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         ]
         checks.check_names(layers, values)
         if name is not None:
-            wanted.append(_comparison.find(layers, name).output)
+            wanted.append(checks.find(layers, name).output)
 
     def watch(row: Row, reference: np.ndarray, result: np.ndarray) -> None:
         if row.twin.name in wanted and not watched:
