@@ -17,6 +17,7 @@ import onnx_ir as ir
 from knight import evaluation, model as models
 from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
+from knight.compare.evidence import Evidence, kept_noise, used_share
 from knight.compare.graph import Graph, Unit
 from knight.compare.layerwise import Row, Runner, Watch, rows_of
 from knight.compare.lowering import lower
@@ -249,7 +250,7 @@ def _used(rows: Sequence[Row]) -> dict[tuple[float, int], float]:
     """Scale and zero point -> the largest share of their range that any of their values reaches."""
     found: dict[tuple[float, int], float] = {}
     for row in rows:
-        if row.rounding is not None and (share := causes.used_share(row.own, row.rounding)) is not None:
+        if row.rounding is not None and (share := used_share(row.own, row.rounding)) is not None:
             key = (row.rounding.scale, row.rounding.zero_point)
             found[key] = max(found.get(key, 0.0), share)
     return found
@@ -259,8 +260,8 @@ def _layer(index: int, row: Row, found: Constants | None, used: Mapping[tuple[fl
     numbers, results = row.samples.arrays()
     measured = bool(row.own.sums) and row.own_missing is None
     grid = None if row.rounding is None else used.get((row.rounding.scale, row.rounding.zero_point))
-    kept = causes.kept_noise(numbers, row.rounding, row.own)
-    evidence = causes.Evidence(row.own, row.rounding, found, kept, row.tally.broken, grid)
+    kept = kept_noise(numbers, row.rounding, row.own)
+    evidence = Evidence(row.own, row.rounding, found, kept, row.tally.broken, grid)
     main = row.unit.main
     known = row.own.low.size > 0
     return Layer(
