@@ -86,11 +86,14 @@ def _normalized(
         return config
     if not first:
         raise ConfigError(f"{where}.mean/std: only a model's first input can be normalized inside the model")
-    if config.mean and (_three(config.mean), _three(config.std)) != (_three(mean), _three(std)):
+    if config.mean and (_of_channels(config.mean), _of_channels(config.std)) != (
+        _of_channels(mean),
+        _of_channels(std),
+    ):
         raise ConfigError(f"--mean/--std and {where}.mean/std differ; give one of them")
     return config if config.mean else replace(config, mean=mean, std=std)
 
 
-def _three(numbers: Sequence[float]) -> tuple[float, ...]:
+def _of_channels(numbers: Sequence[float]) -> tuple[float, ...]:
     """One number is for all channels."""
     return tuple(numbers) * 3 if len(numbers) == 1 else tuple(numbers)

@@ -84,7 +84,7 @@ def idle(context: click.Context, values: dict[str, Any]) -> list[str]:
     return [_FLAGS[key].label for key in without if given(context, key)]
 
 
-def second(values: dict[str, Any]) -> list[str]:
+def second_folders(values: dict[str, Any]) -> list[str]:
     """The folders of -sd, each once."""
     return list(dict.fromkeys(folder for folder in (values["second_dump"] or "").split(":") if folder))
 
@@ -112,10 +112,10 @@ def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
         raise ConfigError(f"{needless[0]} is for models (-m, -q); dump folders need no data")
     if values["fail_over_loss"] is not None:
         raise ConfigError("--fail-over-loss is for models (-m, -q); dump folders hold no metric")
-    if values["second_dump"] is not None and not second(values):
+    if values["second_dump"] is not None and not second_folders(values):
         raise ConfigError(f"-sd/--second-dump {values['second_dump']!r} names no folder")
     one_file = [f"--{key}" for key in FILES if values[key]]
-    if len(second(values)) > 1 and one_file:
+    if len(second_folders(values)) > 1 and one_file:
         raise ConfigError(
             f"{one_file[0]} is one file, and -sd names several folders: take --save-dir, which keeps a "
             f"report for each"

@@ -30,7 +30,7 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class HistogramPair:
     """Counts of one layer's values, sampled, over common bins.
 
     edges: (n + 1,). reference, result: (n,) each, of the float and of the quantized model.
@@ -56,7 +56,7 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Weights:
+class LayerWeights:
     """A layer's weight: its name in the quantized model, bits, per-channel figures, and histograms."""
 
     name: str
@@ -64,7 +64,7 @@ class Weights:
     shape: tuple[int, ...]
     per_channel: bool
     channels: Channels
-    histogram: Histogram | None = None
+    histogram: HistogramPair | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class Layer:
     minimum: float | None = None
     maximum: float | None = None
     cause: Cause | None = None
-    histogram: Histogram | None = None
+    histogram: HistogramPair | None = None
     channels: Channels | None = None
-    weights: Weights | None = None
+    weights: LayerWeights | None = None
 
     @property
     def at_fault(self) -> bool:

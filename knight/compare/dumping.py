@@ -12,9 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.compare.dump import DumpWriter, Entry
-from knight.compare.layerwise import Row, Runner, rows_of
+from knight.compare.layerwise import PairRunner
 from knight.compare.models import forms, real_graph
 from knight.compare.pairing import pair
+from knight.compare.rows import Row, rows_of
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
 from knight.runner import available_threads
@@ -130,7 +131,7 @@ def dump_models(
     outputs = [value.name or "" for value in pairing.reference.graph.outputs]
     with ExitStack() as stack:
         dumper = _Dumper(rows, outputs, folder, limit, listener, stack)
-        runner = Runner(
+        runner = PairRunner(
             pairing, result, rows, threads=threads, watch=dumper.watch, measure=False, listener=listener
         )
         stack.callback(runner.close)

@@ -17,7 +17,7 @@ _WALK = 6  # operators between a weight and the one that reads it
 
 
 @dataclass
-class Weights:
+class WeightIndex:
     """The weights of one model, read when asked for; of each a few numbers are kept."""
 
     graph: Graph

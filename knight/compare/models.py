@@ -19,10 +19,11 @@ from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
 from knight.compare.evidence import Evidence, kept_noise, used_share
 from knight.compare.graph import Graph, Unit
-from knight.compare.layerwise import Row, Runner, Watch, rows_of
+from knight.compare.layerwise import PairRunner, Watch
 from knight.compare.lowering import lower
 from knight.compare.metrics import figures
 from knight.compare.pairing import Pairing, pair
+from knight.compare.rows import Row, rows_of
 from knight.compare.weights import Constants, constants, described, histogram, outliers
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
@@ -90,7 +91,7 @@ def compare_models(
         )
     if begin is not None:
         begin(rows)
-    runner = Runner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
+    runner = PairRunner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
         with tempfile.TemporaryFile(prefix="knight-") as file:
@@ -173,7 +174,7 @@ def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
 
 
 def _measure(
-    runner: Runner,
+    runner: PairRunner,
     pairing: Pairing,
     infer: InferFunction,
     settings: RunSettings,

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from knight import operators
 from knight.compare.comparison import Unpaired
 from knight.compare.graph import Graph
-from knight.compare.likeness import Weights, cosine, fit, same_kind, same_parameters
+from knight.compare.likeness import WeightIndex, cosine, fit, same_kind, same_parameters
 from knight.compare.lowering import real_name
 
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "Sum", "Mean"})
@@ -86,7 +86,7 @@ def pair(candidates: Iterable[Graph], result: Graph) -> Pairing:
     first of equals.
     """
     best: Pairing | None = None
-    weights = Weights(result)
+    weights = WeightIndex(result)
     for candidate in candidates:
         found = Pairing(candidate, result, _Pairer(candidate, result, weights).run())
         if best is None or found.share > best.share:
@@ -103,11 +103,11 @@ def _unpaired(side: str, value: ir.Value, reason: str) -> Unpaired:
 
 
 class _Pairer:
-    def __init__(self, reference: Graph, result: Graph, weights: Weights) -> None:
+    def __init__(self, reference: Graph, result: Graph, weights: WeightIndex) -> None:
         self.reference = reference
         self.result = result
         self.weights = weights  # of the result
-        self.own_weights = Weights(reference)
+        self.own_weights = WeightIndex(reference)
         self.pairs: dict[ir.Value, ir.Value] = {}
         self.taken: set[ir.Value] = set()
         self.computed = list(result.computed())

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from knight import operators
-from knight.compare.comparison import Channels, Histogram, Weights
+from knight.compare.comparison import Channels, HistogramPair, LayerWeights
 from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
 from knight.model import attribute
 
@@ -200,7 +200,7 @@ def _largest(graph: Graph, scale: ir.Value | None) -> float:
     return 0.0 if scale is None else float(evaluate(graph, [scale])[scale.name or ""].max())
 
 
-def described(found: Constants) -> Weights:
+def described(found: Constants) -> LayerWeights:
     """The figures of a weight, for tables and plots."""
     left, _ = found.rows()
     ratio = found.noise_ratio()
@@ -208,7 +208,7 @@ def described(found: Constants) -> Weights:
         sqnr = np.where((left != 0).any(axis=1), np.clip(-10 * np.log10(ratio), -200, 200), np.nan)
     low, high = left.min(axis=1, initial=0.0), left.max(axis=1, initial=0.0)
     channels = Channels(low, high, sqnr, outliers(np.maximum(high, -low)))
-    return Weights(
+    return LayerWeights(
         found.name,
         found.bits,
         tuple(found.reference.shape),
@@ -227,7 +227,7 @@ def outliers(reach: Array) -> tuple[int, ...]:
     return tuple(int(index) for index in np.argsort(-reach, kind="stable") if reach[index] > limit)
 
 
-def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
+def histogram(reference: np.ndarray, result: np.ndarray) -> HistogramPair | None:
     """Common bins over two arrays, sampled; None where there is nothing finite."""
     left, right = (array.reshape(-1) for array in (reference, result))
     step = max(1, left.size // _SAMPLED)
@@ -242,4 +242,4 @@ def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
         if not np.isfinite(high - low) or not high - low > 0:
             return None
     edges = np.linspace(low, high, BINS + 1)
-    return Histogram(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])
+    return HistogramPair(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])
