@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.model import name_of
 from knight.names import Names
 from knight.operators import all_graphs, is_op, subgraphs
 
@@ -205,13 +206,6 @@ def copy_type(source: ir.Value, target: ir.Value) -> None:
     """Gives `target` the type and a copy of the shape of `source`."""
     target.type = source.type
     target.shape = None if source.shape is None else source.shape.copy()
-
-
-def name_of(value: ir.Value) -> str:
-    """The value's name; a nameless value is a bug of the caller."""
-    if value.name is None:
-        raise ValueError(f"value without a name: {value!r}")
-    return value.name
 
 
 def _can_take_over(old: ir.Value, new: ir.Value) -> bool:

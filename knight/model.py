@@ -185,6 +185,13 @@ def values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
+def name_of(value: ir.Value) -> str:
+    """The value's name; a nameless value is a bug of the caller."""
+    if value.name is None:
+        raise ValueError(f"value without a name: {value!r}")
+    return value.name
+
+
 def fresh_name(graph: ir.Graph, base: str) -> str:
     """`base`, or `base_1`, `base_2` ...: a name that no value and no node of the model has.
 

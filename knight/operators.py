@@ -121,8 +121,8 @@ def output_channels(node: ir.Node) -> int | None:
     if node.op_type == "Gemm":
         axis = 0 if models.attribute(node, "transB", 0) else 1
     channels = weight.shape[axis]
-    group = models.attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
-    return channels * int(str(group)) if isinstance(channels, int) else None
+    group = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+    return channels * group if isinstance(channels, int) else None
 
 
 def keeps_range(node: ir.Node) -> bool:

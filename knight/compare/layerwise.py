@@ -19,6 +19,7 @@ from knight.compare.fallback import SteadySession
 from knight.compare.pairing import Pairing
 from knight.compare.rows import Row
 from knight.listener import SILENT, Listener
+from knight.model import name_of
 from knight.runner import Session
 
 HELD = 1 << 29
@@ -129,20 +130,20 @@ class PairRunner:
         found = {}
         for root, twin in self._pairing.pairs.items():
             if root.is_graph_input() and twin.is_graph_input():
-                array = feeds[root.name or ""]
+                array = feeds[name_of(root)]
                 dtype = array.dtype if twin.dtype is None else twin.dtype.numpy()
-                found[twin.name or ""] = array.astype(dtype, copy=False)
+                found[name_of(twin)] = array.astype(dtype, copy=False)
         return found
 
     def _parts(self, inputs: Mapping[str, np.ndarray]) -> Iterator[list[Row]]:
         """The rows in groups of which one sample's values are no more than `HELD` bytes."""
         sizes = Session(
-            self._pairing.reference.model, taps=[row.twin.name or "" for row in self.rows], level="none"
+            self._pairing.reference.model, taps=[name_of(row.twin) for row in self.rows], level="none"
         ).output_bytes(inputs)
         part: list[Row] = []
         held = 0
         for row in self.rows:
-            size = 4 * sizes.get(row.twin.name or "", 0)  # float, quantized, alone before and after rounding
+            size = 4 * sizes.get(name_of(row.twin), 0)  # float, quantized, alone before and after rounding
             if part and held + size > HELD:
                 yield part
                 part, held = [], 0
@@ -155,7 +156,7 @@ class PairRunner:
         reference = self._pairing.reference
         alone: SteadySession | None = None
         pieces: Mapping[ir.Value, Piece] = {}
-        taps = [row.twin.name or "" for row in rows]
+        taps = [name_of(row.twin) for row in rows]
         if lonely:
             model, pieces = build(self._pairing.result, [row.unit for row in lonely], self._pairing.pairs)
             alone = self._session(model, "the model of single layers")
@@ -179,7 +180,7 @@ def _run(session: SteadySession, feeds: Mapping[str, np.ndarray]) -> dict[str, n
 
 
 def _output_names(model: ir.Model) -> list[str]:
-    return [value.name or "" for value in model.graph.outputs]
+    return [name_of(value) for value in model.graph.outputs]
 
 
 def _values(
@@ -188,7 +189,7 @@ def _values(
     """The row's value in both models, as real numbers; None where they cannot be compared."""
     if row.mismatch is not None:
         return None
-    wanted, got = reference[row.twin.name or ""], row.real(result[row.tapped])
+    wanted, got = reference[name_of(row.twin)], row.real(result[row.tapped])
     if not isinstance(wanted, np.ndarray) or wanted.size != got.size or wanted.dtype == object:
         row.mismatch = f"the shapes differ: {_shape(wanted)} and {_shape(got)}"
         return None

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from knight import model as models, operators
 from knight.compare.graph import DEQUANTIZE, Graph, evaluate
+from knight.model import name_of
 
 _SAMPLED = 1 << 14  # elements of a weight that are looked at to tell it from another
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -42,7 +43,7 @@ class WeightIndex:
         if value is None:
             return None
         if value not in self._directions:
-            array = evaluate(self.graph, [value])[value.name or ""]
+            array = evaluate(self.graph, [value])[name_of(value)]
             if array.dtype.kind not in "fiu":
                 return None
             flat = array.reshape(-1)

@@ -29,6 +29,7 @@ from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
+from knight.model import name_of
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.rewriter import dequantized, is_for_onnxruntime, output_scales
 from knight.runner import Session, available_threads
@@ -95,7 +96,7 @@ def compare_models(
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
         with tempfile.TemporaryFile(prefix="knight-") as file:
-            outputs = [value.name or "" for value in result.graph.outputs]
+            outputs = [name_of(value) for value in result.graph.outputs]
             gathered = _Pass(evaluation.Agreement(outputs), evaluation.OutputSpool(file))
             metrics, executor = _measure(runner, pairing, infer, settings, gathered, listener)
     finally:
@@ -107,7 +108,7 @@ def compare_models(
     numbered = enumerate(zip(rows, facts, strict=True))
     layers = [_layer(index, row, found, used) for index, (row, found) in numbered if row.mismatch is None]
     unpaired = [*pairing.unpaired(), *_mismatched(rows)]
-    weights = {row.twin.name or "": fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
+    weights = {name_of(row.twin): fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
     tried = gathered.tried if options.remedies else []
     suggestion = remedies.suggest(layers, weights, pairing, tried, threads)
     return Comparison(
@@ -244,7 +245,7 @@ def _twin_unit(pairing: Pairing, row: Row) -> Unit:
 def _mismatched(rows: Sequence[Row]) -> Iterator[Unpaired]:
     for row in rows:
         if row.mismatch is not None:
-            yield Unpaired("quantized", row.op_type, row.root.name or "", row.mismatch)
+            yield Unpaired("quantized", row.op_type, name_of(row.root), row.mismatch)
 
 
 def _used(rows: Sequence[Row]) -> dict[tuple[float, int], float]:
@@ -269,7 +270,7 @@ def _layer(index: int, row: Row, found: Constants | None, used: Mapping[tuple[fl
         index=index,
         op_type=row.op_type,
         name=(main.name or "") if main is not None else "",
-        output=row.twin.name or "",
+        output=name_of(row.twin),
         quantized_output=row.tapped,
         shape=row.shape or (),
         figures=figures(row.tally),

@@ -20,6 +20,7 @@ from knight.compare.comparison import Unpaired
 from knight.compare.graph import Graph
 from knight.compare.likeness import WeightIndex, cosine, fit, same_kind, same_parameters
 from knight.compare.lowering import real_name
+from knight.model import name_of
 
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "Sum", "Mean"})
 _FUSED = 4  # operators that a tool may make one of
@@ -99,7 +100,7 @@ def pair(candidates: Iterable[Graph], result: Graph) -> Pairing:
 
 def _unpaired(side: str, value: ir.Value, reason: str) -> Unpaired:
     node = value.producer()
-    return Unpaired(side, "Input" if node is None else node.op_type, value.name or "", reason)
+    return Unpaired(side, "Input" if node is None else node.op_type, name_of(value), reason)
 
 
 class _Pairer:

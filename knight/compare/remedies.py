@@ -15,6 +15,7 @@ from knight.compare.pairing import Pairing
 from knight.compare.weights import Constants
 from knight.edit import Editor
 from knight.evaluation import Agreement
+from knight.model import name_of
 from knight.runner import Session
 
 WIDE_BITS = 16
@@ -110,8 +111,8 @@ class _Trial:
         self.facts = facts
         self.tried = tried
         self.threads = threads
-        self.names = [value.name or "" for value in pairing.result.graph.outputs]
-        self.roots = {twin.name or "": root.name or "" for root, twin in pairing.pairs.items()}
+        self.names = [name_of(value) for value in pairing.result.graph.outputs]
+        self.roots = {name_of(twin): name_of(root) for root, twin in pairing.pairs.items()}
         self.wanted = self._wanted()
 
     def _wanted(self) -> list[list[np.ndarray]] | None:
@@ -124,13 +125,13 @@ class _Trial:
         if any(name not in twins for name in self.names):
             return None
         reference = self.pairing.reference
-        outputs = [twins[name].name or "" for name in self.names]
-        inputs = {root.name or "": twin for root, twin in self.pairing.pairs.items() if twin.is_graph_input()}
+        outputs = [name_of(twins[name]) for name in self.names]
+        inputs = {name_of(root): twin for root, twin in self.pairing.pairs.items() if twin.is_graph_input()}
         session = Session(reference.model, taps=outputs, threads=self.threads)
         found = []
         for feeds in self.tried:
             fed = {
-                twin.name or "": feeds[name].astype(twin.dtype.numpy() if twin.dtype else None, copy=False)
+                name_of(twin): feeds[name].astype(twin.dtype.numpy() if twin.dtype else None, copy=False)
                 for name, twin in inputs.items()
             }
             found.append(session.run(fed, outputs))
@@ -183,8 +184,8 @@ class _Trial:
         for value in graph.graph.outputs:
             quantize = _quantizer_of(value)
             if quantize is None:
-                found.append(value.name or "")
-            elif (root := graph.root(quantize.inputs[0]).name or "") in wide:
+                found.append(name_of(value))
+            elif (root := name_of(graph.root(quantize.inputs[0]))) in wide:
                 found.append(root)
             else:
                 inputs = [quantize.outputs[0], *quantize.inputs[1:]]

@@ -14,7 +14,7 @@ from knight.compare.lowering import Tap
 from knight.compare.own import Own, Samples
 from knight.compare.pairing import Pairing
 from knight.compare.tally import Tally
-from knight.model import values as all_values
+from knight.model import name_of, values as all_values
 from knight.rewriter import output_scales
 
 _CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"})
@@ -99,7 +99,7 @@ def _bounds(pairing: Pairing, value: ir.Value) -> tuple[float, float]:
             if bound is None or bound not in pairing.reference.constant:
                 number = node.attributes.get_float(name, -np.inf if place == 1 else np.inf)
             else:
-                number = float(evaluate(pairing.reference, [bound])[bound.name or ""])
+                number = float(evaluate(pairing.reference, [bound])[name_of(bound)])
             low, high = (max(low, number), high) if place == 1 else (low, min(high, number))
     return low, high
 
@@ -117,7 +117,7 @@ def _rounding_numbers(graph: Graph) -> dict[str, np.ndarray]:
 
 def _number(node: ir.Node | None, index: int, numbers: Mapping[str, np.ndarray]) -> np.ndarray | None:
     value = node.inputs[index] if node is not None and len(node.inputs) > index else None
-    return None if value is None else numbers.get(value.name or "")
+    return None if value is None else numbers.get(name_of(value))
 
 
 def _rounding(quantizer: Quantizer, numbers: Mapping[str, np.ndarray]) -> Rounding | None:
@@ -163,17 +163,17 @@ def _tap(
     numbers: Mapping[str, np.ndarray],
 ) -> str | Tap:
     """What of the source model to look at for `value`: what its readers read."""
-    name = value.name or ""
+    name = name_of(value)
     if quantizer is not None:
         integers = quantizer.quantize.outputs[0]
         for node, _ in integers.uses():
             if node.op_type == DEQUANTIZE and node.outputs[0].name in present:
-                return node.outputs[0].name or ""
+                return name_of(node.outputs[0])
         scale, zero = (_number(quantizer.quantize, index, numbers) for index in (1, 2))
         if integers.name in present and scale is not None:
             point = np.zeros(scale.shape, np.int32) if zero is None else zero.astype(np.int32)
             axis = quantizer.quantize.attributes.get_int("axis", 1) if scale.size > 1 else None
-            return Tap(integers.name or "", scale, point, axis)
+            return Tap(name_of(integers), scale, point, axis)
     if name in scales:
         given = scales[name]
         return Tap(

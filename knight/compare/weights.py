@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from knight import operators
 from knight.compare.comparison import Channels, HistogramPair, LayerWeights
 from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
-from knight.model import attribute
+from knight.model import name_of
 
 Array = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ def _axis(node: ir.Node, index: int, rank: int) -> int:
     if node.op_type == "MatMul":
         return max(0, rank - 1 if index == 1 else rank - 2)
     if node.op_type == "Gemm":
-        return int(index == 1) ^ int(str(attribute(node, "transB" if index == 1 else "transA", 0)))
+        return int(index == 1) ^ node.attributes.get_int("transB" if index == 1 else "transA", 0)
     return operators.channel_axis(node, index) or 0
 
 
@@ -117,7 +117,7 @@ def _constants(reference: Graph, result: Graph, unit: Unit, twin: Unit) -> Const
     if unit.main is None or twin.main is None or here is None or there is None:
         return None
     numbers, wanted = (
-        evaluate(graph, [value])[value.name or ""] for graph, value in ((result, here), (reference, there))
+        evaluate(graph, [value])[name_of(value)] for graph, value in ((result, here), (reference, there))
     )
     axis = _axis(unit.main, list(unit.main.inputs).index(here), numbers.ndim)
     if wanted.ndim == 2 and axis != _axis(twin.main, list(twin.main.inputs).index(there), 2):
@@ -127,10 +127,10 @@ def _constants(reference: Graph, result: Graph, unit: Unit, twin: Unit) -> Const
     dequantize = _dequantize(here)
     scale = dequantize.inputs[1] if dequantize is not None else None
     stored = dequantize.inputs[0] if dequantize is not None else None
-    size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[scale.name or ""].shape))
+    size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[name_of(scale)].shape))
     bias, bias_result, stored_bias = _biases(reference, result, unit, twin)
     return Constants(
-        here.name or "",
+        name_of(here),
         wanted,
         numbers,
         axis,
@@ -183,13 +183,13 @@ def _bias(graph: Graph, unit: Unit) -> ir.Value | None:
 def _flat(graph: Graph, value: ir.Value | None) -> Array | None:
     if value is None:
         return None
-    return evaluate(graph, [value])[value.name or ""].astype(np.float64).reshape(-1)
+    return evaluate(graph, [value])[name_of(value)].astype(np.float64).reshape(-1)
 
 
 def _saturated(graph: Graph, stored: ir.Value | None) -> int:
     if stored is None:
         return 0
-    integers = evaluate(graph, [stored])[stored.name or ""]
+    integers = evaluate(graph, [stored])[name_of(stored)]
     if integers.dtype.kind not in "iu":
         return 0
     limits = np.iinfo(integers.dtype)
@@ -197,7 +197,7 @@ def _saturated(graph: Graph, stored: ir.Value | None) -> int:
 
 
 def _largest(graph: Graph, scale: ir.Value | None) -> float:
-    return 0.0 if scale is None else float(evaluate(graph, [scale])[scale.name or ""].max())
+    return 0.0 if scale is None else float(evaluate(graph, [scale])[name_of(scale)].max())
 
 
 def described(found: Constants) -> LayerWeights:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from knight import model as models
-from knight.edit import name_of
 from knight.errors import ConfigError, did_you_mean
+from knight.model import name_of
 from knight.passes import PassOptions, infer_shapes, remove_unused
 from knight.runner import Session
 

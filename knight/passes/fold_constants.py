@@ -12,8 +12,9 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
-from knight.edit import Editor, is_used, name_of, remove_node
+from knight.edit import Editor, is_used, remove_node
 from knight.errors import KnightError, ModelError
+from knight.model import name_of
 from knight.names import Names
 from knight.operators import all_graphs, is_op, subgraphs
 from knight.passes import PassOptions

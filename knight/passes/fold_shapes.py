@@ -101,7 +101,7 @@ def _gather(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None
     numbers = _numbers(indices)
     if data is None or indices is None or numbers is None:
         return None
-    axis = int(str(models.attribute(node, "axis", 0)))
+    axis = node.attributes.get_int("axis", 0)
     if data.ndim == 0 or any(not -data.shape[axis] <= number < data.shape[axis] for number in numbers):
         return None
     return np.asarray(np.take(data, np.array(numbers, dtype=int).reshape(indices.shape), axis), dtype=object)
@@ -123,7 +123,7 @@ def _slice(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
 
 def _concat(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
     arrays = [array for array in inputs if array is not None]
-    return np.concatenate(arrays, axis=int(str(models.attribute(node, "axis", 0))))
+    return np.concatenate(arrays, axis=node.attributes.get_int("axis", 0))
 
 
 def _unsqueeze(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:

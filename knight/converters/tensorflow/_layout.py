@@ -14,6 +14,7 @@ import onnx_ir as ir
 from knight import model as models
 from knight.edit import Editor, is_used, remove_node
 from knight.listener import Listener
+from knight.model import name_of
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
@@ -35,7 +36,7 @@ def leave_outputs_in_nchw(model: ir.Model) -> frozenset[str]:
         node = output.producer()
         if node is not None and node.op_type == "Transpose" and _perm(node) == TO_NHWC:
             _show_before(edit, place, node)
-            turned.add(model.graph.outputs[place].name or "")
+            turned.add(name_of(model.graph.outputs[place]))
     return frozenset(turned)
 
 
