@@ -15,7 +15,7 @@ _HOMES = {
     "Converted": "knight.conversion",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
-    "InferResult": "knight.pipeline",
+    "InferResult": "knight.inferring",
     "QuantizedModel": "knight.api",
     "compare_models": "knight.api",
     "convert": "knight.api",
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from knight.compare.comparison import Comparison
     from knight.conversion import Converted
     from knight.errors import KnightError
+    from knight.inferring import InferResult
     from knight.listener import Listener
-    from knight.pipeline import InferResult
     from knight.script import onnx_infer_func, pytorch_model
     from knight.targets import load_target
 

@@ -23,9 +23,9 @@ from knight.conversion import TOLERANCE, Converted, check_framework
 from knight.converters import Source
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor, InferFunction, RunSettings
+from knight.inferring import InferResult, run_infer
 from knight.listener import SILENT, Listener
-from knight.pipeline import InferResult
-from knight.rewriter import dequantized, output_scales
+from knight.outputs import dequantized, output_scales
 from knight.runner import Session
 from knight.targets import DEFAULT_CHIP, Target, load_target
 
@@ -134,7 +134,7 @@ def infer(
     source = model if isinstance(model, ir.Model) else models.load(model)
     function, count = _as_infer_function(data)
     settings = RunSettings(iteration=iterations or count or 1, batch_size=batch_size, run_mode="infer")
-    return pipeline.infer(source, function, settings, threads=threads, listener=listener)
+    return run_infer(source, function, settings, threads=threads, listener=listener)
 
 
 def compare_models(

@@ -4,22 +4,22 @@ Such an input is followed by a Cast to float32, and everything behind it is as b
 number 200.0. What normalizes it there (a Sub and a Div by constants) stays in float, between the Cast and
 the first quantizer, so that the input is rounded once. Where the quantizer's integers are the input's own,
 the rewriter leaves out Cast and quantizer, and the model computes with what it is fed.
+
+What was done is handed on as a `Border`; the metadata that a file carries is for who opens it later.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
 from knight.errors import ConfigError, did_you_mean
-from knight.observer import Histogram
 from knight.passes import PassOptions, normalize_input, passes
-from knight.types import QParams, QuantPlan, QuantSpec
 
 INPUT_DTYPES = "knight.input_dtypes"
 """Metadata key: JSON object, graph input name -> the type that was asked for it."""
@@ -31,6 +31,21 @@ TYPES = ("float32", "int8", "uint8", "int16")
 
 _FLAG = "-qid/--quantize-input-dtype"
 _AFFINE = frozenset({"Mul", "Add", "Sub", "Div"})
+
+
+@dataclass(frozen=True)
+class Border:
+    """What stands at the inputs of a prepared model.
+
+    types: input -> the type that was asked for. casts: Cast of an integer input -> the integers' type.
+    integers: value behind such a Cast -> the integers' type. normalization: operators behind a Cast that only
+    multiply by constants or add them. Nodes and values by name.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    casts: Mapping[str, str] = field(default_factory=dict)
+    integers: Mapping[str, str] = field(default_factory=dict)
+    normalization: frozenset[str] = frozenset()
 
 
 # What was asked for -----------------------------------------------------------------------------------
@@ -188,19 +203,25 @@ def input_types(model: ir.Model) -> dict[str, str]:
     return stored
 
 
-def input_casts(model: ir.Model) -> dict[ir.Node, str]:
-    """The Cast of every integer input of a prepared model, with the integers' type."""
-    types = input_types(model)
-    return {
-        node: types[value.name]
-        for value in model.graph.inputs
-        if value.name in types and types[value.name] != "float32"
+def described(model: ir.Model, types: Mapping[str, str]) -> Border:
+    """The border of a model whose inputs `set_types` gave these `types`."""
+    kept = {value: types[value.name or ""] for value in _fed(model) if value.name in types}
+    casts = {
+        node: dtype
+        for value, dtype in kept.items()
+        if dtype != "float32"
         for node in value.consumers()
         if node.op_type == "Cast"
     }
+    return Border(
+        types={value.name or "": dtype for value, dtype in kept.items()},
+        casts={cast.name or "": dtype for cast, dtype in casts.items()},
+        integers={cast.outputs[0].name or "": dtype for cast, dtype in casts.items()},
+        normalization=frozenset(node.name or "" for cast in casts for node in _normalization(cast)),
+    )
 
 
-def normalization(cast: ir.Node) -> Iterator[ir.Node]:
+def _normalization(cast: ir.Node) -> Iterator[ir.Node]:
     """The operators behind an input's Cast that only multiply by constants or add them, in order."""
     value = cast.outputs[0]
     while not value.is_graph_output():
@@ -214,43 +235,3 @@ def normalization(cast: ir.Node) -> Iterator[ir.Node]:
             return
         yield node
         value = node.outputs[0]
-
-
-# Its numbers ------------------------------------------------------------------------------------------
-
-
-def holds(spec: QuantSpec, dtype: str) -> bool:
-    """Whether the integers of `spec` can be those of `dtype`, each with its own, at scale 1."""
-    limits = np.iinfo(dtype)
-    zero = 0 if spec.symmetric else spec.qmin - int(limits.min)
-    inside = spec.qmin <= zero <= spec.qmax
-    return inside and spec.qmin <= limits.min + zero and limits.max + zero <= spec.qmax
-
-
-def exact_parameters(
-    model: ir.Model, plan: QuantPlan, histograms: Mapping[str, Histogram]
-) -> dict[str, QParams]:
-    """Root -> parameters on the integers' own grid, for values whose numbers are those of integer inputs."""
-    kinds = {cast.outputs[0].name or "": dtype for cast, dtype in input_casts(model).items()}
-    found = {}
-    for root, members in plan.sources.items():
-        types = {kinds.get(name) for name in members}
-        dtype = types.pop() if len(types) == 1 else None
-        if dtype is not None and root not in plan.spans:
-            found[root] = integer_params(dtype, plan.activations[root], histograms[root])
-    return found
-
-
-def integer_params(dtype: str, spec: QuantSpec, histogram: Histogram) -> QParams:
-    """Scale 1 where `spec` holds all integers of `dtype`, else the least whole scale for what was seen.
-
-    Of a scale s > 1, the multiples are exact and the ends of the range are off by s / 2 at most.
-    """
-    if holds(spec, dtype):
-        zero = 0 if spec.symmetric else spec.qmin - int(np.iinfo(dtype).min)
-        return QParams(spec, np.asarray(1, np.float32), np.asarray(zero, spec.dtype))
-    zero = 0 if spec.symmetric or histogram.minimum >= 0 else (spec.qmin + spec.qmax + 1) // 2
-    up = histogram.maximum / (spec.qmax - zero + 0.5)
-    down = -histogram.minimum / (zero - spec.qmin + 0.5)
-    scale = max(1, math.ceil(up), math.ceil(down))
-    return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero, spec.dtype))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from knight.recipe import Rule
 
 METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 """The calibration methods that `all` runs, in the order of the tables."""
@@ -12,14 +16,24 @@ METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
 class QuantConfig:
     """What a user chooses beside the model, the data and the target.
 
-    methods: calibration methods, each gives one quantized model. iterations: numbers of forward
-    calls, likewise. batch_size: samples per call, handed to the infer function. ir_batch: batch size of the
-    quantized model (None: 1 where the target needs static shapes, else as in the source).
-    percent: fraction of the values that `percentile` keeps. bits: width of activations and weights.
-    threads: CPUs to use. output_names: crop the graph at these. mean, std: normalization to put
-    after the first input. strict: refuse operators that the target does not have. input_dtypes: types of the
-    quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one for all float inputs or one
-    per input. output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
+    methods: calibration methods; each gives one quantized model. iterations: numbers of forward calls,
+    likewise.
+    batch_size: samples per call, handed to the infer function.
+    ir_batch: batch size of the quantized model (None: 1 where the target needs static shapes, else as in the
+        source).
+    percent: fraction of the values that `percentile` keeps.
+    bits: width of activations and weights.
+    disable_names, disable_types: operators that stay float, by name (or that of a value that they make) and
+        by kind; ``*`` and ``?`` are wildcards.
+    keep_first, keep_last: how many of the first and last operators with weights stay float.
+    rules: choices for single operators (see `knight.recipe`), after these.
+    threads: CPUs to use.
+    output_names: crop the graph at these.
+    mean, std: normalization to put after the first input.
+    strict: refuse operators that the target does not have.
+    input_dtypes: types of the quantized model's inputs (float32 int8 uint8 int16; None keeps float32), one
+        for all float inputs or one per input.
+    output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
     reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
     """
 
@@ -29,6 +43,11 @@ class QuantConfig:
     ir_batch: int | None = None
     percent: float = 0.99999
     bits: int = 8
+    disable_names: tuple[str, ...] = ()
+    disable_types: tuple[str, ...] = ()
+    keep_first: int = 0
+    keep_last: int = 0
+    rules: tuple[Rule, ...] = ()
     threads: int = 5
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()

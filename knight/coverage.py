@@ -16,7 +16,6 @@ import onnx_ir as ir
 
 from knight.protos import bodies
 from knight.runner import Session
-from knight.targets import Target
 from knight.types import QuantPlan
 
 _COMPUTE = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
@@ -41,9 +40,9 @@ class Coverage:
     float_compute: tuple[str, ...]
 
 
-def measure(model: ir.Model, plan: QuantPlan, target: Target) -> Coverage:
-    """Integer coverage of a quantized model where `target` runs it."""
-    if target.runtime == "onnxruntime":
+def measure(model: ir.Model, plan: QuantPlan) -> Coverage:
+    """Integer coverage of a quantized model where the plan's target runs it."""
+    if plan.runtime == "onnxruntime":
         return optimised_coverage(model)
     kinds = {node.name or "": node.op_type for node in model.graph}
     floats = tuple(f"{kinds[name]} {name}" for name in plan.float_nodes if name in kinds)

@@ -7,6 +7,7 @@ command line prints it as it is and exits with `exit_code`; a library user catch
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 
@@ -56,3 +57,10 @@ def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> s
     if list_all or len(names) <= 12:
         return "known: " + ", ".join(names)
     return f"known: {', '.join(names[:12])} and {len(names) - 12} more"
+
+
+def wrong_value(value: object, wanted: str = "") -> str:
+    """End of an error message for a `value`, shown as JSON has it, that is not what is `wanted`."""
+    text = json.dumps(value, default=str)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"is {shown}; it has to be {wanted}" if wanted else f"is {shown}"

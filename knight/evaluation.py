@@ -56,6 +56,10 @@ class OutputSpool:
         self._turns: list[list[_Place]] = []
         self._turns_of: dict[int, list[int]] = {}
 
+    def close(self) -> None:
+        """Gives the file back."""
+        self._file.close()
+
     def put(self, sample: int, outputs: Sequence[np.ndarray]) -> None:
         """Stores the outputs of one forward call on the sample with fingerprint `sample`."""
         self._turns_of.setdefault(sample, []).append(len(self._turns))

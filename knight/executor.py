@@ -96,11 +96,14 @@ class Executor:
         listener: Listener = SILENT,
         check_finite: bool = True,
         is_float: bool = False,
+        after_call: Callable[[int], None] = lambda calls: None,
     ) -> None:
         """`forward` runs one checked sample; `model` is what it runs, for questions about its graph.
 
         check_finite: refuse NaN and Inf; a later pass over samples that were checked before need not.
+        after_call: told the number of forward calls after each.
         """
+        self._after_call = after_call
         self._must_be_finite = check_finite
         self.is_float = is_float
         self._forward = forward
@@ -153,6 +156,7 @@ class Executor:
         self._last = feeds
         self.calls += 1
         self.samples += sample_count(arrays)
+        self._after_call(self.calls)
         self._listener.forward(self.calls, self.iteration)
         return outputs
 

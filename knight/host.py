@@ -37,7 +37,7 @@ _Arrays = Sequence[np.ndarray]
 
 
 class Runs(Protocol):
-    """A session, or what stands in for one."""
+    """A session whose outputs are real numbers, or what stands in for one."""
 
     @property
     def differs(self) -> frozenset[str]:
@@ -103,15 +103,13 @@ class Replay:
         self,
         exact: Runs,
         names: Sequence[str],
-        real: Callable[[list[np.ndarray]], list[np.ndarray]] = lambda outputs: outputs,
     ) -> None:
         """exact: what the run computes with; where that is what this CPU does anyway, nothing is kept.
 
-        names: of the outputs. real: makes real numbers of what a session gives.
+        names: of the outputs.
         """
         self._exact = exact
         self._names = tuple(names)
-        self._real = real
         self._calls: list[tuple[dict[str, np.ndarray], _Arrays, _Arrays | None]] = []
         self._samples = 0
         self._bytes = 0
@@ -141,7 +139,7 @@ class Replay:
     def _figures(self, host: Runs) -> HostFigures:
         here, exactly, drift = (Agreement(self._names) for _ in range(3))
         for feeds, exact, reference in self._calls:
-            outputs = self._real(host.run(feeds))
+            outputs = host.run(feeds)
             drift.update(exact, outputs)
             if reference is not None:
                 here.update(reference, outputs)

@@ -9,6 +9,9 @@ from __future__ import annotations
 class Listener:
     """Hears of the progress of one run. Every method does nothing here; override what matters."""
 
+    def combination(self, label: str) -> None:
+        """Of several combinations, the one of this label begins."""
+
     def stage(self, number: int, title: str) -> None:
         """A stage (1 to 5) begins."""
 

@@ -1,15 +1,21 @@
-"""What is remembered of a tensor over a data set: exact extremes and one histogram.
+"""What is remembered of a value over a data set: its extremes, a histogram, or either per channel.
+
+An *observer* fills while the model runs; whatever it keeps depends on the data alone: not on its order, not
+on how it was cut into calls, and two observers of one kind merge without loss. `OBSERVERS` has the kinds by
+name; what reads statistics declares which it needs.
 
 The bin width is a power of two and the bins are aligned at zero: bin ``k`` holds ``k <= x / width < k + 1``.
-Scaling a float32 by a power of two is exact, and doubling the width merges whole bins, so the final
-counts depend on the data alone: not on its order, not on how it was cut into samples, and two
-observers merge without loss. Memory is fixed by `BINS`, whatever the number of samples.
+Scaling a float32 by a power of two is exact, and doubling the width merges whole bins. Memory is fixed by
+`BINS`, whatever the number of samples.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +31,22 @@ _CHUNK = 1 << 16  # elements handled at a time, so that the temporaries stay in 
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """Counts over contiguous bins: ``counts[i]`` values ``x`` with ``first + i <= x / width < first + i +
-    1``.
+class Extremes:
+    """minimum, maximum: of all finite values, exactly; 0 where there were none."""
 
-    minimum, maximum: exact extremes. The outermost bins are never empty.
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Histogram(Extremes):
+    """Counts over contiguous bins: ``counts[i]`` values ``x`` with ``first + i <= x / width < first + i +
+    1``. The outermost bins are never empty.
     """
 
     counts: NDArray[np.int64]
     first: int
     width: float
-    minimum: float
-    maximum: float
 
     @property
     def total(self) -> int:
@@ -63,16 +73,32 @@ class Histogram:
         return folded
 
 
-class Observer:
-    """Fills while a model runs; answers with a `Histogram` afterwards."""
+State = Mapping[str, NDArray[Any]]
+"""What an observer keeps, as arrays: enough to make it again."""
+
+Self = TypeVar("Self")
+
+
+class Statistic(Protocol):
+    """An observer of any kind."""
+
+    def update(self, x: FloatArray) -> None:
+        """Adds the values of `x`, any shape. Infinite values are counted apart; NaN is a DataError."""
+
+    def merge(self: Self, other: Self) -> None:
+        """Adds all that `other` has seen; the result is the one that a single observer would have."""
+
+    def state(self) -> State:
+        """All that is kept, as arrays."""
+
+
+class ExtremesObserver:
+    """Keeps the smallest and the largest value, and how many were infinite."""
 
     def __init__(self) -> None:
         self.minimum = math.inf
         self.maximum = -math.inf
         self.infinite = 0
-        self._exponent = _SMALLEST_EXPONENT
-        self._positive = np.zeros(BINS, np.int64)
-        self._negative = np.zeros(BINS, np.int64)
 
     def update(self, x: FloatArray) -> None:
         """Adds the values of `x`, any shape. Infinite values are counted apart; NaN is a DataError."""
@@ -89,9 +115,52 @@ class Observer:
             return
         self.minimum = min(self.minimum, float(low))
         self.maximum = max(self.maximum, float(high))
-        self._widen(_exponent_for(max(float(high), -float(low))))
+        self._keep(flat, float(low), float(high))
+
+    def _keep(self, flat: NDArray[np.float32], low: float, high: float) -> None:
+        """What a more curious observer remembers of finite values from `low` to `high`."""
+
+    def merge(self, other: ExtremesObserver) -> None:
+        """Adds all that `other` has seen; the result is the one that a single observer would have."""
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+        self.infinite += other.infinite
+
+    @property
+    def empty(self) -> bool:
+        """True when no finite value has been seen."""
+        return self.minimum > self.maximum
+
+    def extremes(self) -> Extremes:
+        """An observer that saw nothing answers like one that saw a single zero."""
+        return Extremes(0.0, 0.0) if self.empty else Extremes(self.minimum, self.maximum)
+
+    def state(self) -> State:
+        """All that is kept, as arrays."""
+        return {
+            "extremes": np.array([self.minimum, self.maximum], np.float64),
+            "infinite": np.array(self.infinite, np.int64),
+        }
+
+    def restore(self, state: State) -> None:
+        """Becomes the observer that `state` was taken from."""
+        self.minimum, self.maximum = map(float, state["extremes"])
+        self.infinite = int(state["infinite"])
+
+
+class Observer(ExtremesObserver):
+    """Keeps the extremes and a histogram."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._exponent = _SMALLEST_EXPONENT
+        self._positive = np.zeros(BINS, np.int64)
+        self._negative = np.zeros(BINS, np.int64)
+
+    def _keep(self, flat: NDArray[np.float32], low: float, high: float) -> None:
+        self._widen(_exponent_for(max(high, -low)))
         for start in range(0, flat.size, _CHUNK):
-            self._count(flat[start : start + _CHUNK], signed=bool(low < 0))
+            self._count(flat[start : start + _CHUNK], signed=low < 0)
 
     def _count(self, x: NDArray[np.float32], *, signed: bool) -> None:
         # ldexp per element is slow; two exact multiplications keep the factor within float32's range.
@@ -119,36 +188,138 @@ class Observer:
         self._negative = _merge_bins(self._negative, shift)
         self._exponent = exponent
 
-    def merge(self, other: Observer) -> None:
-        """Adds all that `other` has seen; the result is the one that a single observer would have."""
-        self.minimum = min(self.minimum, other.minimum)
-        self.maximum = max(self.maximum, other.maximum)
-        self.infinite += other.infinite
+    def merge(self, other: ExtremesObserver) -> None:
+        """Adds all that `other`, of this kind too, has seen."""
+        assert isinstance(other, Observer)
+        super().merge(other)
         self._widen(other._exponent)
         shift = self._exponent - other._exponent
         self._positive = self._positive + _merge_bins(other._positive, shift)
         self._negative = self._negative + _merge_bins(other._negative, shift)
 
-    def copy(self) -> Observer:
-        """An independent snapshot."""
-        twin = Observer()
-        twin.merge(self)
-        return twin
+    def state(self) -> State:
+        """All that is kept, as arrays."""
+        bins = {"exponent": np.array(self._exponent, np.int64)}
+        return {**super().state(), **bins, "positive": self._positive, "negative": self._negative}
 
-    @property
-    def empty(self) -> bool:
-        """True when no finite value has been seen."""
-        return self.minimum > self.maximum
+    def restore(self, state: State) -> None:
+        """Becomes the observer that `state` was taken from."""
+        super().restore(state)
+        self._exponent = int(state["exponent"])
+        self._positive, self._negative = state["positive"].copy(), state["negative"].copy()
 
     def histogram(self) -> Histogram:
         """The counts so far. An observer that saw nothing answers like one that saw a single zero."""
         if self.empty:
-            return Histogram(np.ones(1, np.int64), 0, 1.0, 0.0, 0.0)
+            return Histogram(0.0, 0.0, np.ones(1, np.int64), 0, 1.0)
         both = np.concatenate([self._negative[::-1], self._positive])
         used = np.flatnonzero(both)
         first, last = int(used[0]), int(used[-1])
         width = math.ldexp(1.0, self._exponent)
-        return Histogram(both[first : last + 1].copy(), first - BINS, width, self.minimum, self.maximum)
+        return Histogram(self.minimum, self.maximum, both[first : last + 1].copy(), first - BINS, width)
+
+
+class ChannelExtremesObserver:
+    """Keeps the smallest and the largest value of each channel (axis 1, the last axis of a matrix)."""
+
+    def __init__(self) -> None:
+        self.minimum = np.zeros(0, np.float32)
+        self.maximum = np.zeros(0, np.float32)
+
+    def update(self, x: FloatArray) -> None:
+        """Adds the finite values of `x` (N, C, ...); what has fewer axes is one channel."""
+        rows = _by_channel(x)
+        if not rows.size:
+            return
+        self._widen(
+            rows.min(axis=1, where=np.isfinite(rows), initial=np.inf),
+            rows.max(axis=1, where=np.isfinite(rows), initial=-np.inf),
+        )
+
+    def merge(self, other: ChannelExtremesObserver) -> None:
+        """Adds all that `other` has seen."""
+        if other.minimum.size:
+            self._widen(other.minimum, other.maximum)
+
+    def _widen(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        if not self.minimum.size:
+            self.minimum, self.maximum = low, high
+            return
+        _check_channels(self.minimum.size, low.size)
+        self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+
+    def state(self) -> State:
+        """All that is kept, as arrays."""
+        return {"minimum": self.minimum, "maximum": self.maximum}
+
+    def restore(self, state: State) -> None:
+        """Becomes the observer that `state` was taken from."""
+        self.minimum, self.maximum = state["minimum"].copy(), state["maximum"].copy()
+
+
+class ChannelMeanObserver:
+    """Keeps the sum and the number of each channel's values.
+
+    Each call's sums are float64; adding those up is exact, so that the order of the calls plays no part.
+    """
+
+    def __init__(self) -> None:
+        self._sums: list[Fraction] = []
+        self._count = 0
+
+    def update(self, x: FloatArray) -> None:
+        """Adds the values of `x` (N, C, ...); what has fewer axes is one channel. NaN, Inf: a DataError."""
+        rows = _by_channel(x)
+        sums = rows.sum(axis=1, dtype=np.float64)
+        if not np.isfinite(sums).all():
+            raise DataError("has no mean (it holds NaN or Inf)")
+        self._add([Fraction(float(number)) for number in sums], rows.shape[1])
+
+    def merge(self, other: ChannelMeanObserver) -> None:
+        """Adds all that `other` has seen."""
+        if other._sums:
+            self._add(other._sums, other._count)
+
+    def _add(self, sums: list[Fraction], count: int) -> None:
+        if self._sums:
+            _check_channels(len(self._sums), len(sums))
+        self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else list(sums)
+        self._count += count
+
+    def mean(self) -> NDArray[np.float64]:
+        """(C,); empty where nothing was seen."""
+        return np.array([float(total / self._count) for total in self._sums])
+
+    def state(self) -> State:
+        """All that is kept, as arrays."""
+        exact = [f"{total.numerator}/{total.denominator}" for total in self._sums]
+        return {"sums": np.array(exact, np.str_), "count": np.array(self._count, np.int64)}
+
+    def restore(self, state: State) -> None:
+        """Becomes the observer that `state` was taken from."""
+        self._sums, self._count = [Fraction(str(text)) for text in state["sums"]], int(state["count"])
+
+
+OBSERVERS: Mapping[str, type[Any]] = {
+    "extremes": ExtremesObserver,
+    "histogram": Observer,
+    "channel_extremes": ChannelExtremesObserver,
+    "channel_mean": ChannelMeanObserver,
+}
+"""The kinds of statistics. A histogram answers what extremes do as well."""
+
+
+def _by_channel(x: FloatArray) -> NDArray[np.float32]:
+    """(C, values per channel) of a tensor (N, C, ...); one channel where there is no axis 1."""
+    array = np.asarray(x, np.float32)
+    if array.ndim < 2:
+        return array.reshape(1, -1)
+    return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+
+
+def _check_channels(before: int, now: int) -> None:
+    if before != now:
+        raise DataError(f"has {now} channels, and had {before} in an earlier sample")
 
 
 def _exponent_for(magnitude: float) -> int:

@@ -106,6 +106,13 @@ def channel_axis(node: ir.Node, index: int) -> int | None:
     return axis
 
 
+def sum_axis(node: ir.Node) -> int:
+    """Axis of the weights (input 1) that the products are summed over; of a Conv, its input channels."""
+    if node.op_type in ("Gemm", "MatMul"):
+        return 1 if models.attribute(node, "transB", 0) else 0
+    return 0 if node.op_type == "ConvTranspose" else 1
+
+
 def bias(node: ir.Node) -> ir.Value | None:
     """The bias input of `node`, if it has one."""
     index = roles(node).bias

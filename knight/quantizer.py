@@ -20,7 +20,7 @@ SMALLEST_SCALE = np.float32(2.0**-100)
 
 
 def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QParams:
-    """Scale and zero point for the clipping range [low, high] (scalars, or one pair per channel).
+    """Scale and zero point for the clipping range [low, high] (scalars, or a pair per channel or block).
 
     The range is widened to hold zero, which must have an exact integer. A range of no width (all
     zeros) gets scale 1. Symmetric unsigned means low = 0, unless the spec is centred.
@@ -43,22 +43,39 @@ def params_from_range(low: ArrayLike, high: ArrayLike, spec: QuantSpec) -> QPara
     return QParams(spec, np.asarray(scale, np.float32), np.asarray(zero_point, spec.dtype))
 
 
-def _along(values: NDArray[Any], axis: int | None, ndim: int, dtype: DTypeLike) -> NDArray[Any]:
-    """`values` shaped to broadcast against a tensor of `ndim` dimensions along `axis`."""
+def extremes(x: FloatArray, spec: QuantSpec) -> tuple[FloatArray, FloatArray]:
+    """The least and the greatest number, zero among them, of each part of `x` that has a scale of its own.
+
+    Each is 0-d, or has one number per channel along `spec.axis`, or per block as `QParams.scale` does.
+    """
+    if spec.axis is None:
+        return x.min(initial=0.0), x.max(initial=0.0)
+    if spec.block_size is None:
+        others = tuple(axis for axis in range(x.ndim) if axis != spec.axis)
+        return x.min(axis=others, initial=0.0), x.max(axis=others, initial=0.0)
+    starts = np.arange(0, x.shape[spec.axis], spec.block_size)
+    low = np.minimum.reduceat(x, starts, spec.axis)
+    return np.minimum(low, 0), np.maximum(np.maximum.reduceat(x, starts, spec.axis), 0)
+
+
+def _along(values: NDArray[Any], spec: QuantSpec, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """The scales or zero points `values`, shaped to broadcast against a tensor of `shape`."""
     values = values.astype(dtype)
-    if axis is None or values.ndim == 0:
+    if spec.axis is None or values.ndim == 0:
         return values
-    shape = [1] * ndim
-    shape[axis] = -1
-    return values.reshape(shape)
+    if spec.block_size is not None:
+        return values.repeat(spec.block_size, spec.axis).take(range(shape[spec.axis]), spec.axis)
+    broadcast = [1] * len(shape)
+    broadcast[spec.axis] = -1
+    return values.reshape(broadcast)
 
 
 def quantize(x: FloatArray, params: QParams) -> IntArray:
     """Integers of `x`, any shape, in the spec's dtype."""
     spec = params.spec
     working = np.float32 if spec.bits <= 16 else np.float64
-    scale = _along(params.scale, spec.axis, x.ndim, working)
-    zero_point = _along(params.zero_point, spec.axis, x.ndim, working)
+    scale = _along(params.scale, spec, x.shape, working)
+    zero_point = _along(params.zero_point, spec, x.shape, working)
     steps = np.rint(x.astype(working, copy=False) / scale)
     integers: IntArray = np.clip(steps + zero_point, spec.qmin, spec.qmax).astype(spec.dtype)
     return integers
@@ -66,8 +83,8 @@ def quantize(x: FloatArray, params: QParams) -> IntArray:
 
 def dequantize(q: IntArray, params: QParams) -> FloatArray:
     """Real numbers (float32) of the integers `q`."""
-    scale = _along(params.scale, params.spec.axis, q.ndim, np.float32)
-    zero_point = _along(params.zero_point, params.spec.axis, q.ndim, np.float32)
+    scale = _along(params.scale, params.spec, q.shape, np.float32)
+    zero_point = _along(params.zero_point, params.spec, q.shape, np.float32)
     real: FloatArray = (q.astype(np.float32) - zero_point) * scale
     return real
 

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knight.solver import Parameters
-from knight.targets import Target
 from knight.types import FloatArray, IntArray, QuantPlan
-
-_TOLERANCE = 2.0**-7  # half a step at the end of an 8-bit range
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,7 @@ def requantize(ratio: FloatArray, bits: int, shift_range: tuple[int, int]) -> Re
     return Requantization(multiplier.astype(np.int64), shift.astype(np.int64), float(error.max()))
 
 
-def requantizations(
-    plan: QuantPlan, params: Parameters, target: Target
-) -> tuple[dict[str, Requantization], tuple[str, ...]]:
+def requantizations(plan: QuantPlan, params: Parameters) -> tuple[dict[str, Requantization], tuple[str, ...]]:
     """Multiplier and shift of every accumulator with a quantized result, by node name, and warnings about
     lossy ones.
 
@@ -56,13 +51,14 @@ def requantizations(
     found: dict[str, Requantization] = {}
     warnings: list[str] = []
     for node, accumulator in plan.accumulators.items():
-        if accumulator.result is None or not target.multiplier_bits:
+        if accumulator.result is None or not plan.multiplier_bits:
             continue
         unit = params.unit(plan, accumulator).astype(np.float64)
-        ratio = unit / float(params.activations[plan.root(accumulator.result)].scale)
-        found[node] = requantize(ratio, target.multiplier_bits, target.shift_range)
-        if found[node].error > _TOLERANCE:
-            low, high = target.shift_range
+        ratio = unit / float(params.activation(plan, accumulator.result).scale)
+        found[node] = requantize(ratio, plan.multiplier_bits, plan.shift_range)
+        steps = 1 << (plan.spec(accumulator.result).bits - 1)
+        if found[node].error > 1 / steps:
+            low, high = plan.shift_range
             warnings.append(
                 f"{node}: requantization needs a shift outside [{low}, {high}]; the nearest one is used, "
                 f"off by {found[node].error:.1%} in its worst channel"

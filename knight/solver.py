@@ -18,8 +18,8 @@ import onnx_ir as ir
 from knight import model as models
 from knight.calibration import calibrations
 from knight.errors import ModelError
-from knight.observer import Histogram, Observer
-from knight.quantizer import params_from_range
+from knight.quantizer import extremes, params_from_range
+from knight.statistics import Needs, Statistics
 from knight.types import Accumulator, FloatArray, QParams, QuantPlan, QuantSpec
 
 BIAS_SPEC = QuantSpec(bits=32, signed=True, symmetric=True, axis=0)
@@ -30,7 +30,7 @@ _BIAS_LIMIT = 2.0**30  # leaves the other half of int32 to the products that are
 class Parameters:
     """The numbers of a plan.
 
-    activations: by root value name. weights: by constant name. biases: by node name.
+    activations: by key of the group. weights: by key of the weight. biases: by node name.
     """
 
     activations: Mapping[str, QParams]
@@ -38,59 +38,62 @@ class Parameters:
     biases: Mapping[str, QParams]
     warnings: tuple[str, ...] = ()
 
+    def activation(self, plan: QuantPlan, tensor: str) -> QParams:
+        """The numbers of the tensor with this key."""
+        return self.activations[plan.tensors[tensor].group]
+
     def unit(self, plan: QuantPlan, accumulator: Accumulator) -> FloatArray:
         """The real number that one step of the accumulator stands for, one per channel or one for all."""
-        return self.activations[plan.root(accumulator.input)].scale * self.weights[accumulator.weight].scale
+        return self.activation(plan, accumulator.input).scale * self.weights[accumulator.weight].scale
 
 
-def merged_histograms(plan: QuantPlan, observers: Mapping[str, Observer]) -> dict[str, Histogram]:
-    """One histogram per group of values that share a scale, by root."""
-    histograms = {}
-    for root, members in plan.sources.items():
-        merged = Observer()
-        for name in members:
-            merged.merge(observers[name])
-        histograms[root] = merged.histogram()
-    return histograms
+def needs_of(plan: QuantPlan) -> Needs:
+    """The statistics that the calibration methods of `plan` ask for."""
+    needs: dict[str, frozenset[str]] = {}
+    for group in plan.groups.values():
+        kind = calibrations.get(group.method).needs
+        for name in group.sources:
+            needs[name] = needs.get(name, frozenset()) | {kind}
+    return needs
 
 
 def solve(
     model: ir.Model,
     plan: QuantPlan,
-    histograms: Mapping[str, Histogram],
+    statistics: Statistics,
     *,
-    method: str,
-    percent: float,
-    threads: int,
+    threads: int = 1,
     fixed: Mapping[str, QParams] | None = None,
 ) -> Parameters:
-    """The parameters of `plan` by one calibration method.
+    """The parameters of `plan` for a prepared model.
 
-    fixed: those of some roots, which no method decides. Raises ModelError for weights that are not finite.
+    fixed: those of some groups, which no method decides. Raises ModelError for weights that are not finite.
     """
-    clipping_range = calibrations.get(method)
 
-    def one(root: str) -> QParams:
-        if fixed is not None and root in fixed:
-            return fixed[root]
-        spec = plan.activations[root]
-        low, high = clipping_range(histograms[root], spec, percent)
-        return params_from_range(low, high, spec)
+    def one(key: str) -> QParams:
+        if fixed is not None and key in fixed:
+            return fixed[key]
+        group = plan.groups[key]
+        method = calibrations.get(group.method)
+        low, high = method(statistics.asked(group.sources, method.needs), group.spec, **group.options)
+        return params_from_range(low, high, group.spec)
 
-    own = [root for root in plan.sources if root not in plan.spans]
+    own = [key for key, group in plan.groups.items() if not group.spans]
     with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter lock in the long loops
         activations = dict(zip(own, pool.map(one, own), strict=True))
-    for root, parts in plan.spans.items():  # in graph order, so that a Concat of Concats finds its parts
-        activations[root] = spanning([activations[part] for part in parts])
+    for key, group in plan.groups.items():  # in graph order, so that a Concat of Concats finds its parts
+        if group.spans:
+            activations[key] = spanning([activations[part] for part in group.spans], group.spec)
     constants = model.graph.initializers
     weights = {
-        name: weight_params(name, _numbers(constants[name]), spec) for name, spec in plan.weights.items()
+        key: weight_params(weight.constant, _numbers(constants[weight.constant]), weight.spec)
+        for key, weight in plan.weights.items()
     }
     warnings = []
     for node, accumulator in plan.accumulators.items():
         if accumulator.bias is None:
             continue
-        unit = float(activations[plan.root(accumulator.input)].scale)
+        unit = float(activations[plan.tensors[accumulator.input].group].scale)
         raised = _fit_bias(_numbers(constants[accumulator.bias]), unit, weights[accumulator.weight])
         if raised is not None:
             weights[accumulator.weight] = raised
@@ -106,15 +109,16 @@ def solve(
     return replace(parameters, biases=biases)
 
 
-def spanning(parts: Sequence[QParams]) -> QParams:
-    """Parameters whose range holds those of all `parts`: the widest one itself where that does, so that a
-    runtime
-    copies its integers as they are."""
+def spanning(parts: Sequence[QParams], spec: QuantSpec) -> QParams:
+    """Parameters on the grid of `spec` whose range holds those of all `parts`.
+
+    The widest of them itself where that does, so that a runtime copies its integers as they are.
+    """
     widest = max(parts, key=lambda part: float(part.high - part.low))
-    if all(part.low >= widest.low and part.high <= widest.high for part in parts):
+    if widest.spec == spec and all(part.low >= widest.low and part.high <= widest.high for part in parts):
         return widest
     low, high = min(float(part.low) for part in parts), max(float(part.high) for part in parts)
-    return params_from_range(low, high, widest.spec)
+    return params_from_range(low, high, spec)
 
 
 def _numbers(value: ir.Value) -> FloatArray:
@@ -131,12 +135,9 @@ def weight_params(name: str, weight: FloatArray, spec: QuantSpec) -> QParams:
     """
     if not np.isfinite(weight).all():
         raise ModelError(f"weight {name!r} holds NaN or Inf; repair the model before quantizing it")
-    if spec.axis is None:
-        return params_from_range(weight.min(initial=0.0), weight.max(initial=0.0), spec)
-    others = tuple(axis for axis in range(weight.ndim) if axis != spec.axis)
-    low, high = weight.min(axis=others, initial=0.0), weight.max(axis=others, initial=0.0)
+    low, high = extremes(weight, spec)
     params = params_from_range(low, high, spec)
-    used = (low < 0) | (high > 0)
+    used = np.asarray((low < 0) | (high > 0))
     if used.any() and not used.all():
         scale = np.where(used, params.scale, params.scale[used].min())
         return QParams(spec, scale.astype(np.float32), params.zero_point)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +25,8 @@ class QuantSpec:
     the range is mirrored where that leaves integers below it. axis: the channel axis of a per-channel tensor,
     None for one scale per tensor. narrow: leaves out the smallest integer of a mirrored range (-127..127), so
     that negation is exact. centred: symmetric unsigned integers around the middle of their range: the grid of
-    the signed ones with half the range added (uint8 around 128).
+    the signed ones with half the range added (uint8 around 128). block_size: elements along `axis` that share
+    one scale (fewer in the last block); every place on the other axes then has scales of its own.
     """
 
     bits: int = 8
@@ -33,6 +35,7 @@ class QuantSpec:
     axis: int | None = None
     narrow: bool = False
     centred: bool = False
+    block_size: int | None = None
 
     @property
     def fixed_zero(self) -> int:
@@ -52,15 +55,27 @@ class QuantSpec:
         return (1 << (self.bits - int(self.signed))) - 1
 
     @property
+    def needs_wide_opset(self) -> bool:
+        """Whether QuantizeLinear has it since opset 21 only."""
+        return not 4 < self.bits <= 8
+
+    @property
     def dtype(self) -> np.dtype:
-        """NumPy type that holds the integers."""
+        """NumPy type that holds the integers; those of 4 bits are ml_dtypes', as in onnx."""
+        if self.bits <= 4:
+            kind: np.dtype = np.dtype(ml_dtypes.int4 if self.signed else ml_dtypes.uint4)
+            return kind
         width = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
         return np.dtype(f"{'int' if self.signed else 'uint'}{width}")
 
 
 @dataclass(frozen=True)
 class QParams:
-    """The numbers of a quantized tensor: float32 `scale` (0-d, or 1-d along `spec.axis`) and integers."""
+    """The numbers of a quantized tensor: float32 `scale` and the integers of its zero points.
+
+    Both are 0-d, or 1-d along `spec.axis`, or with blocks of the tensor's shape, but that `spec.axis` counts
+    blocks.
+    """
 
     spec: QuantSpec
     scale: FloatArray
@@ -78,11 +93,49 @@ class QParams:
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """One value at one width: what stands between a QuantizeLinear and its DequantizeLinear.
+
+    value: name of the float value. group: key of the group whose scale and zero point it has.
+    """
+
+    value: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tensors that share one scale and zero point.
+
+    spec: their grid. method, options: the calibration method that decides the range, and its options where
+        they are not the default ones.
+    sources: names of the values whose statistics, merged, decide it.
+    spans: keys of groups whose ranges it holds together, instead of a range of its own: what a Concat reads
+        is clipped already.
+    """
+
+    spec: QuantSpec
+    method: str
+    options: Mapping[str, float] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    spans: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant that is quantized from its own numbers, for the operators that read it in this way."""
+
+    constant: str
+    spec: QuantSpec
+
+
+@dataclass(frozen=True)
 class Accumulator:
     """An operator that sums products of integers, in units of ``scale(input) * scale(weight)``.
 
-    bias: constant that becomes int32 in that unit, None without one. result: the quantized value that the
-    sum becomes (behind a folded Relu or Clip), None where it is handed on as floats.
+    input, weight: keys of the tensor and the weight. bias: constant that becomes int32 in that unit, None
+    without one. result: key of the tensor that the sum becomes (behind a folded Relu or Clip), None where it
+    is handed on as floats.
     """
 
     input: str
@@ -91,44 +144,51 @@ class Accumulator:
     result: str | None
 
 
+Edge = tuple[str, int]
+"""(node name, input index)."""
+
+
 @dataclass(frozen=True)
 class QuantPlan:
-    """What will be quantized and how; made before any data is seen.
+    """What will be quantized and how; made before any data is seen. Mappings are in graph order.
 
-    activations: value name -> spec, for every value that gets Q/DQ.
-    shares: value name -> name of the value whose scale it uses (a group has one root; the root is
-        not a key).
-    sources: root -> the values whose statistics, merged, decide its scale.
-    spans: root -> roots whose ranges it holds together, instead of a range of its own: what a Concat reads
-        is clipped already.
-    weights: constant name -> spec, quantized from its own numbers.
+    tensors: key -> tensor, for every width of every value that gets Q/DQ. The key of a value's first width
+        is the value's name.
+    groups: key -> group; every tensor belongs to one.
+    weights: key -> constant that is quantized; the key of its first way is the constant's name.
+    reads: edge -> key of the tensor or weight that is read there; all other edges read the float value.
+    outputs: graph output -> key of the tensor that it is taken from, for what integer operators make.
+    fixed_point_outputs: those that leave the model as integers held in float.
     accumulators: node name -> its accumulator, for the operators that have one.
     integer_nodes: nodes that run as integers. float_nodes: node name -> why it stays float.
-    float_reads: (node name, input index) edges that read the unquantized value although the value
-        is quantized for others.
-    on_integers: nodes that read and make the integers themselves instead of dequantized numbers.
-    fixed_point_outputs: graph outputs that leave the model as integers held in float.
+    forms: node name -> how it is written (see `knight.forms`), where that is not "dequantized".
     runtime: what runs the result: "onnxruntime", or "" where a chip does.
+    multiplier_bits, shift_range: the chip's requantization (see `Target`); 0 bits where it needs none.
     """
 
-    activations: Mapping[str, QuantSpec] = field(default_factory=dict)
-    shares: Mapping[str, str] = field(default_factory=dict)
-    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    spans: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    weights: Mapping[str, QuantSpec] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    reads: Mapping[Edge, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    fixed_point_outputs: tuple[str, ...] = ()
     accumulators: Mapping[str, Accumulator] = field(default_factory=dict)
     integer_nodes: tuple[str, ...] = ()
     float_nodes: Mapping[str, str] = field(default_factory=dict)
-    float_reads: frozenset[tuple[str, int]] = frozenset()
-    on_integers: frozenset[str] = frozenset()
-    fixed_point_outputs: tuple[str, ...] = ()
+    forms: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
+    multiplier_bits: int = 0
+    shift_range: tuple[int, int] = (0, 31)
 
-    def root(self, value: str) -> str:
-        """Name of the value whose scale `value` uses."""
-        return self.shares.get(value, value)
+    def spec(self, tensor: str) -> QuantSpec:
+        """The grid of the tensor with this key."""
+        return self.groups[self.tensors[tensor].group].spec
+
+    def of_value(self, value: str) -> tuple[str, ...]:
+        """Keys of the tensors of one value."""
+        return tuple(key for key, tensor in self.tensors.items() if tensor.value == value)
 
     @property
     def observed(self) -> tuple[str, ...]:
         """The values that need statistics."""
-        return tuple(dict.fromkeys(name for members in self.sources.values() for name in members))
+        return tuple(dict.fromkeys(name for group in self.groups.values() for name in group.sources))

@@ -25,7 +25,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
         make(self, _clipped(model) if options.get("kernels") == "host" else model, **options)
 
     monkeypatch.setattr(runner, "saturates", lambda: True)
-    monkeypatch.setattr("knight.pipeline.saturates", lambda: True)
+    monkeypatch.setattr("knight.report.saturates", lambda: True)
     monkeypatch.setattr(runner.Session, "__init__", lossy)
 
 

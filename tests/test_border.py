@@ -13,11 +13,13 @@ import pytest
 
 import knight
 from knight import border, model as models
+from knight.candidates import check_config
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.integer_inputs import holds, integer_params
 from knight.observer import Observer
-from knight.pipeline import check_config, prepare_model
 from knight.planner import make_plan
+from knight.preparing import prepare_model
 from knight.runner import Session
 from knight.targets import load_target
 from knight.types import QuantSpec
@@ -184,10 +186,10 @@ def test_normalization_that_the_model_has_itself_stays_in_float() -> None:
     constants = {**CONV, "m": np.float32(128), "s": np.float32(0.01)}
     model = build("d = Sub(x, m) n = Mul(d, s) y = Conv(n, w, b)", constants)
     config = QuantConfig(input_dtypes=("uint8",))
-    plan = make_plan(prepare_model(model, TX, config), TX, config)
-    assert list(plan.activations) == ["n", "y"]
+    plan = make_plan(prepare_model(model, TX, config), TX)
+    assert list(plan.tensors) == ["n", "y"]
     assert len(plan.float_nodes) == 2 and all("normalizes" in why for why in plan.float_nodes.values())
-    without = make_plan(prepare_model(model, TX, QuantConfig()), TX, QuantConfig())
+    without = make_plan(prepare_model(model, TX), TX)
     assert not without.float_nodes
 
 
@@ -235,7 +237,7 @@ WIDE = QuantSpec(bits=16)
 def seen(low: float, high: float) -> object:
     observer = Observer()
     observer.update(np.array([low, high], np.float32))
-    return observer.histogram()
+    return observer.extremes()
 
 
 @pytest.mark.parametrize(
@@ -245,17 +247,17 @@ def seen(low: float, high: float) -> object:
 def test_every_integer_is_exact_where_the_target_can_hold_it(spec: QuantSpec, dtype: str) -> None:
     limits = np.iinfo(dtype)
     every = np.arange(limits.min, int(limits.max) + 1)
-    found = border.integer_params(dtype, spec, seen(0, 10))
-    holds = not (spec is SIGNED and dtype == "uint8")
-    assert border.holds(spec, dtype) is holds
+    found = integer_params(dtype, spec, seen(0, 10))
+    exact = not (spec is SIGNED and dtype == "uint8")
+    assert holds(spec, dtype) is exact
     integers = np.clip(np.rint(every / found.scale) + found.zero_point, spec.qmin, spec.qmax)
     back = (integers - found.zero_point) * found.scale
-    assert np.array_equal(back, every) is holds
+    assert np.array_equal(back, every) is exact
 
 
 @pytest.mark.parametrize(("high", "scale"), [(0, 1), (127, 1), (128, 2), (254, 2), (255, 2)])
 def test_bytes_in_symmetric_int8_are_off_by_one_at_most(high: int, scale: int) -> None:
-    found = border.integer_params("uint8", SIGNED, seen(0, high))
+    found = integer_params("uint8", SIGNED, seen(0, high))
     assert (found.scale, found.zero_point) == (scale, 0)
     numbers = np.arange(high + 1)
     back = np.clip(np.rint(numbers / scale), -128, 127) * scale

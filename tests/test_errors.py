@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knight import errors
-from knight.errors import did_you_mean
+from knight.errors import did_you_mean, wrong_value
 
 
 @pytest.mark.parametrize("kind", ["ConfigError", "ModelError", "ScriptError", "DataError", "OutputError"])
@@ -41,3 +41,11 @@ def test_a_long_list_is_cut_short_on_request() -> None:
     assert did_you_mean("#", known, list_all=False).endswith("value_11 and 8 more")
     assert did_you_mean("#", known).endswith("value_19")
     assert did_you_mean("#", known[:12], list_all=False).endswith("value_11")
+
+
+def test_a_wrong_value_is_shown_as_json_has_it_in_one_short_line() -> None:
+    assert wrong_value(None, "a text") == "is null; it has to be a text"
+    assert wrong_value('a "b"\n', "a number") == 'is "a \\"b\\"\\n"; it has to be a number'
+    assert wrong_value(float("nan")) == "is NaN"
+    assert wrong_value(list(range(99)), "a text").endswith("...; it has to be a text")
+    assert len(wrong_value("x" * 999)) == len("is ") + 60

@@ -15,8 +15,8 @@ from knight.errors import ModelError
 from knight.exact import SATURATION, SOFTMAX
 from knight.executor import Executor, RunSettings
 from knight.host import HostFigures, Replay
+from knight.inferring import run_infer as infer
 from knight.listener import Listener
-from knight.pipeline import infer
 from tests import old_cpu, small_models
 from tests.passes.equivalence import random
 

@@ -13,7 +13,7 @@ import knight
 from knight import model as models
 from knight.coverage import optimised_coverage
 from knight.executor import Executor
-from knight.rewriter import dequantized, output_scales
+from knight.outputs import dequantized, output_scales
 from knight.runner import Session
 from tests import integers
 from tests.compare._kit import samples

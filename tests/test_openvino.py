@@ -15,7 +15,7 @@ import pytest
 
 import knight
 from knight import model as models
-from knight.rewriter import dequantized, output_scales
+from knight.outputs import dequantized, output_scales
 from knight.runner import Session, saturates
 from tests.compare._kit import samples
 from tests.passes.equivalence import build, random

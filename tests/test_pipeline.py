@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from knight import model as models
+from knight.calibration import Method
 from knight.config import METHODS, QuantConfig
 from knight.errors import ConfigError, DataError, ModelError
 from knight.executor import Executor, InferFunction, RunSettings
-from knight.observer import Observer
-from knight.pipeline import Outcome, infer, prepare_model, quantize
+from knight.inferring import run_infer as infer
+from knight.observing import observe
+from knight.outputs import output_scales
+from knight.pipeline import Outcome, quantize
 from knight.planner import make_plan
-from knight.rewriter import output_scales, rewrite
+from knight.preparing import prepare_model
+from knight.realizing import realize
+from knight.recipe import Choice, Recipe
 from knight.runner import Session
-from knight.solver import merged_histograms, solve
 from knight.targets import Target, load_target
 from tests import small_models
 from tests.passes.equivalence import build, random
@@ -46,7 +50,7 @@ def run(
     **options: object,
 ) -> tuple[Outcome, ...]:
     config = replace(QuantConfig(), iterations=iterations, **options)
-    return quantize(models.load(path), function, target, config, RunSettings(), name="net")
+    return tuple(quantize(models.load(path), function, target, config, RunSettings(), name="net"))
 
 
 def content(outcome: Outcome) -> bytes:
@@ -81,24 +85,14 @@ def test_the_order_of_the_samples_does_not_change_a_byte(tmp_path: Path, method:
 def test_two_halves_merged_give_the_bytes_of_one_pass(tmp_path: Path, method: str) -> None:
     path = small_models.conv_net(tmp_path)
     (whole,) = run(path, feeding(SAMPLES), methods=(method,))
-    config = QuantConfig()
-    prepared = prepare_model(models.load(path), ORT, config)
-    plan = make_plan(prepared, ORT, config)
-    taps = [name for name in plan.observed if name != "x"]
-    session = Session(prepared, taps=taps)
+    prepared = prepare_model(models.load(path), ORT)
+    plan = make_plan(prepared, ORT, Recipe(Choice(method=method)))
     halves = []
     for samples in (SAMPLES[:5], SAMPLES[5:]):
-        observers = {name: Observer() for name in plan.observed}
-        for sample in samples:
-            seen = dict(zip(["scores", *taps], session.run({"x": sample}), strict=True)) | {"x": sample}
-            for name, observer in observers.items():
-                observer.update(seen[name])
-        halves.append(observers)
-    for name, observer in halves[0].items():
-        observer.merge(halves[1][name])
-    histograms = merged_histograms(plan, halves[0])
-    params = solve(prepared, plan, histograms, method=method, percent=config.percent, threads=1)
-    assert models.to_bytes(rewrite(prepared, plan, params)) == content(whole)
+        with observe(prepared, plan, feeding(samples), RunSettings(iteration=12)) as seen:
+            halves.append(seen.statistics)
+    halves[0].merge(halves[1])
+    assert models.to_bytes(realize(prepared, plan, halves[0]).model) == content(whole)
 
 
 def test_fewer_iterations_see_the_first_samples_only(tmp_path: Path) -> None:
@@ -108,6 +102,23 @@ def test_fewer_iterations_see_the_first_samples_only(tmp_path: Path) -> None:
     assert content(few) == content(*run(path, feeding(SAMPLES), methods=("min_max",), iterations=(3,)))
     assert content(many) == content(*run(path, feeding(SAMPLES), methods=("min_max",)))
     assert content(few) != content(many)
+
+
+def test_each_result_is_there_before_the_next_is_begun(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def feed(executor: Executor) -> None:
+        calls.append("float" if executor.is_float else "quantized")
+        for sample in SAMPLES[: executor.iteration]:
+            executor.forward(sample)
+        if len(calls) == 3:
+            raise RuntimeError("the data set is gone")
+
+    config = replace(QuantConfig(), methods=("min_max", "mse"), iterations=(2,))
+    path = small_models.conv_net(tmp_path)
+    outcomes = quantize(models.load(path), feed, ORT, config, RunSettings(), name="net")
+    assert next(outcomes).model is not None and calls == ["float", "quantized"]
+    assert "the data set is gone" in str(next(outcomes).failure)
 
 
 def test_metrics_and_loss_are_those_of_the_function(tmp_path: Path) -> None:
@@ -226,11 +237,18 @@ def test_steps_hold_every_stage_and_all_intermediate_outputs(tmp_path: Path) -> 
     assert Session(outcome.steps["stage3_quantized"]).run({"x": SAMPLES[0]})[0].dtype == np.float32
 
 
-def test_a_failure_of_one_combination_leaves_the_others(tmp_path: Path) -> None:
+def test_a_failure_of_one_combination_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = small_models.conv_net(tmp_path)
-    good, bad = run(path, feeding(SAMPLES), methods=("min_max", "minmax"))
+
+    def broken(*_: object) -> tuple[float, float]:
+        raise DataError("mse is broken")
+
+    monkeypatch.setattr("knight.calibration.mse.method", Method(broken))
+    good, bad = run(path, feeding(SAMPLES), methods=("min_max", "mse"))
     assert good.failure is None and good.model is not None
-    assert bad.model is None and "min_max" in str(bad.failure)
+    assert bad.model is None and "mse is broken" in str(bad.failure)
     with pytest.raises(ConfigError, match="unknown calibration method 'minmax'"):
         run(path, feeding(SAMPLES), methods=("minmax",))
 
@@ -273,7 +291,6 @@ def test_a_model_with_nothing_to_quantize_comes_back_with_a_warning(tmp_path: Pa
 def test_a_shared_clone_does_not_change_the_source(tmp_path: Path) -> None:
     source = models.load(small_models.conv_net(tmp_path))
     before = models.to_bytes(source)
-    quantize(
-        source, feeding(SAMPLES), TX, replace(QuantConfig(), iterations=(12,)), RunSettings(), name="net"
-    )
+    config = replace(QuantConfig(), iterations=(12,))
+    assert list(quantize(source, feeding(SAMPLES), TX, config, RunSettings(), name="net"))
     assert models.to_bytes(source) == before

@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from knight.config import QuantConfig
 from knight.errors import ModelError
-from knight.planner import make_plan
+from knight.recipe import Recipe
 from knight.targets import Target, load_target
 from knight.types import QuantPlan
 from tests.passes.equivalence import build, random
+from tests.stages import plan_of
 
 ORT = load_target("onnxruntime")
 TX = load_target("TX5368AV200")
@@ -21,33 +21,42 @@ CONV = {"w": random(4, 4, 3, 3), "b": random(4)}
 PADS = "pads = [1, 1, 1, 1]"
 
 
-def plan(model: ir.Model, target: Target = ORT, **options: object) -> QuantPlan:
-    return make_plan(model, target, replace(QuantConfig(), **options))
+def plan(model: ir.Model, target: Target = ORT, recipe: Recipe | None = None, **options: bool) -> QuantPlan:
+    return plan_of(model, target, recipe, **options)
+
+
+def shares(found: QuantPlan) -> dict[str, str]:
+    """Tensor -> group, where that bears another name."""
+    return {key: tensor.group for key, tensor in found.tensors.items() if tensor.group != key}
+
+
+def spans(found: QuantPlan) -> dict[str, tuple[str, ...]]:
+    return {key: group.spans for key, group in found.groups.items() if group.spans}
 
 
 def test_relu_folds_into_the_conv_before_it() -> None:
     found = plan(build(f"c = Conv<{PADS}>(x, w, b) y = Relu(c)", CONV))
-    assert list(found.activations) == ["x", "y"]  # nothing between Conv and Relu
+    assert list(found.tensors) == ["x", "y"]  # nothing between Conv and Relu
     assert found.accumulators["node0"].result == "y"
     assert found.accumulators["node0"].bias == "b"
 
 
 def test_a_relu_beside_another_reader_does_not_fold() -> None:
     model = build(f"c = Conv<{PADS}>(x, w, b) y = Relu(c) z = Neg(c)", CONV, outputs=("y", "z"))
-    assert "c" in plan(model).activations
+    assert "c" in plan(model).tensors
 
 
 def test_moving_operators_share_the_scale_of_their_input() -> None:
     moves = "m = MaxPool<kernel_shape = [3, 3]>(c) y = Transpose<perm = [0, 2, 3, 1]>(m)"
     nodes = f"c = Conv<{PADS}>(x, w, b) {moves}"
     found = plan(build(nodes, CONV))
-    assert found.shares == {"m": "c", "y": "c"}
-    assert found.sources["c"] == ("c",)
+    assert shares(found) == {"m": "c", "y": "c"}
+    assert found.groups["c"].sources == ("c",)
 
 
 def test_an_average_has_a_scale_of_its_own() -> None:
     found = plan(build(f"c = Conv<{PADS}>(x, w, b) y = GlobalAveragePool(c)", CONV), TX)
-    assert found.shares == {} and list(found.activations) == ["x", "c", "y"]
+    assert shares(found) == {} and list(found.tensors) == ["x", "c", "y"]
 
 
 def test_a_follower_needs_integers_before_and_after() -> None:
@@ -61,9 +70,9 @@ def test_a_follower_needs_integers_before_and_after() -> None:
 def test_a_gemm_hands_floats_to_float_readers() -> None:
     constants = {"v": random(4, 5), "u": random(5, 3), "c": random(5)}
     model = build("g = Gemm(x, v, c) y = Tanh(g)", constants, inputs={"x": (2, 4)})
-    assert list(plan(model).activations) == ["x"]
+    assert list(plan(model).tensors) == ["x"]
     model = build("g = Gemm(x, v, c) r = Relu(g) y = MatMul(r, u)", constants, inputs={"x": (2, 4)})
-    assert list(plan(model).activations) == ["x", "r"]
+    assert list(plan(model).tensors) == ["x", "r"]
 
 
 def test_a_float_operator_reads_what_a_float_operator_made() -> None:
@@ -72,8 +81,8 @@ def test_a_float_operator_reads_what_a_float_operator_made() -> None:
         "t = Tanh(x) g = MatMul(t, v) y = Sin(t)", constants, inputs={"x": (2, 4)}, outputs=("g", "y")
     )
     found = plan(model)
-    assert list(found.activations) == ["t"]
-    assert found.float_reads == {("node2", 0)}
+    assert list(found.tensors) == ["t"]
+    assert found.reads == {("node1", 0): "t", ("node1", 1): "v"}  # and node2 reads the floats
 
 
 def test_products_of_two_activations_stay_float_where_they_do_not_pay() -> None:
@@ -103,16 +112,16 @@ def test_a_pad_with_another_value_leaves_the_range() -> None:
 
 def test_a_shared_weight_with_two_channel_axes_gets_one_scale() -> None:
     nodes = f"a = Conv<{PADS}>(x, w) y = ConvTranspose<{PADS}>(a, w)"
-    assert plan(build(nodes, CONV), TX).weights["w"].axis is None
+    assert plan(build(nodes, CONV), TX).weights["w"].spec.axis is None
 
 
 def test_concat_under_one_scale_observes_its_inputs() -> None:
     nodes = f"a = Conv<{PADS}>(x, w, b) t = Tanh(x) y = Concat<axis = 1>(a, t)"
     unified = plan(build(nodes, CONV), replace(TX, unify_concat=True))
-    assert {unified.root(name) for name in ("a", "t", "y")} == {"a"}
-    assert unified.sources["a"] == ("a", "t")
+    assert {unified.tensors[name].group for name in ("a", "t", "y")} == {"a"}
+    assert unified.groups["a"].sources == ("a", "t")
     apart = plan(build(nodes, CONV), TX)
-    assert apart.sources["y"] == ("a", "t")  # the same numbers, seen once
+    assert apart.groups["y"].sources == ("a", "t")  # the same numbers, seen once
     assert apart.observed == ("x", "a", "t")
 
 
@@ -143,5 +152,5 @@ def test_a_power_keeps_its_exponent_exact() -> None:
 def test_a_concat_spans_the_ranges_of_what_it_reads() -> None:
     nodes = f"a = Conv<{PADS}>(x, w, b) m = MaxPool<kernel_shape = [1, 1]>(a) t = Tanh(x) "
     nodes += "y = Concat<axis = 1>(m, t)"
-    assert plan(build(nodes, CONV), TX).spans == {"y": ("a", "t")}
-    assert plan(build(nodes, CONV), replace(TX, unify_concat=True)).spans == {}
+    assert spans(plan(build(nodes, CONV), TX)) == {"y": ("a", "t")}
+    assert spans(plan(build(nodes, CONV), replace(TX, unify_concat=True))) == {}

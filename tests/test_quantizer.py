@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from knight.quantizer import SMALLEST_SCALE, dequantize, fake_quantize, params_from_range, quantize
+from knight.quantizer import (
+    SMALLEST_SCALE,
+    dequantize,
+    extremes,
+    fake_quantize,
+    params_from_range,
+    quantize,
+)
 from knight.types import QParams, QuantSpec
 
 TYPES = {
@@ -20,6 +28,8 @@ TYPES = {
     "uint8": TensorProto.UINT8,
     "int16": TensorProto.INT16,
     "uint16": TensorProto.UINT16,
+    "int4": TensorProto.INT4,
+    "uint4": TensorProto.UINT4,
 }
 REALS = st.floats(-1e6, 1e6, width=32)
 SAMPLES = arrays(np.float32, array_shapes(min_dims=0, max_dims=4, max_side=5), elements=REALS)
@@ -39,10 +49,13 @@ def ranges(draw: st.DrawFn) -> tuple[float, float]:
 
 
 @cache
-def round_trip_model(dtype: str, axis: int | None, per_channel: bool) -> ModelProto:
+def round_trip_model(
+    dtype: str, axis: int | None, per_channel: bool, block_size: int | None = None
+) -> ModelProto:
     """x, scale, zero_point -> QuantizeLinear -> q -> DequantizeLinear -> y."""
     attributes = {} if axis is None else {"axis": axis}
-    numbers = ["channels"] if per_channel else []
+    attributes |= {} if block_size is None else {"block_size": block_size}
+    numbers = None if block_size else ["channels"] if per_channel else []
     graph = helper.make_graph(
         [
             helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], **attributes),
@@ -113,6 +126,64 @@ def test_per_channel_is_per_tensor_channel_by_channel(
     for channel, (low, high) in enumerate(limits):
         alone = quantize(x.take(channel, axis), params_from_range(low, high, spec))
         np.testing.assert_array_equal(integers.take(channel, axis), alone)
+
+
+FOUR_BITS = st.builds(
+    QuantSpec, bits=st.just(4), signed=st.booleans(), symmetric=st.booleans(), narrow=st.booleans()
+)
+
+
+def in_the_reference(x: np.ndarray, params: QParams) -> list[np.ndarray]:
+    spec = params.spec
+    model = round_trip_model(spec.dtype.name, spec.axis, params.scale.ndim > 0, spec.block_size)
+    return ReferenceEvaluator(model).run(None, feeds(x, params))
+
+
+@settings(max_examples=60)
+@given(x=SAMPLES, spec=FOUR_BITS)
+def test_four_bits_are_those_of_the_reference(x: np.ndarray, spec: QuantSpec) -> None:
+    params = params_from_range(*extremes(x, spec), spec)
+    integers = quantize(x, params)
+    assert integers.dtype == ("int4" if spec.signed else "uint4")
+    in_range = np.clip(x, params.low, params.high).astype(np.float32)  # the operators know no narrow range
+    reference, reals = in_the_reference(in_range, params)
+    np.testing.assert_array_equal(integers, reference)
+    np.testing.assert_array_equal(dequantize(integers, params), reals)
+
+
+@settings(max_examples=60)
+@given(data=st.data(), axis=st.integers(0, 2), block_size=st.integers(1, 6), spec=SPECS | FOUR_BITS)
+def test_blocks_are_those_of_the_reference(
+    data: st.DataObject, axis: int, block_size: int, spec: QuantSpec
+) -> None:
+    shape = data.draw(array_shapes(min_dims=3, max_dims=3, max_side=7))
+    x = data.draw(arrays(np.float32, shape, elements=REALS))
+    spec = replace(spec, axis=axis, block_size=block_size, narrow=False)
+    if spec.symmetric and not spec.signed:
+        x = np.abs(x)  # what lies far below such a range overflows in the evaluator
+    low, high = extremes(x, spec)
+    params = params_from_range(low, high, spec)
+    integers = quantize(x, params)
+    reference, reals = in_the_reference(x, params)
+    np.testing.assert_array_equal(integers, reference)
+    np.testing.assert_array_equal(dequantize(integers, params), reals)
+
+    alone = replace(spec, axis=None, block_size=None)  # a block is a tensor of its own
+    for number in range(params.scale.shape[axis]):
+        part = x.take(range(number * block_size, min((number + 1) * block_size, shape[axis])), axis)
+        for lane in np.ndindex(*np.delete(shape, axis)):
+            place = (*lane[:axis], slice(None), *lane[axis:])
+            block = (*lane[:axis], number, *lane[axis:])
+            own = params_from_range(part[place].min(), part[place].max(), alone)
+            assert (params.scale[block], params.zero_point[block]) == (own.scale, own.zero_point)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_extremes_hold_zero(axis: int | None) -> None:
+    x = np.array([[1, 2, 3], [-4, -5, 6]], np.float32)
+    low, high = extremes(x, QuantSpec(axis=axis))
+    assert low.tolist() == {None: -5, 0: [0, -5], 1: [-4, -5, 0]}[axis]
+    assert high.tolist() == {None: 6, 0: [3, 6], 1: [1, 2, 6]}[axis]
 
 
 @given(limits=ranges(), spec=SPECS)

@@ -9,16 +9,15 @@ import onnx_ir as ir
 import pytest
 
 from knight import model as models
-from knight.config import QuantConfig
 from knight.coverage import optimised_coverage
-from knight.observer import Observer
-from knight.planner import make_plan
-from knight.rewriter import output_scales, rewrite
+from knight.outputs import output_scales
+from knight.rewriter import rewrite
 from knight.runner import Session
-from knight.solver import Parameters, merged_histograms, solve
+from knight.solver import Parameters, solve
 from knight.targets import Target, load_target
 from knight.types import QuantPlan
 from tests.passes.equivalence import build, random
+from tests.stages import plan_of, statistics_of
 
 ORT = load_target("onnxruntime")
 TX = load_target("TX5368AV200")
@@ -27,16 +26,8 @@ X = random(2, 4, 9, 9, seed=3)
 
 
 def quantized(model: ir.Model, target: Target, x: np.ndarray = X) -> tuple[ir.Model, QuantPlan, Parameters]:
-    plan = make_plan(model, target, QuantConfig())
-    inputs = [value.name for value in model.graph.inputs]
-    outputs = [value.name or "" for value in model.graph.outputs]
-    taps = [name for name in plan.observed if name not in (*inputs, *outputs)]
-    seen = dict(zip([*outputs, *taps], Session(model, taps=taps).run({"x": x}), strict=True)) | {"x": x}
-    observers = {name: Observer() for name in plan.observed}
-    for name, observer in observers.items():
-        observer.update(seen[name])
-    histograms = merged_histograms(plan, observers)
-    params = solve(model, plan, histograms, method="min_max", percent=1.0, threads=1)
+    plan = plan_of(model, target)
+    params = solve(model, plan, statistics_of(model, plan, [{"x": x}]))
     return rewrite(model, plan, params), plan, params
 
 
@@ -143,7 +134,7 @@ def test_a_subgraph_that_reads_a_quantized_value_still_sees_it() -> None:
     model = build(nodes, CONV, infer=False)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model)))
     twin, plan, params = quantized(model, ORT)
-    assert "c" in plan.activations
+    assert "c" in plan.tensors
     error = np.abs(run(twin)[0] - run(model)[0]).max()
     assert 0 < error < 3 * float(params.activations["c"].scale)
 
@@ -154,7 +145,7 @@ def test_a_pad_stands_on_the_integers_themselves() -> None:
     model = build(nodes, {**CONV, "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, opset=20)
     twin, plan, params = quantized(model, ORT)
     pad = next(node for node in twin.graph if node.op_type == "Pad")
-    assert plan.on_integers == {"node1"} and pad.outputs[0].dtype == ir.DataType.UINT8
+    assert plan.forms == {"node1": "on_integers"} and pad.outputs[0].dtype == ir.DataType.UINT8
     assert next(value for value in models.values(twin.graph) if value.name == "p").dtype == ir.DataType.FLOAT
     padded = Session(twin, taps=["p"]).run({"x": X})[1]
     assert not padded[:, :, -1].any() and not padded[:, :, :, -1].any()  # zero, not the zero point

@@ -6,23 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from knight.config import QuantConfig
 from knight.errors import ModelError
-from knight.observer import Histogram, Observer
-from knight.planner import make_plan
 from knight.quantizer import dequantize, params_from_range, quantize
-from knight.solver import merged_histograms, solve, spanning, weight_params
+from knight.solver import solve, spanning, weight_params
+from knight.statistics import Statistics
 from knight.targets import load_target
-from knight.types import QuantPlan, QuantSpec
+from knight.types import Group, QuantPlan, QuantSpec, Tensor
 from tests.passes.equivalence import build, random
+from tests.stages import plan_of, statistics_of
 
 PER_CHANNEL = QuantSpec(bits=8, signed=True, symmetric=True, axis=0)
-
-
-def observed(array: np.ndarray) -> Histogram:
-    observer = Observer()
-    observer.update(array)
-    return observer.histogram()
 
 
 def test_each_channel_has_the_scale_of_its_extreme() -> None:
@@ -49,9 +42,8 @@ def test_the_bias_always_fits_and_keeps_its_precision(magnitude: float, spread: 
     weight = np.array([[spread, -spread], [1e-9, 0.0]], np.float32).reshape(2, 2, 1, 1)
     bias = np.array([magnitude, -magnitude], np.float32)
     model = build("y = Conv(x, w, b)", {"w": weight, "b": bias}, inputs={"x": (1, 2, 4, 4)})
-    plan = make_plan(model, load_target("onnxruntime"), QuantConfig())
-    histograms = {"x": observed(random(1, 2, 4, 4)), "y": observed(random(1, 2, 4, 4))}
-    params = solve(model, plan, histograms, method="min_max", percent=1.0, threads=1)
+    plan = plan_of(model, load_target("onnxruntime"))
+    params = solve(model, plan, statistics_of(model, plan, [{"x": random(1, 2, 4, 4)}]))
     unit = params.unit(plan, plan.accumulators["node0"])
     stored = quantize(bias, params.biases["node0"])
     np.testing.assert_array_equal(params.biases["node0"].scale, unit)  # the accumulator's own unit
@@ -60,20 +52,22 @@ def test_the_bias_always_fits_and_keeps_its_precision(magnitude: float, spread: 
 
 
 def test_a_group_is_solved_from_the_merged_statistics() -> None:
-    first, second = Observer(), Observer()
-    first.update(np.array([-1.0, 0.5], np.float32))
-    second.update(np.array([3.0], np.float32))
-    plan = QuantPlan(sources={"a": ("a", "b")})
-    merged = merged_histograms(plan, {"a": first, "b": second})["a"]
-    assert (merged.minimum, merged.maximum, merged.total) == (-1.0, 3.0, 3)
+    statistics = Statistics.empty({"a": frozenset({"extremes"}), "b": frozenset({"extremes"})})
+    statistics.update("a", np.array([-1.0, 0.5], np.float32))
+    statistics.update("b", np.array([3.0], np.float32))
+    spec = QuantSpec(signed=False, symmetric=False)
+    plan = QuantPlan({"a": Tensor("a", "a")}, {"a": Group(spec, "min_max", sources=("a", "b"))})
+    found = solve(build("y = Relu(x)"), plan, statistics).activations["a"]
+    assert found.low == pytest.approx(-1.0, abs=float(found.scale))
+    assert found.high == pytest.approx(3.0, abs=float(found.scale))
 
 
 def test_what_holds_all_parts_is_the_widest_part_itself_if_it_can_be() -> None:
     spec = QuantSpec(bits=8, signed=False, symmetric=False)
     narrow, wide = params_from_range(-1.0, 2.0, spec), params_from_range(-1.5, 6.0, spec)
-    assert spanning([narrow, wide]) is wide
+    assert spanning([narrow, wide], spec) is wide
     low, high = params_from_range(-4.0, 1.0, spec), params_from_range(-1.0, 3.0, spec)
-    both = spanning([low, high])
+    both = spanning([low, high], spec)
     assert both.low <= low.low + both.scale and both.high >= high.high - both.scale
     symmetric = [params_from_range(-bound, bound, QuantSpec()) for bound in (1.0, 3.0, 2.0)]
-    assert spanning(symmetric) is symmetric[1]
+    assert spanning(symmetric, QuantSpec()) is symmetric[1]

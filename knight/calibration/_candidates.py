@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from knight.observer import Histogram
+from knight.observer import Extremes
 
 
-def full_range(histogram: Histogram) -> tuple[float, float]:
+def full_range(extremes: Extremes) -> tuple[float, float]:
     """The extremes of the data, widened to hold zero."""
-    return min(histogram.minimum, 0.0) + 0.0, max(histogram.maximum, 0.0) + 0.0  # + 0.0: no negative zero
+    return min(extremes.minimum, 0.0) + 0.0, max(extremes.maximum, 0.0) + 0.0  # + 0.0: no negative zero
 
 
-def clipped_at(histogram: Histogram, threshold: float) -> tuple[float, float]:
+def clipped_at(extremes: Extremes, threshold: float) -> tuple[float, float]:
     """`full_range` cut to magnitudes of at most `threshold`."""
-    low, high = full_range(histogram)
+    low, high = full_range(extremes)
     return max(low, -threshold), min(high, threshold)

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from knight.calibration import Method
 from knight.calibration._candidates import clipped_at, full_range
 from knight.observer import Histogram
 from knight.quantizer import params_from_range
@@ -45,8 +46,8 @@ _DRAW = 1e-9  # nats; the widest of equals wins: a tensor of few distinct values
 _SURROUNDINGS = 8  # bins on each side that a bin is compared with
 
 
-def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
-    """The range with the least divergence for `spec`. `percent` plays no part."""
+def clipping_range(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
+    """The range with the least divergence for `spec`."""
     counts = histogram.magnitudes().astype(np.float64)
     if counts.size > 1:
         counts[0] = min(counts[0], counts[1])
@@ -144,3 +145,6 @@ def _running(values: Array) -> Array:
 
 def _x_log_x(x: Array) -> Array:
     return np.asarray(x * np.log(x, out=np.zeros_like(x), where=x > 0))
+
+
+method = Method(clipping_range)

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from knight.calibration import kl, mse
+from knight.calibration import Method, kl, mse
 from knight.calibration._error import Moments, squared_error
 from knight.observer import Histogram
 from knight.types import QuantSpec
@@ -36,10 +36,13 @@ from knight.types import QuantSpec
 TOLERANCE = 1.5
 
 
-def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
+def clipping_range(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
     """The range of kl, or that of mse where kl's has a much larger squared error."""
-    by_kl = kl.clipping_range(histogram, spec, percent)
-    by_mse = mse.clipping_range(histogram, spec, percent)
+    by_kl = kl.clipping_range(histogram, spec)
+    by_mse = mse.clipping_range(histogram, spec)
     lows, highs = np.array([by_kl, by_mse]).T
     kl_error, mse_error = squared_error(Moments.of(histogram), spec, lows, highs)
     return by_kl if kl_error <= TOLERANCE * mse_error else by_mse
+
+
+method = Method(clipping_range)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from knight.calibration import Method
 from knight.calibration._candidates import full_range
-from knight.observer import Histogram
+from knight.observer import Extremes
 from knight.types import QuantSpec
 
 
-def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
-    """The extremes of the data, widened to hold zero. `spec` and `percent` play no part."""
-    return full_range(histogram)
+def clipping_range(extremes: Extremes, spec: QuantSpec) -> tuple[float, float]:
+    """The extremes of the data, widened to hold zero. `spec` plays no part."""
+    return full_range(extremes)
+
+
+method = Method(clipping_range, needs="extremes")

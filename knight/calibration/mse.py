@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from knight.calibration import Method
 from knight.calibration._candidates import full_range
 from knight.calibration._error import Moments, squared_error
 from knight.observer import Histogram
@@ -29,8 +30,8 @@ _FINE = 17  # ... and in each of the closer ones around the best
 _LOOKS = 2
 
 
-def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
-    """The range with the least squared error for `spec`. `percent` plays no part."""
+def clipping_range(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
+    """The range with the least squared error for `spec`."""
     low, high = full_range(histogram)
     moments = Moments.of(histogram)
     if spec.symmetric:
@@ -69,3 +70,6 @@ def _around(ratios: Array, best: int) -> Array:
     """Ratios between the two neighbours of the best one, the larger first."""
     upper, lower = ratios[max(best - 1, 0)], ratios[min(best + 1, ratios.size - 1)]
     return np.linspace(upper, lower, _FINE) if upper > lower else ratios[best : best + 1]
+
+
+method = Method(clipping_range)

@@ -9,12 +9,15 @@ import math
 
 import numpy as np
 
+from knight.calibration import Method, Option
 from knight.calibration._candidates import clipped_at, full_range
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+DEFAULT = 0.99999
 
-def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tuple[float, float]:
+
+def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float = DEFAULT) -> tuple[float, float]:
     """The data's range, cut at the magnitude below which `percent` (in (0, 1]) of the values lie."""
     counts = histogram.magnitudes()
     reached = np.cumsum(counts)
@@ -27,3 +30,13 @@ def clipping_range(histogram: Histogram, spec: QuantSpec, percent: float) -> tup
     # The values of a bin are taken as evenly spread: the j-th of n lies about (j - 1/2) / n into it.
     inside = (keep - 0.5 - (reached[last] - counts[last])) / counts[last]
     return clipped_at(histogram, (last + inside) * histogram.width)
+
+
+method = Method(
+    clipping_range,
+    options={
+        "percent": Option(
+            DEFAULT, "a fraction above 0.5 and up to 1, such as 0.99999", lambda number: 0.5 < number <= 1.0
+        )
+    },
+)

@@ -11,8 +11,6 @@ import click
 from knight.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.progress import Progress, TaskID
 
 DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
@@ -24,12 +22,10 @@ class Console(Listener):
 
     level: 0 to 3, as -l gives it. What a run reports is printed at every level; details from INFO down.
     Beyond the first few warnings only their number is printed, unless the level is WARNING or below.
-    labels: names of the combinations that follow each other, each from its stage 3 on.
     """
 
-    def __init__(self, level: int = ERROR, labels: Sequence[str] = ()) -> None:
+    def __init__(self, level: int = ERROR) -> None:
         self._level = level
-        self._labels = list(labels)
         self._label = ""
         self._warnings = 0
         self._progress: Progress | None = None
@@ -41,9 +37,10 @@ class Console(Listener):
         self._stop_bar()
         click.echo(text)
 
+    def combination(self, label: str) -> None:
+        self._label = f"[{label}] "
+
     def stage(self, number: int, title: str) -> None:
-        if number == 3 and self._labels:
-            self._label = f"[{self._labels.pop(0)}] "
         self.say(f"{self._label}Stage{number}: {title}")
 
     def work(self, text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from knight.cli._flags import Flag
-from knight.errors import ConfigError, did_you_mean
+from knight.errors import ConfigError, did_you_mean, wrong_value
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
@@ -98,7 +98,7 @@ def read_document(source: str) -> dict[str, Any]:
         if section != "chip" and not isinstance(values, dict):
             raise ConfigError(f"{where}: {section}: has to be an object {{...}}")
         if section == "chip" and values is not None and not (isinstance(values, str) and values):
-            raise ConfigError(f"{where}: chip: is {_shown(values)}; it has to be a name (see: knight chips)")
+            raise ConfigError(f"{where}: chip: {wrong_value(values, 'a name (see: knight chips)')}")
     return document
 
 
@@ -143,12 +143,12 @@ def _items(flag: Flag, value: Any, where: str) -> list[Any]:
 def _switch(value: Any, where: str) -> bool:
     text = str(value).lower() if isinstance(value, (bool, int, str)) else ""
     if text not in _TRUE + _FALSE:
-        raise ConfigError(f"{where}: is {_shown(value)}; it has to be true or false")
+        raise ConfigError(f"{where}: {wrong_value(value, 'true or false')}")
     return text in _TRUE
 
 
 def _single(flag: Flag, value: Any, where: str) -> Any:
-    wrong = f"{where}: is {_shown(value)}; it has to be {_KINDS[flag.kind]}"
+    wrong = f"{where}: {wrong_value(value, _KINDS[flag.kind])}"
     if isinstance(value, (list, dict, bool)) or value is None:
         raise ConfigError(wrong)
     try:
@@ -158,9 +158,3 @@ def _single(flag: Flag, value: Any, where: str) -> Any:
     if isinstance(value, float) and found != value and flag.kind is int:  # 2.5 is not 2
         raise ConfigError(wrong)
     return found
-
-
-def _shown(value: Any) -> str:
-    """The value as JSON has it, in one line of no great length."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

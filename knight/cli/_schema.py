@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from knight.cli._compare_flags import COMPARE
 from knight.cli._flags import CONVERT, INFER, QUANT, Flag
 from knight.cli._run_config import ELSEWHERE, JOINED
+
+if TYPE_CHECKING:
+    from msgspec import inspect as kinds
 
 Schema = dict[str, Any]
 
@@ -19,9 +22,10 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _SHAPE: Schema = {"type": "string", "pattern": r"^\s*\d+([,x\s]+\d+)*\s*$"}
 
 
-def _numeric(kind: str, **bounds: float) -> Schema:
+def _numeric(kind: str, **bounds: float | None) -> Schema:
     """A number, or a text of one (whose bounds are checked when it is read)."""
-    return {"anyOf": [{"type": kind, **bounds}, {"type": "string", "pattern": _NUMBER}]}
+    given = {key: bound for key, bound in bounds.items() if bound is not None}
+    return {"anyOf": [{"type": kind, **given}, {"type": "string", "pattern": _NUMBER}]}
 
 
 def _one_of(*values: str) -> Schema:
@@ -30,60 +34,60 @@ def _one_of(*values: str) -> Schema:
 
 _NUMBERS: Schema = {
     "anyOf": [{"type": "number"}, _ANY_TEXT, {"type": "array", "items": _numeric("number")}],
-    "description": "one, or one per channel",
 }
-_COUNT = _numeric("integer", minimum=1)
-_PIXEL = _numeric("integer", minimum=0, maximum=255)
-_FRACTION = _numeric("number", minimum=0, maximum=1)
-_ANCHORS: Schema = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "array", "minItems": 1},
-    "description": "pixels: rows of widths and heights in turn, one row per output map",
+_UNTYPED: Mapping[str, Schema] = {
+    "anchors": {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "array", "minItems": 1},
+        "description": "pixels: rows of widths and heights in turn, one row per output map",
+    },
+    "names": {
+        "anyOf": [{"type": "array"}, {"type": "object", "propertyNames": {"pattern": r"^\d+$"}}],
+        "description": "the classes' names",
+    },
 }
-_NAMES: Schema = {"anyOf": [{"type": "array"}, {"type": "object", "propertyNames": {"pattern": r"^\d+$"}}]}
+"""Keys of an entry that no type tells."""
 
 
 def input_config() -> Schema:
     """One entry of input-configs as infer_default reads it."""
+    from msgspec import inspect
+
     from knight.tasks import _config
 
-    keys: dict[str, Schema] = {
-        "preset": {"enum": list(_config.presets()), "description": "supplies defaults for the other keys"},
-        "data_dir": _ANY_TEXT | {"description": "folder of the data; relative to the current folder"},
-        "label_dir": _ANY_TEXT
-        | {"description": "labels.txt, YOLO or COCO labels; the model's answers where empty"},
-        "is_yolo": _SWITCH | {"description": "detection, else classification"},
-        "color_space": _one_of(*_config.COLOURS),
-        "augment": _SWITCH | {"description": "small pictures grow in a letterbox"},
-        "mean": _NUMBERS,
-        "std": _NUMBERS,
-        "calculate_acc": _SWITCH,
-        "draw_box": _SWITCH | {"description": "infer: pictures with the boxes, in label_imgs"},
-        "max_det": _COUNT,
-        "anchors": _ANCHORS,
-        "nc": _COUNT | {"description": "number of classes"},
-        "conf_thres": _FRACTION,
-        "iou_thres": _FRACTION,
-        "names": _NAMES | {"description": "the classes' names"},
-        "input_name": _ANY_TEXT,
-        "quant_data_format": _one_of(*_config.FORMATS),
-        "quantize_input_dtype": _one_of("float32", "uint8"),
-        "padding_constant_value": _PIXEL,
-        "decoder": _ANY_TEXT
-        | {"description": "how boxes are read from the outputs, where shapes do not tell"},
-        "resize": _one_of(*_config.RESIZES),
-        "shorter": _COUNT | {"description": "resize crop: the shorter side before the crop"},
-        "interpolation": _one_of(*_config.INTERPOLATIONS),
-        "fill": _PIXEL,
-        "centre": _SWITCH | {"description": "a letterbox's picture in its middle, else in the corner"},
-    }
+    entry = inspect.type_info(_config.Entry)
+    assert isinstance(entry, inspect.StructType)
+    preset = {"enum": list(_config.presets()), "description": "supplies defaults for the other keys"}
+    keys = {field.name: _UNTYPED.get(field.name) or _lenient(field.type) for field in entry.fields}
     return {
         "type": "object",
-        "properties": keys,
-        "required": ["data_dir"],
+        "properties": {"preset": preset, **keys},
+        "required": [field.name for field in entry.fields if field.required],
         "additionalProperties": False,
     }
+
+
+def _lenient(kind: kinds.Type) -> Schema:
+    """The schema of what knight.schema takes for a type where it is lenient."""
+    from msgspec import inspect as kinds
+
+    match kind:
+        case kinds.Metadata(type=inner, extra_json_schema=said):
+            return _lenient(inner) | (said or {})
+        case kinds.UnionType(types=(inner, kinds.NoneType())):
+            return _lenient(inner)
+        case kinds.BoolType():
+            return _SWITCH
+        case kinds.IntType(ge=low, le=high):
+            return _numeric("integer", minimum=low, maximum=high)
+        case kinds.FloatType(ge=low, le=high):
+            return _numeric("number", minimum=low, maximum=high)
+        case kinds.LiteralType(values=names):
+            return _one_of(*map(str, names))
+        case kinds.VarTupleType():
+            return _NUMBERS
+    return _ANY_TEXT
 
 
 def run_config() -> Schema:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knight.conversion import Converted
     from knight.host import HostFigures
-    from knight.pipeline import InferResult, Outcome
+    from knight.inferring import InferResult
+    from knight.pipeline import Outcome
 
 _NAMED = 10
 """Operators left in float that are named on the screen; the report has all."""

@@ -129,6 +129,8 @@ extends = "{DEFAULT_CHIP}"
 description = "my chip"
 source = "where its facts are published"
 
+# schemes = ["w8a8", "w16a16"]   # bits of weights and activations that go together, the default first
+
 # [activation]
 # signed = true        # int8, else uint8
 # symmetric = true     # no zero point

@@ -11,7 +11,7 @@ import click
 from knight.cli._summary import aligned
 
 if TYPE_CHECKING:
-    from knight.targets import Target
+    from knight.targets import Scheme, Target
 
 EXAMPLE = """\b
 Examples:
@@ -47,14 +47,14 @@ def _this_cpu() -> str:
 
 
 def _overview(targets: Iterable[Target]) -> Iterator[str]:
-    rows = [("Family", "Bits", "Activations", "Weights", "Shapes", "Operators", "Chips")]
+    rows = [("Family", "Schemes", "Activations", "Weights", "Shapes", "Operators", "Chips")]
     for target in targets:
         rows.append(
             (
                 target.name,
-                "/".join(map(str, target.bits)),
-                _numbers(target.activation_signed, target.activation_symmetric),
-                _weights(target),
+                " ".join(scheme.name for scheme in target.schemes),
+                _activations(target.schemes[0]),
+                _weights(target.schemes[0]),
                 "static" if target.static_shapes else "dynamic",
                 str(len(target.integer_operators)),
                 " ".join(target.chips) or "-",
@@ -67,9 +67,10 @@ def _details(target: Target) -> Iterator[str]:
     yield f"{target.chip or target.name}: {target.description}"
     yield f"  family       {target.name}"
     yield f"  chips        {' '.join(target.chips) or '-'}"
-    yield f"  bits         {' '.join(map(str, target.bits))}"
-    yield f"  activations  {_numbers(target.activation_signed, target.activation_symmetric)}"
-    yield f"  weights      {_weights(target)}"
+    for scheme in target.schemes:
+        yield f"  {scheme.name:<11}  activations {_activations(scheme)}; weights {_weights(scheme)}"
+    for operator, names in sorted(target.widths.items()):
+        yield f"  {operator:<11}  only {' '.join(names)}"
     yield f"  shapes       {'static' if target.static_shapes else 'dynamic'}"
     yield f"  outputs      {'fixed-point numbers held in float' if target.fixed_point_outputs else 'float'}"
     if target.multiplier_bits:
@@ -89,10 +90,15 @@ def _details(target: Target) -> Iterator[str]:
             yield from wrap(" ".join(sorted(operators)), 100, initial_indent="  ", subsequent_indent="  ")
 
 
+def _activations(scheme: Scheme) -> str:
+    return _numbers(scheme.activation_signed, scheme.activation_symmetric)
+
+
+def _weights(scheme: Scheme) -> str:
+    blocks = f", in blocks of {scheme.weight_block_size}" if scheme.weight_block_size else ""
+    kind = _numbers(scheme.weight_signed, scheme.weight_symmetric)
+    return f"{kind}, per {'channel' if scheme.weight_per_channel else 'tensor'}{blocks}"
+
+
 def _numbers(signed: bool, symmetric: bool) -> str:
     return f"{'signed' if signed else 'unsigned'}, {'symmetric' if symmetric else 'zero point'}"
-
-
-def _weights(target: Target) -> str:
-    kind = _numbers(target.weight_signed, target.weight_symmetric)
-    return f"{kind}, per {'channel' if target.weight_per_channel else 'tensor'}"

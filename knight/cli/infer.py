@@ -39,8 +39,9 @@ def run(**values: Any) -> None:
 
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
-    from knight import border, model as models, pipeline
+    from knight import border, model as models
     from knight.cli._inputs import infer_function, name_infer_function, run_settings
+    from knight.inferring import run_infer
 
     console.say("Infer Start")
     name_infer_function(values)
@@ -53,7 +54,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
         make_folder(Path(values["save_dir"]))
     other = models.load(values["compare_with"]) if values["compare_with"] else None
     settings = run_settings(values, values["iteration"][0], "infer")
-    result = pipeline.infer(model, infer, settings, threads=values["cpu_num"], listener=console)
+    result = run_infer(model, infer, settings, threads=values["cpu_num"], listener=console)
     if result.metric is None:
         console.say("Metric: none (the infer function returned nothing)")
     else:
@@ -66,7 +67,7 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
             console.say(
                 f"{values['compare_with']} is given the input types and the normalization of the other"
             )
-        reference = pipeline.infer(alike, infer, settings, threads=values["cpu_num"], listener=console)
+        reference = run_infer(alike, infer, settings, threads=values["cpu_num"], listener=console)
         for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
             console.say(line)
     console.say("Infer complete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,8 +46,7 @@ def run(**values: Any) -> None:
     if not 0 < values["dump_limit"] < float("inf"):
         raise ConfigError(f"--dump-limit is {values['dump_limit']:g}; it has to be a number of GB above 0")
     config = make_config(values)
-    labels = [f"{method}_it_{iteration}" for method in config.methods for iteration in config.iterations]
-    console = Console(values["log_level"], labels if len(labels) > 1 else ())
+    console = Console(values["log_level"])
     try:
         _quantize(context, values, config, console)
     finally:
@@ -108,17 +108,20 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
         model, name = _float_model(context, values, store, console)
         inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
         config = with_input_configs(config, settings.input_configs_dict, inputs, infer)
-        outcomes = pipeline.quantize(model, infer, target, config, settings, name=name, listener=console)
+        several = len(config.methods) * len(config.iterations) > 1
+        made = []
+        for outcome in pipeline.quantize(model, infer, target, config, settings, name=name, listener=console):
+            subdirectory = outcome.label if several else None
+            if outcome.failure is None:  # at once: what goes wrong later must not cost it
+                path = store.publish(outcome, name, subdirectory)
+                if values["dump"]:
+                    _dump(outcome, infer, settings, path.with_name("dump"), values, console)
+            made.append(replace(outcome, model=None, steps={}))
         console.close()
-        if len(outcomes) == 1:
-            _report_one(outcomes[0], name, store, console)
+        if several:
+            _report_several(made, name, store, console)
         else:
-            _report_several(outcomes, name, store, console)
-        if values["dump"]:
-            for outcome in outcomes:
-                if outcome.failure is None:
-                    folder = store.folder / (outcome.label if len(outcomes) > 1 else ".") / "dump"
-                    _dump(outcome, infer, settings, folder, values, console)
+            _report_one(made[0], name, store, console)
     console.say("Quant complete")
 
 
@@ -164,18 +167,15 @@ def _float_model(
 
 
 def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> None:
-    path = store.publish(outcome, name)
+    path = store.folder / f"{name}_quantize.onnx"
     for line in _summary.result_lines(outcome.report):
         console.say(line)
     console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
     console.say(f"Quantized Model : {path}")
 
 
-def _report_several(outcomes: tuple[Outcome, ...], name: str, store: Store, console: Console) -> None:
-    folders = {}
-    for outcome in outcomes:
-        if outcome.failure is None:
-            folders[outcome.label] = store.publish(outcome, name, outcome.label).parent
+def _report_several(outcomes: Sequence[Outcome], name: str, store: Store, console: Console) -> None:
+    folders = {outcome.label: store.folder / outcome.label for outcome in outcomes if outcome.failure is None}
     best, *others = _summary.ranked(outcomes)
     for line in _summary.table(name, (best, *others), folders):
         console.say(line)

@@ -119,7 +119,7 @@ def _ranges(every: np.ndarray, numbers: np.ndarray, spec: QuantSpec) -> Iterator
     """From the range that loses least of `numbers` to one that holds `every` number."""
     observer = Observer()
     observer.update(numbers)
-    low, high = calibrations.get("mse")(observer.histogram(), spec, 1.0)
+    low, high = calibrations.get("mse")(observer.histogram(), spec)
     least, most = float(every.min()), float(every.max())
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         yield low + share * (least - low), high + share * (most - high)

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
 from knight.model import name_of
+from knight.outputs import RealSession, is_for_onnxruntime
 from knight.passes import PassOptions, passes, prepare, tidy
-from knight.rewriter import dequantized, is_for_onnxruntime, output_scales
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
@@ -186,14 +185,12 @@ def _measure(
     source = runner.plain
     names = [info.name for info in source.outputs]
     twins = _output_twins(pairing, names)
-    scales = output_scales(runner.source)
-
-    real = partial(dequantized, names, scales=scales)
-    here = Replay(source, names, real)
+    exact = RealSession(source, runner.source)
+    here = Replay(exact, names)
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         wanted, got = runner.feed(feeds)
-        quantized = real([got[name] for name in names])
+        quantized = exact.real([got[name] for name in names])
         outputs = [
             quantized[place] if twin is None or twin not in wanted else wanted[twin]
             for place, twin in enumerate(twins)
@@ -210,7 +207,7 @@ def _measure(
         forward, source.inputs, names, settings, model=pairing.reference.model, listener=listener
     )
     metric = call_infer(infer, executor)
-    gathered.host = here.figures(runner.host_session, listener)
+    gathered.host = here.figures(lambda: RealSession(runner.host_session(), runner.source), listener)
     if evaluation.as_number(metric) is None:
         return (metric, None), executor
     turns = count()
@@ -219,7 +216,7 @@ def _measure(
         stored = gathered.spool.get(evaluation.fingerprint(feeds), next(turns))
         if stored is not None and all(array.size for array in stored):
             return [array.copy() for array in stored]
-        return real(source.run(feeds))
+        return exact.run(feeds)
 
     again = Executor(replay, source.inputs, names, settings, model=runner.source, check_finite=False)
     return (metric, call_infer(infer, again, must_forward=False)), executor

@@ -15,7 +15,7 @@ from knight.compare.own import Own, Samples
 from knight.compare.pairing import Pairing
 from knight.compare.tally import Tally
 from knight.model import name_of, values as all_values
-from knight.rewriter import output_scales
+from knight.outputs import output_scales
 
 _CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"})
 

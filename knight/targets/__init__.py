@@ -1,7 +1,7 @@
 """What a chip or a runtime can do, as data: one TOML file per family, no code.
 
 A family file may name another with ``extends`` and states only what differs; the file name is the
-family's name. `knight.targets._file.KEYS` lists the keys; an unknown key, a wrong type or a value out
+family's name. `knight.targets._file.Document` has the keys; an unknown key, a wrong type or a value out
 of range is an error naming file and key. Users pass their own file with ``--chip ./my_chip.toml``;
 another distribution adds a family through the entry-point group ``knight.targets``, whose entries
 load to the path of a TOML file.
@@ -9,7 +9,8 @@ load to the path of a TOML file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,7 +18,10 @@ from typing import Any
 
 from knight.errors import ConfigError, did_you_mean
 from knight.targets import _file
+from knight.targets._scheme import Scheme
 from knight.types import QuantSpec
+
+__all__ = ["DEFAULT_CHIP", "Scheme", "Target", "chip_names", "families", "load_target"]
 
 DEFAULT_CHIP = "TX5368AV200"
 
@@ -29,15 +33,13 @@ class Target:
     name, description, source: family name, one line for people, where the facts are published.
     chip: the name that the user asked for, in the spelling of the file.
     chips: the names by which users ask for it (the family name always works).
-    bits: supported widths. runtime: "onnxruntime" where ONNX Runtime itself executes the result,
-        so integer coverage is counted after its own optimisation; "" where the chip does.
+    schemes: the widths that go together and how each quantizes, the default first. widths: operator -> the
+        names of the only schemes that it runs in; the others run in all.
+    runtime: "onnxruntime" where ONNX Runtime itself executes the result, so integer coverage is counted
+        after its own optimisation; "" where the chip does.
     opset: opset that the quantized model has at least.
     static_shapes: the result must have a fixed batch and picture size.
     fixed_point_outputs: outputs leave the model as integers held in float.
-
-    activation_*, weight_*: how activations and weights are quantized: signed, symmetric, narrow
-        (weights), per_channel (weights; with it a scale per output channel, else one per tensor). Unsigned
-        symmetric weights stand around the middle of their integers (128 of uint8).
 
     anchors: operators that are worth running as integers by themselves.
     followers: operators that run as integers where their inputs are integers anyway and an
@@ -60,18 +62,12 @@ class Target:
     description: str = ""
     source: str = ""
     chips: tuple[str, ...] = ()
-    bits: tuple[int, ...] = (8,)
+    schemes: tuple[Scheme, ...] = ()
+    widths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     runtime: str = ""
     opset: int = 17
     static_shapes: bool = False
     fixed_point_outputs: bool = False
-
-    activation_signed: bool = True
-    activation_symmetric: bool = True
-    weight_signed: bool = True
-    weight_symmetric: bool = True
-    weight_narrow: bool = False
-    weight_per_channel: bool = True
 
     anchors: frozenset[str] = frozenset()
     followers: frozenset[str] = frozenset()
@@ -86,17 +82,40 @@ class Target:
     unify_concat: bool = False
     constant_matmul_only: bool = False
 
+    def scheme(self, weight_bits: int, activation_bits: int, op_type: str | None = None) -> Scheme:
+        """The scheme of these widths, which the operators called `op_type` must be able to run in.
+
+        Raises ConfigError saying what there is.
+        """
+        wanted = f"w{weight_bits}a{activation_bits}"
+        found = {scheme.name: scheme for scheme in self.schemes}.get(wanted)
+        if found is None:
+            there = ", ".join(scheme.name for scheme in self.schemes)
+            raise ConfigError(f"{self.name} has no {wanted}; it has {there}")
+        own = self.widths.get(op_type) if op_type is not None else None
+        if own is not None and wanted not in own:
+            raise ConfigError(f"{self.name} has no {wanted} for {op_type}, which it runs as {', '.join(own)}")
+        return found
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """The widths in which weights and activations may both be."""
+        same = (one.weight_bits for one in self.schemes if one.weight_bits == one.activation_bits)
+        return tuple(sorted(same))
+
+    @property
+    def weight_signed(self) -> bool:
+        """Whether the default scheme's weights are."""
+        return self.schemes[0].weight_signed
+
     def activation_spec(self, bits: int) -> QuantSpec:
-        """How an activation is quantized at this width."""
-        return QuantSpec(bits, self.activation_signed, self.activation_symmetric)
+        """How an activation is quantized where weights have this width too."""
+        return self.scheme(bits, bits).activation_spec()
 
     def weight_spec(self, bits: int, axis: int | None) -> QuantSpec:
         """How a weight is quantized at this width, with `axis` its output channels."""
-        axis = axis if self.weight_per_channel else None
-        centred = self.weight_symmetric and not self.weight_signed
-        return QuantSpec(
-            bits, self.weight_signed, self.weight_symmetric, axis, self.weight_narrow, centred=centred
-        )
+        width = next((width for width in self.bits if width >= bits), bits)  # --reduce-range asks for 7
+        return self.scheme(width, width).weight_spec(axis, bits)
 
     @property
     def integer_operators(self) -> frozenset[str]:
@@ -170,26 +189,29 @@ def _find(name: str) -> tuple[str, str] | None:
 
 def _build(file: _file.Readable, name: str, chip: str, folder: Path | None) -> Target:
     label = name if folder is None else str(file)
-    values = _resolve(file, label, folder, ())
-    _file.check_together(values, label)
-    return Target(name=name, chip=chip, **values)
+    stated = _resolve(file, label, folder, ())
+    return Target(name=name, chip=chip, **_file.fields(stated, label))
 
 
 def _resolve(file: _file.Readable, label: str, folder: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
-    """Values of `file` over those of the family it extends; `above` are the files that led here."""
+    """What `file` states over what the family states that it extends; `above` are the files that led here."""
     if label in above:
         raise ConfigError(f"target file {label}: extends itself: {' -> '.join((*above, label))}")
-    values = _file.read(file, label)
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    inherited = _base(base, label, folder, (*above, label))
-    kept = {key: value for key, value in inherited.items() if key not in _file.OWN_KEYS}
-    return kept | values
+    stated = _file.read(file, label)
+    base = stated.pop("extends", None)
+    found = stated
+    if base is not None:
+        inherited = _base(base, label, folder, (*above, label))
+        kept = {key: value for key, value in inherited.items() if key not in _file.OWN_KEYS}
+        found = _file.merged(kept, stated)
+    listed = found.get("schemes", _file.DEFAULT_SCHEMES)
+    for name in stated.get("scheme", {}):
+        _file.check_listed([name], listed, f"target file {label}: scheme.{name}")
+    return found
 
 
 def _base(base: str, label: str, folder: Path | None, above: tuple[str, ...]) -> dict[str, Any]:
-    """Values of the family or file `base` that the file called `label` in `folder` extends."""
+    """What the family or file `base` states that the file called `label` in `folder` extends."""
     if folder is not None and base.lower().endswith(".toml"):
         path = folder / base
         return _resolve(path, str(path), path.parent, above)

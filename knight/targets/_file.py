@@ -1,25 +1,42 @@
-"""Reads a target file: TOML to checked field values of `Target`, with ``extends`` resolved.
-
-Keys are grouped in tables for the reader's sake (``[activation] signed``); `KEYS` is the whole map from
-a key's path to the field that it sets and to the check of its value.
-"""
+"""Reads a target file: TOML whose keys are the fields of `Document`, with ``extends`` resolved."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Annotated, Any, Literal, Protocol
 
-from knight.errors import ConfigError, did_you_mean
+import msgspec
+
+from knight import schema
+from knight.errors import ConfigError, did_you_mean, wrong_value
+from knight.schema import wants
+from knight.targets._scheme import Scheme
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-RUNTIMES = ("", "onnxruntime")
 OWN_KEYS = ("extends", "description", "source", "chips")
 """What a file says of itself alone: not inherited from the family that it extends."""
+
+DEFAULT_SCHEMES = ("w8a8",)
+
+Texts = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1)], ...], wants('a list of texts such as ["a", "b"]')
+]
+SchemeName = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^w(4|8|16)a(8|16)$"),
+    wants("a scheme such as w8a8: the bits of weights (4, 8 or 16) and of activations (8 or 16)"),
+]
+Schemes = Annotated[
+    tuple[SchemeName, ...], msgspec.Meta(min_length=1), wants('a list of schemes such as ["w8a8", "w16a16"]')
+]
+TABLE = wants("a table of keys and values")
+SHIFTS = "two whole numbers [low, high], 0 <= low <= high"
 
 
 class Readable(Protocol):
@@ -28,98 +45,105 @@ class Readable(Protocol):
     def read_bytes(self) -> bytes: ...
 
 
-class _Wrong(Exception):
-    """A value that a key does not take; the text says what it takes."""
+class _Table(schema.Table, frozen=True):
+    """A table none of whose lists names anything twice."""
+
+    def __post_init__(self) -> None:
+        for key, value in msgspec.structs.asdict(self).items():
+            twice = {item for item in value if value.count(item) > 1} if isinstance(value, tuple) else set()
+            if twice and all(isinstance(item, str) for item in twice):
+                raise ValueError(f"{key}: names {', '.join(sorted(twice))} twice")
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _Wrong("wants a text")
-    return value
+class Model(_Table, frozen=True):
+    """What the quantized model is like."""
+
+    opset: Annotated[int, msgspec.Meta(ge=13, le=26)] = 17
+    static_shapes: bool = False
+    fixed_point_outputs: bool = False
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong("wants true or false")
-    return value
+class Activation(_Table, frozen=True):
+    """How activations are quantized."""
+
+    signed: bool = True
+    symmetric: bool = True
 
 
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def check(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _Wrong(f"wants an integer from {low} to {high}")
-        return value
+class Weight(_Table, frozen=True):
+    """How weights are quantized."""
 
-    return check
+    signed: bool = True
+    symmetric: bool = True
+    narrow: bool = False
+    per_channel: bool = True
+    block_size: Annotated[int, msgspec.Meta(ge=2)] | None = None
 
-
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise _Wrong('wants a list of texts such as ["a", "b"]')
-    if len(set(value)) < len(value):
-        twice = sorted({item for item in value if value.count(item) > 1})
-        raise _Wrong(f"names {', '.join(twice)} twice")
-    return tuple(value)
-
-
-def _operators(value: object) -> frozenset[str]:
-    return frozenset(_texts(value))
+    def __post_init__(self) -> None:
+        if self.block_size is not None and not self.per_channel:
+            raise ValueError(
+                "block_size goes with per_channel = true, since blocks lie inside channels; "
+                "set that, or leave the scheme out of schemes"
+            )
 
 
-def _bits(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or any(item not in (8, 16) for item in value):
-        raise _Wrong("wants a list of 8 and 16")
-    return tuple(sorted(set(value)))
+class Numbers(_Table, frozen=True):
+    """Activations and weights of one scheme."""
+
+    activation: Annotated[Activation, TABLE] = Activation()
+    weight: Annotated[Weight, TABLE] = Weight()
 
 
-def _range(value: object) -> tuple[int, int]:
-    match value:
-        case [int(low), int(high)] if 0 <= low <= high and bool not in (type(low), type(high)):
-            return low, high
-    raise _Wrong("wants two integers [low, high], 0 <= low <= high")
+class Requantization(_Table, frozen=True):
+    """How accumulators become integers again."""
+
+    multiplier_bits: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
+    shift_range: Annotated[tuple[int, int], wants(SHIFTS)] = (0, 31)
+
+    def __post_init__(self) -> None:
+        low, high = self.shift_range
+        if not 0 <= low <= high:
+            raise ValueError(f"shift_range: {wrong_value([low, high], SHIFTS)}")
 
 
-def _runtime(value: object) -> str:
-    if value not in RUNTIMES:
-        raise _Wrong('wants "onnxruntime", or "" where the chip itself runs the model')
-    return str(value)
+class Operators(_Table, frozen=True):
+    """Which operators run as integers, and what is peculiar to some."""
+
+    anchors: Texts = ()
+    followers: Texts = ()
+    keep_scale: Texts = ()
+    on_integers: Texts = ()
+    float_result: Texts = ()
+    software: Texts = ()
+    recognise: Texts = ()
+    unify_concat: bool = False
+    constant_matmul_only: bool = False
 
 
-KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
-    "extends": ("extends", _text),
-    "description": ("description", _text),
-    "source": ("source", _text),
-    "chips": ("chips", _texts),
-    "bits": ("bits", _bits),
-    "runtime": ("runtime", _runtime),
-    "model.opset": ("opset", _integer(13, 26)),
-    "model.static_shapes": ("static_shapes", _flag),
-    "model.fixed_point_outputs": ("fixed_point_outputs", _flag),
-    "activation.signed": ("activation_signed", _flag),
-    "activation.symmetric": ("activation_symmetric", _flag),
-    "weight.signed": ("weight_signed", _flag),
-    "weight.symmetric": ("weight_symmetric", _flag),
-    "weight.narrow": ("weight_narrow", _flag),
-    "weight.per_channel": ("weight_per_channel", _flag),
-    "requantization.multiplier_bits": ("multiplier_bits", _integer(0, 31)),
-    "requantization.shift_range": ("shift_range", _range),
-    "operators.anchors": ("anchors", _operators),
-    "operators.followers": ("followers", _operators),
-    "operators.keep_scale": ("keep_scale", _operators),
-    "operators.on_integers": ("on_integers", _operators),
-    "operators.float_result": ("float_result", _operators),
-    "operators.software": ("software", _operators),
-    "operators.recognise": ("recognise", _operators),
-    "operators.unify_concat": ("unify_concat", _flag),
-    "operators.constant_matmul_only": ("constant_matmul_only", _flag),
-}
-"""Key path in the file -> field of `Target`, check of the value."""
+class Document(Numbers, frozen=True):
+    """The whole file. `scheme` has the facts in which single schemes differ from activation and weight."""
 
-_TABLES = frozenset(key.split(".")[0] for key in KEYS if "." in key)
+    extends: str | None = None
+    description: str = ""
+    source: str = ""
+    chips: Texts = ()
+    schemes: Schemes = DEFAULT_SCHEMES
+    runtime: Annotated[
+        Literal["", "onnxruntime"], wants('"onnxruntime", or "" where the chip itself runs the model')
+    ] = ""
+    model: Annotated[Model, TABLE] = Model()
+    scheme: Annotated[
+        dict[str, Annotated[Numbers, TABLE]], wants("tables such as [scheme.w16a16.weight]")
+    ] = msgspec.field(default_factory=dict)
+    widths: Annotated[dict[str, Schemes], wants("a table of operators and their lists of schemes")] = (
+        msgspec.field(default_factory=dict)
+    )
+    requantization: Annotated[Requantization, TABLE] = Requantization()
+    operators: Annotated[Operators, TABLE] = Operators()
 
 
 def read(file: Readable, label: str) -> dict[str, Any]:
-    """Field values stated in `file` (called `label` in messages), checked one by one.
+    """The TOML of `file` (called `label` in messages), checked key by key.
 
     Raises ConfigError naming file and key: not TOML, unknown key, wrong type, value out of range.
     """
@@ -131,42 +155,75 @@ def read(file: Readable, label: str) -> dict[str, Any]:
         raise ConfigError(f"target file {label}: not a text file in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"target file {label}: not valid TOML: {error}") from None
-    values: dict[str, Any] = {}
-    for key, value in _flatten(document):
-        if key not in KEYS:
-            raise ConfigError(f"target file {label}: unknown key {key!r}: {did_you_mean(key, KEYS)}")
-        name, check = KEYS[key]
-        try:
-            values[name] = check(value)
-        except _Wrong as error:
-            raise ConfigError(f"target file {label}: {key} = {value!r}: {error}") from None
-    return values
+    schema.read(document, Document, before=f"target file {label}: ")
+    return document
 
 
-def _flatten(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """Key paths and values. A table that is none of ours counts as one unknown key."""
-    for key, value in document.items():
-        if key in _TABLES and isinstance(value, dict):
-            yield from ((f"{key}.{inner}", item) for inner, item in value.items())
-        else:
-            yield key, value
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with what `over` states, table by table."""
+    found = dict(base)
+    for key, value in over.items():
+        inner = found.get(key)
+        found[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return found
 
 
-def check_together(values: Mapping[str, Any], label: str) -> None:
-    """What one key alone cannot tell, on the values with ``extends`` resolved. Raises ConfigError."""
-    lists = {key: values.get(key, frozenset()) for key in ("anchors", "followers", "keep_scale", "software")}
-    names = list(lists)
-    for first, one in enumerate(names):
-        for other in names[first + 1 :]:
-            if both := lists[one] & lists[other]:
-                raise ConfigError(
-                    f"target file {label}: {', '.join(sorted(both))} stands in operators.{one} and in "
-                    f"operators.{other}; an operator has one place"
-                )
-    if loose := values.get("float_result", frozenset()) - lists["anchors"] - lists["followers"]:
+def fields(stated: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """The fields of `Target`, of all that a file and those that it extends state. Raises ConfigError."""
+    document = schema.read(stated, Document, before=f"target file {label}: ")
+    _check_together(document, label)
+    operators = msgspec.structs.asdict(document.operators)
+    return {
+        **{key: getattr(document, key) for key in ("description", "source", "chips", "runtime", "widths")},
+        **msgspec.structs.asdict(document.model),
+        **msgspec.structs.asdict(document.requantization),
+        **{key: frozenset(value) if isinstance(value, tuple) else value for key, value in operators.items()},
+        "schemes": tuple(_scheme(stated, name, label) for name in document.schemes),
+    }
+
+
+def _scheme(stated: Mapping[str, Any], name: str, label: str) -> Scheme:
+    """A scheme with the facts of its own over those of the whole file."""
+    common = {key: stated[key] for key in ("activation", "weight") if key in stated}
+    facts = merged(common, stated.get("scheme", {}).get(name, {}))
+    numbers = schema.read(facts, Numbers, before=f"target file {label}: ", path=f"scheme.{name}")
+    weight_bits, activation_bits = name[1:].split("a")
+    return Scheme(
+        name,
+        int(weight_bits),
+        int(activation_bits),
+        **{f"activation_{key}": value for key, value in msgspec.structs.asdict(numbers.activation).items()},
+        **{f"weight_{key}": value for key, value in msgspec.structs.asdict(numbers.weight).items()},
+    )
+
+
+def _check_together(document: Document, label: str) -> None:
+    """What one key alone cannot tell, with ``extends`` resolved. Raises ConfigError."""
+    operators = document.operators
+    places = {key: {*getattr(operators, key)} for key in ("anchors", "followers", "keep_scale", "software")}
+    for one, other in combinations(places, 2):
+        if both := places[one] & places[other]:
+            raise ConfigError(
+                f"target file {label}: {', '.join(sorted(both))} stands in operators.{one} and in "
+                f"operators.{other}; an operator has one place"
+            )
+    if loose := {*operators.float_result} - places["anchors"] - places["followers"]:
         raise ConfigError(
             f"target file {label}: operators.float_result names {', '.join(sorted(loose))}, which is "
             f"neither an anchor nor a follower"
         )
-    if not lists["anchors"]:
+    if not places["anchors"]:
         raise ConfigError(f"target file {label}: operators.anchors is empty, nothing would run as integers")
+    integer = places["anchors"] | places["followers"] | places["keep_scale"]
+    for operator, limits in document.widths.items():
+        if operator not in integer:
+            known = did_you_mean(operator, integer)
+            raise ConfigError(f"target file {label}: widths.{operator}: does not run as integers: {known}")
+        check_listed(limits, document.schemes, f"target file {label}: widths.{operator}")
+
+
+def check_listed(names: Iterable[str], schemes: Sequence[str], where: str) -> None:
+    """Raises ConfigError for a name that is not among the `schemes` of the file."""
+    for name in names:
+        if name not in schemes:
+            raise ConfigError(f"{where}: {name} is not among schemes ({', '.join(schemes)}); list it there")

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from knight.errors import ConfigError, did_you_mean
+from msgspec import Meta
+
+from knight import schema
+from knight.errors import ConfigError, did_you_mean, wrong_value
+from knight.schema import wants
 from knight.tasks import _values
-
-COLOURS = ("RGB", "BGR", "GRAY")
-RESIZES = ("squash", "crop", "letterbox")
-INTERPOLATIONS = ("bilinear", "bicubic", "area")
-FORMATS = ("Image", "Numpy", "Bin")
+from knight.tasks._values import Colour, Count, Fraction, Interpolation, Numbers, Pixel
 
 OLDER = (
     *("label_dir", "is_yolo", "augment", "calculate_acc", "draw_box", "max_det"),
@@ -82,6 +82,112 @@ class InputConfig:
     detection: Detection | None = None
 
 
+class Source(schema.Table, frozen=True):
+    """Keys of every task: where the data and the labels are, and whether there is a metric."""
+
+    data_dir: Annotated[
+        str,
+        wants("a text, the folder of the data"),
+        Meta(description="folder of the data; relative to the current folder"),
+    ]
+    label_dir: Annotated[
+        str, Meta(description="labels.txt, YOLO or COCO labels; the model's answers where empty")
+    ] = ""
+    calculate_acc: bool = True
+
+    @property
+    def preparation(self) -> Preparation:
+        """How samples are prepared."""
+        return Preparation()
+
+    @property
+    def source(self) -> InputConfig:
+        """Where data and labels are, as the other parts take it."""
+        return InputConfig(
+            data_dir=self.data_dir,
+            label_dir=self.label_dir or None,
+            measure=self.calculate_acc,
+            preparation=self.preparation,
+        )
+
+
+class Normalized(Source, frozen=True):
+    """Keys of the tasks that turn a picture's pixels into numbers."""
+
+    color_space: Colour = "BGR"
+    mean: Numbers = ()
+    std: Numbers = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.mean) != bool(self.std):
+            one, other = ("mean", "std") if self.mean else ("std", "mean")
+            raise ValueError(f"{one} is given without {other}; give both or none")
+        if 0.0 in self.std:
+            raise ValueError("std holds 0; pixels are divided by it")
+        channels = 1 if self.color_space == "GRAY" else 3
+        for key, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in (0, 1, channels):
+                wanted = f"{self.color_space} wants {channels}, one per channel"
+                raise ValueError(f"{key} holds {len(numbers)} numbers; {wanted}")
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures are prepared."""
+        return Preparation(self.color_space, self.mean, self.std)
+
+
+class Pictures(Normalized, frozen=True):
+    """Keys of the tasks that bring pictures to the model's size."""
+
+    interpolation: Interpolation = "bilinear"
+    fill: Pixel = Preparation.fill
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures are prepared."""
+        return replace(super().preparation, interpolation=self.interpolation, fill=self.fill)
+
+
+class Entry(Pictures, frozen=True):
+    """Keys of infer_default, of both forms."""
+
+    calculate_acc: bool = False
+    is_yolo: Annotated[bool, Meta(description="detection, else classification")] = False
+    augment: Annotated[bool, Meta(description="small pictures grow in a letterbox")] = False
+    draw_box: Annotated[bool, Meta(description="infer: pictures with the boxes, in label_imgs")] = False
+    max_det: Count = Detection.max_det
+    anchors: Any = None
+    nc: Annotated[Count, Meta(description="number of classes")] | None = None
+    conf_thres: Fraction = Detection.confidence
+    iou_thres: Fraction = Detection.overlap
+    names: Any = None
+    input_name: str | None = None
+    quant_data_format: Literal["Image", "Numpy", "Bin"] | None = None
+    quantize_input_dtype: Literal["float32", "uint8"] | None = None
+    padding_constant_value: Pixel | None = None
+    decoder: (
+        Annotated[str, Meta(description="how boxes are read from the outputs, where shapes do not tell")]
+        | None
+    ) = None
+    resize: Literal["squash", "crop", "letterbox"] | None = None
+    shorter: Annotated[Count, Meta(description="resize crop: the shorter side before the crop")] | None = None
+    centre: Annotated[bool, Meta(description="a letterbox's picture in its middle, else in the corner")] = (
+        True
+    )
+
+    def prepared(self, resize: str, enlarge: bool) -> Preparation:
+        """How pictures are prepared, with the form's way of resizing where none is said."""
+        fill = self.fill if self.padding_constant_value is None else self.padding_constant_value
+        return replace(
+            self.preparation,
+            resize=self.resize or resize,
+            shorter=self.shorter,
+            fill=fill,
+            enlarge=enlarge,
+            centre=self.centre,
+        )
+
+
 def presets() -> tuple[str, ...]:
     """Names of the presets."""
     folder = resources.files(__package__) / "presets"
@@ -114,135 +220,72 @@ def read_configs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
 
 def _read(entry: Mapping[str, Any], where: str) -> InputConfig:
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{where}: is {json.dumps(entry)}; it has to be an object of keys and values")
+        raise ConfigError(f"{where}: {wrong_value(entry, 'an object of keys and values')}")
     name = entry.get("preset")
     values = {**(preset(str(name), f"{where}.preset") if name is not None else {}), **entry}
-    values.pop("preset", None)
-    unknown = sorted(set(values) - set(_KEYS))
-    if unknown:
-        raise ConfigError(f"{where}.{unknown[0]}: unknown key: {did_you_mean(unknown[0], _KEYS)}")
+    given = {key: value for key, value in values.items() if key != "preset" and value is not None}
     newer = [key for key in NEWER if key in entry]
     older = [key for key in OLDER if key in entry]
     if newer and older:
         raise ConfigError(
             f"{where}: {newer[0]} is of the newer form, {older[0]} of the older; use one of them"
         )
-    checked = {key: _KEYS[key](value, f"{where}.{key}") for key, value in values.items() if value is not None}
-    if "data_dir" not in checked:
-        raise ConfigError(f"{where}.data_dir is missing: name the folder of the data")
-    return _newer(checked, where) if newer else _older(checked, where)
+    if newer:
+        return _newer(schema.read(_BICUBIC | given, Entry, path=where, lenient=True), where)
+    return _older(schema.read(given, Entry, path=where, lenient=True), where)
 
 
-def _older(values: Mapping[str, Any], where: str) -> InputConfig:
-    yolo = values.get("is_yolo", False)
-    detection = None
-    if yolo:
-        detection = Detection(
-            # The older form has anchors and no name of a decoder: it was made for YOLOv5 and v7.
-            decoder=values.get("decoder", "yolov5" if "anchors" in values else None),
-            classes=values.get("nc"),
-            anchors=values.get("anchors"),
-            confidence=values.get("conf_thres", Detection.confidence),
-            overlap=values.get("iou_thres", Detection.overlap),
-            max_det=values.get("max_det", Detection.max_det),
-            names=values.get("names", ()),
-            draw=values.get("draw_box", False),
-        )
-    elif values.get("draw_box"):
+_BICUBIC = {"interpolation": "bicubic"}
+"""What the newer form does where nothing is said."""
+
+
+def _older(entry: Entry, where: str) -> InputConfig:
+    anchors = None if entry.anchors is None else _values.anchors(entry.anchors, f"{where}.anchors")
+    names = () if entry.names is None else _values.class_names(entry.names, f"{where}.names")
+    if entry.draw_box and not entry.is_yolo:
         raise ConfigError(
             f"{where}.draw_box: only detectors have boxes; set is_yolo to true, or leave it out"
         )
-    return InputConfig(
-        data_dir=values["data_dir"],
-        label_dir=values.get("label_dir") or None,
-        measure=values.get("calculate_acc", False),
-        preparation=preparation(
-            values, where, "letterbox" if yolo else "squash", values.get("augment", False)
-        ),
-        detection=detection,
+    detection = Detection(
+        # The older form has anchors and no name of a decoder: it was made for YOLOv5 and v7.
+        decoder="yolov5" if anchors and entry.decoder is None else entry.decoder,
+        classes=entry.nc,
+        anchors=anchors,
+        confidence=entry.conf_thres,
+        overlap=entry.iou_thres,
+        max_det=entry.max_det,
+        names=names,
+        draw=entry.draw_box,
+    )
+    return replace(
+        entry.source,
+        preparation=entry.prepared("letterbox" if entry.is_yolo else "squash", entry.augment),
+        detection=detection if entry.is_yolo else None,
     )
 
 
-def _newer(values: Mapping[str, Any], where: str) -> InputConfig:
-    missing = [key for key in ("input_name", "quant_data_format") if key not in values]
-    if missing:
-        raise ConfigError(f"{where}.{missing[0]} is missing; the newer form needs it")
-    dtype = values.get("quantize_input_dtype")
-    if dtype == "uint8" and not values.get("mean"):
+def _newer(entry: Entry, where: str) -> InputConfig:
+    if entry.input_name is None or entry.quant_data_format is None:
+        missing = "input_name" if entry.input_name is None else "quant_data_format"
+        raise ConfigError(f"{where}.{missing} is missing; the newer form needs it")
+    uint8 = entry.quantize_input_dtype == "uint8"
+    if uint8 and not entry.mean:
         raise ConfigError(f"{where}.quantize_input_dtype: uint8 needs mean and std, which go into the model")
-    if dtype != "uint8" and values.get("mean") and values["quant_data_format"] != "Image":
+    if not uint8 and entry.mean and entry.quant_data_format != "Image":
         raise ConfigError(
-            f"{where}.mean: {values['quant_data_format']} data are fed as they are: normalize them before, "
+            f"{where}.mean: {entry.quant_data_format} data are fed as they are: normalize them before, "
             f"or set quantize_input_dtype to uint8"
         )
     return InputConfig(
-        data_dir=values["data_dir"],
+        data_dir=entry.data_dir,
         newer=True,
-        input_name=values["input_name"],
-        format=values["quant_data_format"],
-        input_dtype=dtype,
-        preparation=preparation({"interpolation": "bicubic", **values}, where, "letterbox", True),
+        input_name=entry.input_name,
+        format=entry.quant_data_format,
+        input_dtype=entry.quantize_input_dtype,
+        preparation=entry.prepared("letterbox", True),
     )
-
-
-def preparation(values: Mapping[str, Any], where: str, resize: str, enlarge: bool = True) -> Preparation:
-    """How pictures become numbers, of checked values. Raises ConfigError for mean and std that do not fit."""
-    mean, std = values.get("mean", ()), values.get("std", ())
-    if bool(mean) != bool(std):
-        one, other = ("mean", "std") if mean else ("std", "mean")
-        raise ConfigError(f"{where}.{one} is given without {other}; give both or none")
-    if 0.0 in std:
-        raise ConfigError(f"{where}.std holds 0; pixels are divided by it")
-    color_space = values.get("color_space", Preparation.color_space)
-    channels = 1 if color_space == "GRAY" else 3
-    for key, numbers in (("mean", mean), ("std", std)):
-        if len(numbers) not in (0, 1, channels):
-            raise ConfigError(
-                f"{where}.{key} holds {len(numbers)} numbers; {color_space} wants {channels}, one per channel"
-            )
-    return Preparation(
-        color_space=color_space,
-        mean=mean,
-        std=std,
-        resize=values.get("resize", resize),
-        shorter=values.get("shorter"),
-        interpolation=values.get("interpolation", Preparation.interpolation),
-        fill=values.get("padding_constant_value", values.get("fill", Preparation.fill)),
-        enlarge=enlarge,
-        centre=values.get("centre", True),
-    )
-
-
-_KEYS: dict[str, _values.Check] = {
-    "data_dir": _values.text,
-    "label_dir": _values.text,
-    "is_yolo": _values.switch,
-    "color_space": _values.one_of(COLOURS),
-    "augment": _values.switch,
-    "mean": _values.numbers,
-    "std": _values.numbers,
-    "calculate_acc": _values.switch,
-    "draw_box": _values.switch,
-    "max_det": _values.count,
-    "anchors": _values.anchors,
-    "nc": _values.count,
-    "conf_thres": _values.fraction,
-    "iou_thres": _values.fraction,
-    "names": _values.class_names,
-    "input_name": _values.text,
-    "quant_data_format": _values.one_of(FORMATS),
-    "quantize_input_dtype": _values.one_of(("float32", "uint8")),
-    "padding_constant_value": _values.pixel,
-    "decoder": _values.text,
-    "resize": _values.one_of(RESIZES),
-    "shorter": _values.count,
-    "interpolation": _values.one_of(INTERPOLATIONS),
-    "fill": _values.pixel,
-    "centre": _values.switch,
-}
-"""Key -> what checks its value."""
 
 
 def keys() -> tuple[str, ...]:
     """Every key of an entry, `preset` included."""
-    return ("preset", *_KEYS)
+    return ("preset", *Entry.__struct_fields__)

@@ -1,76 +1,41 @@
-"""The entry of ``input-configs`` of a task with keys of its own, checked against its table of keys."""
+"""The entry of ``input-configs`` of a task with keys of its own."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from knight import schema
 from knight.errors import ConfigError, DataError, did_you_mean
 from knight.executor import Executor
-from knight.tasks import _values
-from knight.tasks._config import COLOURS, INTERPOLATIONS, InputConfig, Preparation, preset
+from knight.tasks._config import InputConfig, Pictures, Source, preset
 from knight.tasks._own_labels import given_labels, renews
 
-SOURCE: dict[str, _values.Check] = {
-    "data_dir": _values.text,
-    "label_dir": _values.text,
-    "calculate_acc": _values.switch,
-}
-"""What every task asks: where the data and labels are, and whether there is a metric (there is)."""
-
-PICTURES: dict[str, _values.Check] = {
-    "color_space": _values.one_of(COLOURS),
-    "mean": _values.numbers,
-    "std": _values.numbers,
-    "interpolation": _values.one_of(INTERPOLATIONS),
-    "fill": _values.pixel,
-}
-"""How pictures become the model's numbers, as for infer_default."""
-
 WHERE = "input-configs[0]"
+E = TypeVar("E", bound=Source)
 
 
-def read_entry(
-    entries: Sequence[Mapping[str, Any]], task: str, keys: Mapping[str, _values.Check]
-) -> dict[str, Any]:
-    """The values of the only entry, by key; what is null is left out.
+def read_entry(entries: Sequence[Mapping[str, Any]], kind: type[E]) -> E:
+    """The only entry, as a `kind`; what is null is left out.
 
     Of a preset, what it says of pictures is taken. Raises ConfigError naming the key.
     """
     if len(entries) != 1:
         raise ConfigError(
-            f"{task} reads one entry of input-configs, an object of keys and values such as data_dir; "
+            f"{kind.reader} reads one entry of input-configs, an object of keys and values such as data_dir; "
             f"there are {len(entries)}: name them with --input-configs or in the run-config"
         )
-    entry = entries[0]
-    if not isinstance(entry, Mapping):
-        raise ConfigError(f"{WHERE}: is {json.dumps(entry)}; it has to be an object of keys and values")
-    given = {key: value for key, value in entry.items() if key != "preset" and value is not None}
-    unknown = sorted(set(given) - set(keys))
-    if unknown:
-        raise ConfigError(f"{WHERE}.{unknown[0]}: unknown key for {task}: {did_you_mean(unknown[0], keys)}")
-    supplied = {}
-    if entry.get("preset") is not None:
-        known = preset(str(entry["preset"])).items()
-        supplied = {key: value for key, value in known if key in PICTURES and key in keys}
-    checked = {key: keys[key](value, f"{WHERE}.{key}") for key, value in (supplied | given).items()}
-    if "data_dir" not in checked:
-        raise ConfigError(f"{WHERE}.data_dir is missing: name the folder of the data")
-    return checked
-
-
-def source(values: Mapping[str, Any], preparation: Preparation | None = None) -> InputConfig:
-    """Where data and labels are, as the other parts take it. The metric is wanted unless refused."""
-    return InputConfig(
-        data_dir=values["data_dir"],
-        label_dir=values.get("label_dir") or None,
-        measure=values.get("calculate_acc", True),
-        preparation=preparation or Preparation(),
-    )
+    entry: Any = entries[0]
+    if isinstance(entry, Mapping):
+        known = {} if entry.get("preset") is None else preset(str(entry["preset"]))
+        pictures = set(Pictures.__struct_fields__) - set(Source.__struct_fields__)
+        supplied = {key: known[key] for key in pictures & known.keys() & set(kind.__struct_fields__)}
+        given = {key: value for key, value in entry.items() if key != "preset" and value is not None}
+        entry = supplied | given
+    return schema.read(entry, kind, path=WHERE, lenient=True)
 
 
 def output_of(executor: Executor, name: str | None) -> int:

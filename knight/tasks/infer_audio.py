@@ -14,38 +14,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from knight.errors import DataError
 from knight.executor import Executor
-from knight.tasks import _values
-from knight.tasks._config import InputConfig
-from knight.tasks._entry import SOURCE, WHERE, label_folder, output_of, read_entry, source, without_nan
+from knight.schema import wants
+from knight.tasks._config import InputConfig, Source
+from knight.tasks._entry import WHERE, label_folder, output_of, read_entry, without_nan
 from knight.tasks._named_labels import class_of, read_labels
 from knight.tasks._own_labels import check_place, is_own, place_of, say_none, write
 from knight.tasks._samples import Sample, feeder, find_samples
 from knight.tasks._transcripts import Alphabet, error_rates, read_vocabulary
+from knight.tasks._values import Names, Number
 
 _FILE = "labels.txt"
 
 
-def _vocabulary(value: Any, where: str) -> tuple[str, ...]:
-    return read_vocabulary(value if isinstance(value, str) else _values.names(value, where), where)
+class Entry(Source, frozen=True):
+    """The keys of the entry."""
 
+    reader: ClassVar[str] = "infer_audio"
 
-KEYS: dict[str, _values.Check] = {
-    **SOURCE,
-    "vocabulary": _vocabulary,
-    "blank": _values.whole(None),
-    "names": _values.names,
-    "threshold": _values.number,
-    "zeros": _values.names,
-    "constants": _values.by_name,
-    "output": _values.text,
-}
-"""Key -> what checks its value."""
+    vocabulary: Annotated[str | tuple[str, ...], wants("a list of names, or a file of them")] | None = None
+    blank: int = Alphabet.blank
+    names: Names = ()
+    threshold: Number | None = None
+    zeros: Names = ()
+    constants: Annotated[dict[str, Number], wants("an object of names and numbers")] = msgspec.field(
+        default_factory=dict
+    )
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,18 @@ def infer(executor: Executor) -> float | None:
 
 
 def _read(entries: Sequence[Mapping[str, Any]]) -> Audio:
-    values = read_entry(entries, "infer_audio", KEYS)
+    entry = read_entry(entries, Entry)
     alphabet = None
-    if "vocabulary" in values:
-        alphabet = Alphabet(values["vocabulary"], values.get("blank", Alphabet.blank), f"{WHERE}.vocabulary")
+    if entry.vocabulary is not None:
+        where = f"{WHERE}.vocabulary"
+        alphabet = Alphabet(read_vocabulary(entry.vocabulary, where), entry.blank, where)
     return Audio(
-        source=source(values),
+        source=entry.source,
         alphabet=alphabet,
-        names=values.get("names", ()),
-        threshold=values.get("threshold"),
-        constants={**dict.fromkeys(values.get("zeros", ()), 0.0), **values.get("constants", {})},
-        output=values.get("output"),
+        names=entry.names,
+        threshold=entry.threshold,
+        constants={**dict.fromkeys(entry.zeros, 0.0), **entry.constants},
+        output=entry.output,
     )
 
 

@@ -11,63 +11,54 @@ interpolation, fill, preset and calculate_acc as for infer_default, but that the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from knight.errors import DataError
 from knight.executor import Executor
-from knight.tasks import _values, reads_inputs
+from knight.tasks import reads_inputs
 from knight.tasks._batches import PictureInput, Prepared, batches
-from knight.tasks._config import InputConfig, preparation
+from knight.tasks._config import InputConfig, Pictures, Preparation
 from knight.tasks._entry import (
-    PICTURES,
-    SOURCE,
-    WHERE,
     output_of,
     paired,
     read_entry,
-    source,
     without_nan,
 )
 from knight.tasks._labelled import over_pictures
-from knight.tasks._masks import LAYOUTS, Overlap, at_size, load_mask, png, scores_or_classes
+from knight.tasks._masks import Overlap, at_size, load_mask, png, scores_or_classes
 from knight.tasks._own_labels import check_place, is_own, place_of, write
 from knight.tasks._pictures import find_pictures
-
-KEYS: dict[str, _values.Check] = {
-    **SOURCE,
-    **PICTURES,
-    "resize": _values.one_of(("squash", "letterbox")),
-    "ignore": _values.whole(0, 65535),
-    "upsample": _values.one_of(("nearest", "bilinear")),
-    "nc": _values.count,
-    "layout": _values.one_of(LAYOUTS),
-    "threshold": _values.number,
-    "output": _values.text,
-}
-"""Key -> what checks its value."""
+from knight.tasks._values import Count, Number
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """The entry, checked."""
+class Segmentation(Pictures, frozen=True):
+    """The keys of the entry."""
 
-    source: InputConfig
-    ignore: int = 255
-    bilinear: bool = False
-    classes: int | None = None
-    layout: str | None = None
-    threshold: float | None = None
+    reader: ClassVar[str] = "infer_segmentation"
+
+    resize: Literal["squash", "letterbox"] = "squash"
+    ignore: Annotated[int, Meta(ge=0, le=65535)] = 255
+    upsample: Literal["nearest", "bilinear"] = "nearest"
+    nc: Count | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
+    threshold: Number | None = None
     output: str | None = None
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures are prepared."""
+        return replace(super().preparation, resize=self.resize)
 
 
 def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
     """What the entry says of the model's input. Raises ConfigError."""
-    return [_read(entries).source]
+    return [read_entry(entries, Segmentation).source]
 
 
 @reads_inputs(read_inputs)
@@ -76,7 +67,7 @@ def infer(executor: Executor) -> float | None:
 
     None with `calculate_acc` false, and where a quantized model has no labels to be measured against.
     """
-    how = _read(executor.input_configs_dict)
+    how = read_entry(executor.input_configs_dict, Segmentation)
     return over_pictures(
         executor,
         "infer_segmentation",
@@ -89,19 +80,6 @@ def infer(executor: Executor) -> float | None:
     )
 
 
-def _read(entries: Sequence[Mapping[str, Any]]) -> Segmentation:
-    values = read_entry(entries, "infer_segmentation", KEYS)
-    return Segmentation(
-        source=source(values, preparation(values, WHERE, "squash")),
-        ignore=values.get("ignore", Segmentation.ignore),
-        bilinear=values.get("upsample") == "bilinear",
-        classes=values.get("nc"),
-        layout=values.get("layout"),
-        threshold=values.get("threshold"),
-        output=values.get("output"),
-    )
-
-
 def _found(
     executor: Executor, how: Segmentation, wanted: PictureInput, pictures: list[Path]
 ) -> Iterator[tuple[Prepared, np.ndarray, int | None]]:
@@ -110,11 +88,11 @@ def _found(
     for group, numbers in batches(pictures, wanted, how.source.preparation):
         output = without_nan(np.asarray(executor.forward(numbers)[place]), group[0].path.name)
         maps = scores_or_classes(
-            output, wanted.size, classes=how.classes, layout=how.layout, threshold=how.threshold
+            output, wanted.size, classes=how.nc, layout=how.layout, threshold=how.threshold
         )
-        known = maps.shape[1] if maps.ndim == 4 else 2 if how.threshold is not None else how.classes
+        known = maps.shape[1] if maps.ndim == 4 else 2 if how.threshold is not None else how.nc
         for one, found in zip(group, maps, strict=False):
-            yield one, at_size(found, one.size, one.place, wanted.size, how.bilinear), known
+            yield one, at_size(found, one.size, one.place, wanted.size, how.upsample == "bilinear"), known
 
 
 def _measured(

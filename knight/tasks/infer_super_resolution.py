@@ -15,25 +15,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from knight.errors import DataError
 from knight.executor import Executor
 from knight.files import write_file
-from knight.tasks import _values, reads_inputs
+from knight.tasks import reads_inputs
 from knight.tasks._arrays import load_npy
 from knight.tasks._batches import PictureInput, filled, groups, numbers_of
-from knight.tasks._config import InputConfig, preparation
+from knight.tasks._config import InputConfig, Normalized
 from knight.tasks._entry import (
-    PICTURES,
-    SOURCE,
-    WHERE,
     output_of,
     paired,
     read_entry,
-    source,
     without_nan,
 )
 from knight.tasks._labelled import over_pictures
@@ -46,26 +43,21 @@ LUMA = np.array([0.299, 0.587, 0.114])
 HIGHEST = 100.0
 """dB of two pictures that are the same."""
 
-KEYS: dict[str, _values.Check] = {
-    **SOURCE,
-    **{key: PICTURES[key] for key in ("color_space", "mean", "std")},
-    "output_range": _values.one_of(tuple(RANGES)),
-    "luma": _values.switch,
-    "crop": _values.whole(0),
-    "output": _values.text,
-}
-"""Key -> what checks its value."""
 
+class SuperResolution(Normalized, frozen=True):
+    """The keys of the entry."""
 
-@dataclass(frozen=True)
-class SuperResolution:
-    """The entry, checked. peak: the output's number for white."""
+    reader: ClassVar[str] = "infer_super_resolution"
 
-    source: InputConfig
-    peak: float
+    output_range: Literal["0..1", "0..255"] | None = None
     luma: bool = False
-    crop: int | None = None
+    crop: Annotated[int, Meta(ge=0)] | None = None
     output: str | None = None
+
+    @property
+    def peak(self) -> float:
+        """The output's number for white."""
+        return RANGES[self.output_range or ("0..1" if self.std else "0..255")]
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ class _Sample:
 
 def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
     """What the entry says of the model's input. Raises ConfigError."""
-    return [_read(entries).source]
+    return [read_entry(entries, SuperResolution).source]
 
 
 @reads_inputs(read_inputs)
@@ -90,7 +82,7 @@ def infer(executor: Executor) -> float | None:
 
     None as well with `calculate_acc` false, and where a quantized model has nothing to be measured against.
     """
-    how = _read(executor.input_configs_dict)
+    how = read_entry(executor.input_configs_dict, SuperResolution)
     return over_pictures(
         executor,
         "infer_super_resolution",
@@ -98,18 +90,6 @@ def infer(executor: Executor) -> float | None:
         measured=partial(_measured, executor, how),
         made=partial(_make_truth, executor, how),
         numbers=lambda wanted, pictures: (numbers for _, numbers in _batches(how, wanted, pictures)),
-    )
-
-
-def _read(entries: Sequence[Mapping[str, Any]]) -> SuperResolution:
-    values = read_entry(entries, "infer_super_resolution", KEYS)
-    default = "0..1" if values.get("std") else "0..255"
-    return SuperResolution(
-        source=source(values, preparation(values, WHERE, "squash")),
-        peak=RANGES[values.get("output_range", default)],
-        luma=values.get("luma", False),
-        crop=values.get("crop"),
-        output=values.get("output"),
     )
 
 

@@ -28,8 +28,8 @@ from knight import model as models
 from knight.config import METHODS, QuantConfig
 from knight.coverage import optimised_coverage
 from knight.executor import Executor, RunSettings
+from knight.outputs import dequantized, output_scales
 from knight.pipeline import quantize
-from knight.rewriter import dequantized, output_scales
 from knight.runner import Session
 from knight.targets import Target, load_target
 
@@ -144,7 +144,7 @@ def main() -> None:
         reference = outputs(models.load(path), pictures)
         with tempfile.TemporaryDirectory() as folder:
             found = [*knight_models(path, samples, target)]
-            symmetric = target.activation_symmetric
+            symmetric = target.schemes[0].activation_symmetric
             found += peer_models(path, samples, symmetric=symmetric, folder=Path(folder))
             taken = latencies(
                 [models.load(path), *(model for _, model in found)], pictures[0], arguments.runs

@@ -23,7 +23,7 @@ import knight
 from knight import model as models
 from knight.coverage import optimised_coverage
 from knight.host import cpu_name
-from knight.rewriter import dequantized, output_scales
+from knight.outputs import dequantized, output_scales
 from knight.runner import Session, saturates
 
 CHIPS = ("onnxruntime", "onnxruntime-avx2", "TX5368AV200")

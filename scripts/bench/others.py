@@ -23,7 +23,7 @@ from PIL import Image
 
 import knight
 from knight import model as models
-from knight.rewriter import dequantized, output_scales
+from knight.outputs import dequantized, output_scales
 from knight.runner import Session
 
 Arrays = Sequence[np.ndarray]

@@ -24,8 +24,9 @@ import numpy as np
 import onnx_ir as ir
 
 import knight
-from knight import model as models, pipeline
+from knight import model as models
 from knight.executor import Executor, RunSettings
+from knight.inferring import run_infer
 from knight.listener import Listener
 from knight.tasks import tasks
 
@@ -55,7 +56,7 @@ def settings(entry: dict[str, Any], iteration: int, mode: str = "infer") -> RunS
 def by_json(model: ir.Model, entry: dict[str, Any], count: int) -> tuple[float, str]:
     """The metric of infer_default, and what it said last."""
     listener = Lines()
-    result = pipeline.infer(
+    result = run_infer(
         model, tasks.get("infer_default"), settings(entry, count), threads=2, listener=listener
     )
     return float(result.metric or 0.0), listener.lines[-1]  # type: ignore[arg-type]
@@ -68,7 +69,7 @@ def by_script(model: ir.Model, pictures: Iterable[tuple[np.ndarray, int]]) -> fl
     def feed(executor: Executor) -> None:
         right.extend(int(np.argmax(executor.forward(picture)[0])) == label for picture, label in pictures)
 
-    pipeline.infer(model, feed, RunSettings(run_mode="infer"), threads=2)
+    run_infer(model, feed, RunSettings(run_mode="infer"), threads=2)
     return float(np.mean(right))
 
 
@@ -159,7 +160,7 @@ def speed(kit: Path, net: development.Classifier, preset: dict[str, Any], count:
 
     def measure(feed: Callable[[Executor], object]) -> float:
         given = replace(settings(entry, count), run_mode="infer")
-        return seconds(lambda: pipeline.infer(model, feed, given, threads=cpus))
+        return seconds(lambda: run_infer(model, feed, given, threads=cpus))
 
     measure(run)  # the first pass warms up
     loading, running, both = (measure(feed) for feed in (load, run, tasks.get("infer_default")))

@@ -64,16 +64,16 @@ def test_the_pure_divergence_is_never_negative_for_many_elements():
 def test_a_long_thin_tail_is_clipped(name):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.laplace(size=500_000), [60.0, -50.0]]).astype(np.float32)
-    low, high = clipping_range(histogram_of(x), SPECS[name], 1.0)
+    low, high = clipping_range(histogram_of(x), SPECS[name])
     assert 5 < high < 20 and -20 < low < -5
 
 
 def test_one_sided_tensors_use_all_steps_of_an_unsigned_spec():
     """Twice the steps: the threshold lies further out than with the positive half of a signed spec."""
     x = np.abs(np.random.default_rng(0).laplace(size=500_000)).astype(np.float32)
-    _, unsigned = clipping_range(histogram_of(x), SPECS["uint8"], 1.0)
-    _, asymmetric = clipping_range(histogram_of(x), SPECS["int8_asymmetric"], 1.0)
-    _, symmetric = clipping_range(histogram_of(x), SPECS["int8"], 1.0)
+    _, unsigned = clipping_range(histogram_of(x), SPECS["uint8"])
+    _, asymmetric = clipping_range(histogram_of(x), SPECS["int8_asymmetric"])
+    _, symmetric = clipping_range(histogram_of(x), SPECS["int8"])
     assert unsigned == asymmetric >= symmetric
 
 
@@ -82,17 +82,17 @@ def test_one_sided_tensors_use_all_steps_of_an_unsigned_spec():
 def test_exact_zeros_do_not_move_the_threshold(share, name):
     x = np.abs(np.random.default_rng(1).normal(size=200_000)).astype(np.float32)
     zeros = np.zeros(int(x.size * share / (1 - share)), np.float32)
-    expected = clipping_range(histogram_of(x), SPECS[name], 1.0)
-    got = clipping_range(histogram_of(np.concatenate([x, zeros])), SPECS[name], 1.0)
+    expected = clipping_range(histogram_of(x), SPECS[name])
+    got = clipping_range(histogram_of(np.concatenate([x, zeros])), SPECS[name])
     np.testing.assert_allclose(got, expected, rtol=0.01)
 
 
 @pytest.mark.parametrize("value", [0.003, 0.5])  # far out, where few others are, the threshold may stop at it
 def test_a_value_that_many_elements_share_does_not_move_the_threshold(value):
     x = np.random.default_rng(1).normal(size=200_000).astype(np.float32)
-    expected = clipping_range(histogram_of(x), QuantSpec(), 1.0)
+    expected = clipping_range(histogram_of(x), QuantSpec())
     peak = np.full(200_000, value, np.float32)
-    got = clipping_range(histogram_of(np.concatenate([x, peak])), QuantSpec(), 1.0)
+    got = clipping_range(histogram_of(np.concatenate([x, peak])), QuantSpec())
     np.testing.assert_allclose(got, expected, rtol=0.06)
 
 
@@ -100,7 +100,7 @@ def test_a_value_that_many_elements_share_does_not_move_the_threshold(value):
 @pytest.mark.parametrize("size", [500, 5_000, 50_000])
 def test_few_elements_are_not_clipped_more_than_many(tensor, size):
     x = TENSORS[tensor][:size]
-    _, high = clipping_range(histogram_of(x), QuantSpec(), 1.0)
+    _, high = clipping_range(histogram_of(x), QuantSpec())
     assert high > 0.6 * x.max()
 
 
@@ -108,16 +108,16 @@ def test_few_elements_are_not_clipped_more_than_many(tensor, size):
 def test_more_steps_than_bins_is_the_full_range(tensor):
     x = TENSORS[tensor]
     full = (float(min(x.min(), 0)), float(max(x.max(), 0)))
-    assert clipping_range(histogram_of(x), SPECS["int16"], 1.0) == full
+    assert clipping_range(histogram_of(x), SPECS["int16"]) == full
 
 
 def test_two_values_are_both_kept():
     x = np.repeat(np.array([1.0, 5.0], np.float32), [1000, 10])
-    assert clipping_range(histogram_of(x), QuantSpec(), 1.0) == (0.0, 5.0)
+    assert clipping_range(histogram_of(x), QuantSpec()) == (0.0, 5.0)
 
 
 def test_the_small_side_of_an_uneven_tensor_is_kept():
     x = TENSORS["silu"]
-    low, high = clipping_range(histogram_of(x), SPECS["uint8"], 1.0)
+    low, high = clipping_range(histogram_of(x), SPECS["uint8"])
     assert low == float(x.min()) and high > 5 * -low
     assert real_error(x, SPECS["uint8"], low, high) < 1e-3

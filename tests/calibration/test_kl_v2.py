@@ -14,15 +14,15 @@ from tests.calibration._samples import SPECS, TENSORS, histogram_of, real_error
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_is_kl_on_ordinary_tensors(tensor, spec):
     histogram = histogram_of(TENSORS[tensor])
-    assert clipping_range(histogram, spec, 1.0) == kl.clipping_range(histogram, spec, 1.0)
+    assert clipping_range(histogram, spec) == kl.clipping_range(histogram, spec)
 
 
 def test_heavy_tails_are_given_back():
     x = TENSORS["heavy_tailed"]
     histogram, spec = histogram_of(x), QuantSpec()
-    by_kl = real_error(x, spec, *kl.clipping_range(histogram, spec, 1.0))
-    corrected = clipping_range(histogram, spec, 1.0)
-    assert corrected == mse.clipping_range(histogram, spec, 1.0)
+    by_kl = real_error(x, spec, *kl.clipping_range(histogram, spec))
+    corrected = clipping_range(histogram, spec)
+    assert corrected == mse.clipping_range(histogram, spec)
     assert real_error(x, spec, *corrected) < by_kl / TOLERANCE
 
 
@@ -31,5 +31,5 @@ def test_heavy_tails_are_given_back():
 def test_the_error_stays_within_the_tolerance_of_the_least(tensor, name):
     x, spec = TENSORS[tensor], SPECS[name]
     histogram = histogram_of(x)
-    least = real_error(x, spec, *mse.clipping_range(histogram, spec, 1.0))
-    assert real_error(x, spec, *clipping_range(histogram, spec, 1.0)) <= 1.1 * TOLERANCE * least
+    least = real_error(x, spec, *mse.clipping_range(histogram, spec))
+    assert real_error(x, spec, *clipping_range(histogram, spec)) <= 1.1 * TOLERANCE * least

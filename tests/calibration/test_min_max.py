@@ -14,4 +14,4 @@ from tests.calibration._samples import SPECS, TENSORS, histogram_of
 def test_gives_the_exact_extremes_widened_to_zero(tensor, spec):
     x = TENSORS[tensor]
     expected = (float(np.minimum(x.min(), 0)), float(np.maximum(x.max(), 0)))
-    assert clipping_range(histogram_of(x), spec, 0.5) == expected
+    assert clipping_range(histogram_of(x), spec) == expected

@@ -41,7 +41,7 @@ def test_no_other_range_is_clearly_better(tensor, spec):
     x = TENSORS[tensor][::10]
     if tensor == "one_outlier":
         x = TENSORS[tensor][-5000:]
-    error = real_error(x, spec, *clipping_range(histogram_of(x), spec, 1.0))
+    error = real_error(x, spec, *clipping_range(histogram_of(x), spec))
     assert error <= 1.05 * best_of_many(x, spec)
 
 
@@ -57,7 +57,7 @@ def test_the_predicted_error_is_the_real_one(tensor, spec, ratio):
 
 def test_a_lone_outlier_is_clipped_only_as_far_as_it_pays():
     x = np.append(np.random.default_rng(0).normal(size=1_000_000), 20).astype(np.float32)
-    _, high = clipping_range(histogram_of(x), QuantSpec(), 1.0)
+    _, high = clipping_range(histogram_of(x), QuantSpec())
     assert high < 6
     assert real_error(x, QuantSpec(), -high, high) <= 1.02 * best_of_many(x, QuantSpec())
 
@@ -66,7 +66,7 @@ def test_both_ends_are_searched_where_the_zero_point_is_free():
     rng = np.random.default_rng(0)
     x = np.concatenate([np.abs(rng.normal(size=50_000)) * 10, -np.abs(rng.standard_t(3, 50_000))])
     x = x.astype(np.float32)
-    low, high = clipping_range(histogram_of(x), SPECS["uint8"], 1.0)
+    low, high = clipping_range(histogram_of(x), SPECS["uint8"])
     assert x.min() < low < -1 and 20 < high <= x.max()
     assert -low / x.min() < 0  # its own end, not minus the other
     assert low != -high
@@ -76,12 +76,12 @@ def test_exact_zeros_do_not_move_the_range():
     x = np.abs(np.random.default_rng(0).normal(size=20_000)).astype(np.float32)
     sparse = np.concatenate([x, np.zeros(400_000, np.float32)])
     for spec in AT_8_BIT.values():
-        dense_range = clipping_range(histogram_of(x), spec, 1.0)
-        np.testing.assert_allclose(clipping_range(histogram_of(sparse), spec, 1.0), dense_range, rtol=1e-3)
+        dense_range = clipping_range(histogram_of(x), spec)
+        np.testing.assert_allclose(clipping_range(histogram_of(sparse), spec), dense_range, rtol=1e-3)
 
 
 @pytest.mark.parametrize("tensor", ["normal", "one_sided", "silu"])
 def test_16_bit_hardly_clips(tensor):
     x = TENSORS[tensor]
-    low, high = clipping_range(histogram_of(x), SPECS["int16"], 1.0)
+    low, high = clipping_range(histogram_of(x), SPECS["int16"])
     assert high >= 0.999 * x.max() and low <= 0.999 * min(x.min(), 0)

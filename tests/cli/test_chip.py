@@ -89,10 +89,11 @@ def test_chips_lists_every_family_and_chip(run: Run) -> None:
     for name, row in rows.items():
         target = load_target(name)
         cells = [cell.strip() for cell in row.split(" | ")]
-        assert cells[1] == "/".join(map(str, target.bits))
-        assert ("unsigned" in cells[2]) is not target.activation_signed
-        assert ("symmetric" in cells[2]) is target.activation_symmetric
-        assert ("unsigned" in cells[3]) is not target.weight_signed
+        usual = target.schemes[0]
+        assert cells[1].split() == [scheme.name for scheme in target.schemes]
+        assert ("unsigned" in cells[2]) is not usual.activation_signed
+        assert ("symmetric" in cells[2]) is usual.activation_symmetric
+        assert ("unsigned" in cells[3]) is not usual.weight_signed
         assert (cells[4] == "static") is target.static_shapes
         assert cells[5] == str(len(target.integer_operators))
 
@@ -103,6 +104,18 @@ def test_chips_shows_one(run: Run) -> None:
     assert output.startswith(f"TX5368AV200: {target.description}")
     assert all(f" {operator}" in output for operator in target.integer_operators | target.software)
     assert target.source in output and "shift of 0 to 31" in output
+
+
+def test_chips_shows_each_scheme_with_its_facts(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "generic"\n[scheme.w16a16.activation]\nsigned = true\n[widths]\nConv = ["w8a8", "w4a8"]\n'
+    )
+    shown = [" ".join(line.split()) for line in run("chips", path).output.splitlines()]
+    assert "w8a8 activations unsigned, zero point; weights signed, symmetric, per channel" in shown
+    assert "w16a16 activations signed, zero point; weights signed, symmetric, per channel" in shown
+    assert any(line.startswith("w4a8 ") and line.endswith("per channel, in blocks of 32") for line in shown)
+    assert "Conv only w8a8 w4a8" in shown
 
 
 def test_chips_of_an_unknown_name(run: Run) -> None:

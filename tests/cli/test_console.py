@@ -62,10 +62,13 @@ def test_warnings_are_always_told_but_not_always_one_by_one(
     assert ("15 more" in output) is (level == 3)
 
 
-def test_combinations_are_named_from_their_third_stage_on(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(labels=("kl_it_1", "mse_it_1"))
-    for number in (1, 2, 3, 4, 3, 5):
-        console.stage(number, "x")
+def test_the_stages_of_a_combination_bear_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    for label, numbers in (("", (1, 2)), ("kl_it_1", (3, 4)), ("mse_it_1", (3, 5))):
+        if label:
+            console.combination(label)
+        for number in numbers:
+            console.stage(number, "x")
     assert capsys.readouterr().out.splitlines() == [
         "Stage1: x",
         "Stage2: x",

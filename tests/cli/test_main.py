@@ -16,7 +16,17 @@ from tests import small_models
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "torch", "knight.pipeline", "knight.targets"}
+HEAVY = {
+    "msgspec",
+    "numpy",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "rich",
+    "torch",
+    "knight.pipeline",
+    "knight.targets",
+}
 
 
 @pytest.mark.parametrize("flag", ["-v", "--version"])

@@ -116,17 +116,18 @@ def test_all_failed_is_a_failure(run: Run, tmp_path: Path, monkeypatch: pytest.M
 
 
 def _break_methods(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> None:
-    from knight import pipeline
+    from knight import realizing
     from knight.errors import DataError
+    from knight.types import QuantPlan
 
-    solve = pipeline.solve
+    solve = realizing.solve
 
-    def patched(*args: object, method: str, **settings: object) -> object:
-        if method in broken:
+    def patched(model: object, plan: QuantPlan, *args: object, **settings: object) -> object:
+        for method in broken & {group.method for group in plan.groups.values()}:
             raise DataError(f"{method} is broken")
-        return solve(*args, method=method, **settings)  # type: ignore[arg-type]
+        return solve(model, plan, *args, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "solve", patched)
+    monkeypatch.setattr(realizing, "solve", patched)
 
 
 @pytest.mark.parametrize("value", ["None", "'good'", "float('nan')", "[1, 2]"])

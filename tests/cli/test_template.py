@@ -208,7 +208,7 @@ def test_a_chip_file_quantizes_at_once(run: Run, tmp_path: Path, uncommented: bo
         lines = [line.removeprefix("# ") for part in rest for line in part.splitlines()]
         path.write_text("\n".join([head, *lines]), "utf-8")
     target = load_target(str(path))
-    assert target.activation_signed and target.weight_per_channel
+    assert target.schemes[0].activation_signed and target.schemes[0].weight_per_channel
     result = run("--chip", "./my_chip.toml", "quant", "-m", "net.onnx", "--save-dir", "out")
     assert result.exit_code == 0 and Path("out/net_quantize.onnx").exists(), result.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 
 import onnx.defs
@@ -96,15 +97,30 @@ def test_weighted_operators_are_anchors(target: Target) -> None:
 
 
 def test_specs(target: Target) -> None:
+    for scheme in target.schemes:
+        assert scheme.name == f"w{scheme.weight_bits}a{scheme.activation_bits}"
+        assert target.scheme(scheme.weight_bits, scheme.activation_bits) is scheme
+        activation = scheme.activation_spec()
+        assert (activation.bits, activation.axis) == (scheme.activation_bits, None)
+        weight = scheme.weight_spec(axis=1)
+        assert (weight.bits, weight.axis) == (scheme.weight_bits, 1)
+        # unsigned weights stand around 128, as signed ones around 0
+        assert weight.signed is not weight.centred
+        assert scheme.weight_spec(axis=None).axis is None
+
+
+def test_eight_bits_come_first(target: Target) -> None:
+    assert target.schemes[0].name == "w8a8"
+    assert set(target.bits) <= {8, 16} and 8 in target.bits
     for bits in target.bits:
-        activation = target.activation_spec(bits)
-        assert (activation.bits, activation.axis) == (bits, None)
-        weight = target.weight_spec(bits, axis=1)
-        assert (weight.bits, weight.axis) == (bits, 1)
-        assert (
-            weight.signed is not weight.centred
-        )  # unsigned weights stand around 128, as signed ones around 0
-        assert target.weight_spec(bits, axis=None).axis is None
+        assert target.activation_spec(bits) == target.scheme(bits, bits).activation_spec()
+        assert target.weight_spec(bits, 0) == target.scheme(bits, bits).weight_spec(0)
+    assert target.weight_spec(7, 0) == replace(target.weight_spec(8, 0), bits=7)
+
+
+def test_only_what_is_published_has_weights_of_four_bits(target: Target) -> None:
+    has = any(scheme.weight_bits == 4 for scheme in target.schemes)
+    assert has == (target.name in ("TX5326x", "generic"))
 
 
 def test_tx_families_are_symmetric_static_and_fixed_point(target: Target) -> None:

@@ -7,7 +7,7 @@ outer Q and DQ and an integer operator between them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,8 @@ def test_float_result(operator: str, name: str, tmp_path: Path) -> None:
 
 def test_targets_differ_in_their_weights_alone() -> None:
     old, new = (load_target(name) for name in reversed(TARGETS))
-    own = {"name", "chip", "description", "source", "weight_signed"}
+    own = {"name", "chip", "description", "source", "schemes"}
     differ = {field.name for field in fields(Target) if getattr(old, field.name) != getattr(new, field.name)}
     assert differ == own
+    assert [replace(scheme, weight_signed=False) for scheme in new.schemes] == [*old.schemes]
     assert old.weight_spec(8, 0) == QuantSpec(signed=False, axis=0, centred=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import pytest
 
 from knight import targets
 from knight.errors import ConfigError
-from knight.targets import Target, _file, families, load_target
+from knight.targets import Scheme, Target, _file, families, load_target
+from knight.types import QuantSpec
+
+ANCHORS = '[operators]\nanchors = ["Conv"]\n'
 
 
 @pytest.fixture
@@ -24,9 +27,12 @@ def write(tmp_path: Path):
 
 
 def test_keys_and_fields_are_the_same_set() -> None:
-    from_keys = {name for name, _ in _file.KEYS.values()}
-    from_fields = {field.name for field in fields(Target)}
-    assert from_keys - {"extends"} == from_fields - {"name", "chip"}
+    assert set(_file.fields({"operators": {"anchors": ["Conv"]}}, "x")) == {
+        field.name for field in fields(Target) if field.name not in ("name", "chip")
+    }
+    for table, before in ((_file.Activation, "activation_"), (_file.Weight, "weight_")):
+        of_scheme = {field.name for field in fields(Scheme) if field.name.startswith(before)}
+        assert {before + key for key in table.__struct_fields__} == of_scheme - {before + "bits"}
 
 
 def test_user_file_extends_a_chip_and_changes_one_key(write) -> None:
@@ -40,9 +46,71 @@ def test_user_file_extends_a_chip_and_changes_one_key(write) -> None:
 
 
 def test_user_file_extends_a_file_beside_it(write) -> None:
-    write('extends = "onnxruntime"\nbits = [8, 16]\n', "base.toml")
+    write('extends = "onnxruntime"\nschemes = ["w8a8", "w16a16"]\n', "base.toml")
     target = load_target(write('extends = "base.toml"\n[model]\nopset = 19\n'))
     assert (target.bits, target.opset, target.runtime) == ((8, 16), 19, "onnxruntime")
+
+
+class TestSchemes:
+    """What a chip says of single widths and operators."""
+
+    TEXT = """
+schemes = ["w8a8", "w4a8", "w16a16"]
+[activation]
+signed = false
+symmetric = false
+[scheme.w16a16.activation]
+signed = true
+symmetric = true
+[scheme.w4a8.weight]
+block_size = 32
+[operators]
+anchors = ["Conv", "LSTM", "Gemm"]
+[widths]
+LSTM = ["w16a16"]
+"""
+
+    def test_state_facts_of_their_own(self, write) -> None:
+        target = load_target(write(self.TEXT))
+        eight, four, sixteen = target.schemes
+        assert eight == Scheme("w8a8", 8, 8, activation_signed=False, activation_symmetric=False)
+        assert four == replace(eight, name="w4a8", weight_bits=4, weight_block_size=32)
+        assert sixteen == Scheme("w16a16", 16, 16)
+        assert four.weight_spec(1) == QuantSpec(4, axis=1, block_size=32)
+        assert eight.weight_spec(0, bits=7) == QuantSpec(7, axis=0)
+        assert target.bits == (8, 16)
+
+    def test_are_found_by_their_widths(self, write) -> None:
+        target = load_target(write(self.TEXT))
+        assert target.scheme(4, 8, "Conv").name == "w4a8"
+        assert target.scheme(16, 16, "LSTM").name == "w16a16"
+        with pytest.raises(ConfigError, match="my_chip has no w4a16; it has w8a8, w4a8, w16a16"):
+            target.scheme(4, 16)
+        with pytest.raises(ConfigError, match="my_chip has no w8a8 for LSTM, which it runs as w16a16"):
+            target.scheme(8, 8, "LSTM")
+
+    def test_are_inherited_fact_by_fact(self, write) -> None:
+        write(self.TEXT, "base.toml")
+        own = "[scheme.w4a8.weight]\nnarrow = true\n[scheme.w16a16.weight]\nsigned = false"
+        eight, four, sixteen = load_target(write(f'extends = "base.toml"\n{own}')).schemes
+        assert (four.weight_narrow, four.weight_block_size, eight.weight_narrow) == (True, 32, False)
+        assert (sixteen.activation_signed, sixteen.weight_signed) == (True, False)
+
+    def test_that_a_file_does_not_list_keep_their_facts_elsewhere(self, write) -> None:
+        write(self.TEXT, "base.toml")
+        target = load_target(write('extends = "base.toml"\nschemes = ["w4a8", "w16a16"]'))
+        assert [scheme.name for scheme in target.schemes] == ["w4a8", "w16a16"] and target.bits == (16,)
+        narrowed = write('extends = "base.toml"\nschemes = ["w8a8"]\n[widths]\nLSTM = ["w8a8"]')
+        assert load_target(narrowed).scheme(8, 8, "LSTM").weight_block_size is None
+
+
+def test_blocks_that_are_inherited_do_not_go_with_one_scale_per_tensor(write) -> None:
+    one = 'extends = "generic"\n{}[weight]\nper_channel = false\n'
+    with pytest.raises(
+        ConfigError, match=r"my_chip.toml: scheme\.w4a8\.weight\.block_size goes with per_channel"
+    ):
+        load_target(write(one.format("")))
+    assert load_target(write(one.format('schemes = ["w8a8"]\n'))).weight_spec(8, 0).axis is None
 
 
 def test_file_without_suffix_is_found_as_a_path(write) -> None:
@@ -54,23 +122,48 @@ def test_file_without_suffix_is_found_as_a_path(write) -> None:
     ("text", "words"),
     [
         ("anchors = what", ["not valid TOML", "line 1"]),
-        ("speed = 3", ["unknown key 'speed'"]),
-        ('[operators]\nanchor = ["Conv"]', ["unknown key 'operators.anchor'", "'operators.anchors'"]),
+        ("speed = 3", ["speed: unknown key: known: ", "model.opset"]),
+        ("opset = 20", ["opset: unknown key: did you mean 'model.opset'?"]),
+        ('[operators]\nanchor = ["Conv"]', ["operators.anchor: unknown key: did you mean 'anchors'?"]),
         ('[operators]\nanchors = "Conv"', ["operators.anchors", "list of texts"]),
+        ('[operators]\nanchors = ["Conv", 3]', ["operators.anchors[1]: is 3; it has to be a text"]),
         ('[operators]\nanchors = ["Conv", "Conv"]', ["operators.anchors", "Conv twice"]),
         ('[operators]\nanchors = ["Conv"]\nfollowers = ["Conv"]', ["Conv stands in", "followers"]),
         ('[operators]\nanchors = ["Conv"]\nfloat_result = ["Add"]', ["float_result names Add"]),
-        ("bits = [8]", ["operators.anchors is empty"]),
-        ("bits = [7]", ["bits = [7]", "8 and 16"]),
-        ("bits = 8", ["bits = 8", "list"]),
-        ("[activation]\nsigned = 1", ["activation.signed = 1", "true or false"]),
-        ("[model]\nopset = 99", ["model.opset = 99", "from 13 to 26"]),
-        ("[model]\nopset = true", ["model.opset = True"]),
-        ('runtime = "cuda"', ["runtime = 'cuda'", "onnxruntime"]),
-        ("[requantization]\nshift_range = [5, 1]", ["shift_range = [5, 1]"]),
+        ('schemes = ["w8a8"]', ["operators.anchors is empty"]),
+        ('schemes = ["w7a8"]', ['schemes[0]: is "w7a8"; it has to be a scheme such as w8a8: the bits of']),
+        ("schemes = 8", ["schemes: is 8; it has to be a list of schemes"]),
+        ("schemes = []", ["schemes: is []; it has to be a list of schemes"]),
+        ("[activation]\nsigned = 1", ["activation.signed: is 1; it has to be true or false"]),
+        ("[model]\nopset = 99", ["model.opset: is 99; it has to be a whole number from 13 to 26"]),
+        ("[model]\nopset = true", ["model.opset: is true"]),
+        ('runtime = "cuda"', ['runtime: is "cuda"; it has to be "onnxruntime", or "" where']),
+        (
+            "[requantization]\nshift_range = [5, 1]",
+            ["requantization.shift_range: is [5, 1]; it has to be two"],
+        ),
+        ("[requantization]\nshift_range = [5]", ["requantization.shift_range: is [5]; it has to be two"]),
         ("[requantization]\nshift_range = [false, true]", ["shift_range"]),
-        ("description = 3", ["description = 3", "text"]),
-        ("activation = 3", ["unknown key 'activation'"]),
+        ("description = 3", ["description: is 3; it has to be a text"]),
+        ("source = 2026-01-01", ['source: is "2026-01-01"; it has to be a text']),
+        ("activation = 3", ["activation: is 3; it has to be a table"]),
+        ("[weight]\nblock_size = 1", ["weight.block_size: is 1; it has to be a whole number of at least 2"]),
+        (
+            "[weight]\nblock_size = 32\nper_channel = false",
+            ["weight.block_size goes with per_channel = true"],
+        ),
+        (
+            "[scheme.w8a8.weight]\nsined = true",
+            ["scheme.w8a8.weight.sined: unknown key: did you mean 'signed'"],
+        ),
+        ("[scheme.w8a8.weight]\nsigned = 2", ["scheme.w8a8.weight.signed: is 2; it has to be true or false"]),
+        ("[scheme.w4a8.weight]\nsigned = true", ["scheme.w4a8: w4a8 is not among schemes (w8a8)"]),
+        ("[widths]\nLSTM = 16", ["widths.LSTM: is 16; it has to be a list of schemes"]),
+        (f'{ANCHORS}[widths]\nConv = ["w16a16"]', ["widths.Conv: w16a16 is not among schemes (w8a8)"]),
+        (
+            f'{ANCHORS}[widths]\nConf = ["w8a8"]',
+            ["widths.Conf: does not run as integers: did you mean 'Conv'"],
+        ),
         ('extends = "onnxruntim"', ["'onnxruntim'", "did you mean 'onnxruntime'"]),
         ('extends = "my_chip.toml"', ["extends itself"]),
         ('extends = "absent.toml"', ["absent.toml", "No such file"]),

@@ -80,8 +80,15 @@ def test_null_is_a_key_left_out() -> None:
         ({"mean": [1, 2, 3], "std": [1, 2]}, r"\[0\]\.std holds 2 numbers; BGR wants 3"),
         ({"mean": [1] * 3, "std": [1] * 3, "color_space": "GRAY"}, "mean holds 3 numbers; GRAY wants 1"),
         ({"mean": [1, 2, 3], "std": [1, 0, 3]}, r"\[0\]\.std holds 0"),
-        ({"mean": ["a", 2, 3], "std": [1, 2, 3]}, r'\[0\]\.mean: is "a"; it has to be a number'),
-        ({"mean": [float("nan"), 2, 3], "std": [1, 2, 3]}, r"\[0\]\.mean: is NaN"),
+        ({"mean": ["a", 2, 3], "std": [1, 2, 3]}, r'\[0\]\.mean\[0\]: is "a"; it has to be a number'),
+        (
+            {"mean": [float("nan"), 2, 3], "std": [1, 2, 3]},
+            r"\[0\]\.mean\[0\]: is NaN; it has to be a number",
+        ),
+        (
+            {"mean": {"r": 1}, "std": [1]},
+            r'\[0\]\.mean: is {"r": 1}; it has to be a number or a list of numbers',
+        ),
         ({"color_space": "HSV"}, r"\[0\]\.color_space: is \"HSV\": known: BGR, GRAY, RGB"),
         ({"color_space": 3}, r"\[0\]\.color_space: is 3"),
         ({"max_det": 0}, r"\[0\]\.max_det: is 0; .* at least 1"),

@@ -220,7 +220,8 @@ def test_mean_and_std_go_into_a_model_that_takes_bytes(
         (entry, {}, ("--mean", 1, 2, 3, "--std", 4, 5, 6), "normalized twice"),
         (entry, {}, ("-qid", "int8"), "int8: pictures hold 0 to 255; use uint8"),
         (newer, {"input_name": "y"}, (), r"input-configs\[0\]\.input_name: no input 'y'; known: x"),
-        (newer, {"quantize_input_dtype": "uint8", "mean": None}, (), "uint8 needs mean and std"),
+        (newer, {"quantize_input_dtype": "uint8", "mean": None, "std": None}, (), "uint8 needs mean and std"),
+        (newer, {"mean": None}, (), r"input-configs\[0\]\.std is given without mean"),
         (entry, {"mean": [1, 2]}, (), r"input-configs\[0\]\.mean holds 2 numbers"),
     ],
 )

@@ -1,0 +1,50 @@
+"""New nodes and initializers of a graph, under names that nothing else in it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from knight import model as models
+
+
+class Blocks:
+    """Makes them; what it makes is of `graph` once it is inserted."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self._taken = {value.name for value in models.values(graph)} | {node.name for node in graph}
+
+    def fresh(self, base: str) -> str:
+        """`base`, or `base_1`, `base_2` ..."""
+        name, number = base, 0
+        while name in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+    def initializer(self, name: str, array: np.ndarray) -> ir.Value:
+        """A constant of the graph."""
+        value = models.initializer(self.fresh(name), array)
+        self.graph.register_initializer(value)
+        return value
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        name: str,
+        dtype: ir.DataType | None,
+        like: ir.Value,
+    ) -> ir.Node:
+        """A node of one output, named after `name`, with the shape of `like`; not inserted yet."""
+        node = ir.Node("", op_type, inputs, num_outputs=1, name=self.fresh(f"{name}_{op_type}"))
+        output = node.outputs[0]
+        output.name = self.fresh(f"{name}_{op_type}_output")
+        output.shape = like.shape
+        if dtype is not None:
+            output.dtype = dtype
+        return node

@@ -1,0 +1,27 @@
+"""on_integers: an operator that moves values reads the integers of its input and gives them back elsewhere.
+
+For runtimes that drop no pairs around it, but have a kernel for integers. What it fills in (a Pad) is the
+zero point.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from knight.forms import Writing
+
+
+def integers(writing: Writing) -> ir.Value | None:
+    """The node's own output, which holds integers from here on."""
+    node = writing.node
+    real = node.inputs[0]
+    dequantize = real.producer() if real is not None else None
+    assert dequantize is not None and dequantize.op_type == "DequantizeLinear"
+    node.replace_input_with(0, dequantize.inputs[0])
+    if node.op_type == "Pad":
+        node.resize_inputs(max(3, len(node.inputs)))
+        node.replace_input_with(2, writing.zero_point)
+    writing.value.type = writing.zero_point.type  # a new type: the float model's value shares the old one
+    if not dequantize.outputs[0].uses() and not dequantize.outputs[0].is_graph_output():
+        writing.blocks.graph.remove(dequantize, safe=True)
+    return writing.value

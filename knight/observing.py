@@ -1,0 +1,128 @@
+"""The pass over the data: the user's function feeds the float model, and statistics are kept by value."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from knight.evaluation import OutputSpool, fingerprint
+from knight.executor import Executor, InferFunction, RunSettings, call_infer
+from knight.kept_samples import KeptSamples
+from knight.listener import SILENT, Listener
+from knight.preparing import Prepared
+from knight.runner import Session, available_threads
+from knight.solver import needs_of
+from knight.statistics import Needs, Statistics, joined
+from knight.types import QuantPlan
+
+_DEFAULT = RunSettings()
+
+
+@dataclass
+class Seen:
+    """What the pass left behind; a context manager that takes its files away.
+
+    statistics: after all forward calls. snapshots: number of forward calls -> statistics after that many.
+    outputs: the float model's, on disk. metric: what the user's function returned. samples, calls: how many.
+    example: the first call's data, None without calls. kept: samples on disk, for whoever looks at data
+    again.
+    settings: of the run.
+    """
+
+    statistics: Statistics
+    snapshots: Mapping[int, Statistics]
+    outputs: OutputSpool
+    metric: object
+    samples: int
+    calls: int
+    example: Mapping[str, np.ndarray] | None
+    kept: KeptSamples
+    settings: RunSettings
+
+    def after(self, calls: int) -> Statistics:
+        """Statistics after this many forward calls; of all calls, where fewer were made."""
+        return self.snapshots.get(calls, self.statistics)
+
+    def __enter__(self) -> Seen:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes the float outputs and the kept samples from the disk."""
+        self.kept.close()
+        self.outputs.close()
+
+
+def observe(
+    prepared: Prepared,
+    plans: QuantPlan | Iterable[QuantPlan],
+    infer: InferFunction,
+    settings: RunSettings = _DEFAULT,
+    *,
+    needs: Needs | None = None,
+    snapshots: Sequence[int] = (),
+    keep: int = 0,
+    threads: int = 1,
+    listener: Listener = SILENT,
+) -> Seen:
+    """Runs `infer` once over the float model; what it returns serves every one of the `plans`.
+
+    settings: `iteration` says how many forward calls `infer` is asked to make. needs: statistics beside those
+    that the plans' calibration methods ask for. snapshots: numbers of forward calls after which statistics
+    are kept as well. keep: forward calls whose data stay on disk, chosen by their content. Raises KnightError
+    as infer functions do, DataError for a value that becomes NaN, and OutputError for a full disk.
+    """
+    chosen = [plans] if isinstance(plans, QuantPlan) else list(plans)
+    wanted = joined(*(needs_of(plan) for plan in chosen), needs or {})
+    statistics, kept, taken = Statistics.empty(wanted), KeptSamples(keep), dict[int, Statistics]()
+    spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
+    example: dict[str, np.ndarray] = {}
+    outputs = [output.name or "" for output in prepared.model.graph.outputs]
+    inputs = {value.name for value in prepared.model.graph.inputs}
+    taps = [name for name in wanted if name not in inputs and name not in outputs]
+    session = Session(prepared.model, taps=taps, threads=threads, spin=settings.keeps_awake)
+
+    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        results = session.run_in_place(feeds)
+        if not example:
+            example.update(copy.deepcopy(feeds))
+        seen = dict(zip([*outputs, *taps], results, strict=True)) | feeds
+        list(pool.map(lambda name: statistics.update(name, seen[name]), wanted))
+        spool.put(fingerprint(feeds), results[: len(outputs)])
+        kept.offer(feeds)
+        return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
+
+    def after_call(calls: int) -> None:
+        if calls in snapshots:
+            taken[calls] = statistics.copy()
+
+    executor = Executor(
+        forward,
+        session.inputs,
+        outputs,
+        settings,
+        model=prepared.model,
+        listener=listener,
+        is_float=True,
+        after_call=after_call,
+    )
+    try:
+        with ThreadPoolExecutor(available_threads(threads)) as pool:
+            metric = call_infer(infer, executor, must_forward=bool(wanted))
+    except BaseException:
+        spool.close()
+        kept.close()
+        raise
+    return Seen(
+        statistics, taken, spool, metric, executor.samples, executor.calls, example or None, kept, settings
+    )

@@ -1,0 +1,90 @@
+"""What a quantized file says of its outputs, and sessions whose outputs are real numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from knight.runner import Kernels, Session, TensorInfo
+
+OUTPUT_SCALES = "knight.output_scales"
+"""Metadata key: JSON object, graph output name -> {"scale", "zero_point"} of outputs that are fixed-point
+numbers.
+"""
+
+RUNTIME = "knight.runtime"
+"""Metadata key: what runs the file: "onnxruntime", or "chip"."""
+
+
+def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
+    """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
+    models.
+    """
+    stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
+    return stored
+
+
+def is_for_onnxruntime(model: ir.Model) -> bool:
+    """Whether a quantized model is meant to run in ONNX Runtime; what does not say is."""
+    return model.metadata_props.get(RUNTIME, "onnxruntime") == "onnxruntime"
+
+
+def dequantized(
+    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
+) -> list[np.ndarray]:
+    """Real numbers of outputs that leave the model as integers held in float."""
+    return [
+        (array - np.float32(scales[name]["zero_point"])) * np.float32(scales[name]["scale"])
+        if name in scales
+        else array
+        for name, array in zip(names, outputs, strict=True)
+    ]
+
+
+class _Runs(Protocol):
+    """A session, or what stands in for one."""
+
+    @property
+    def inputs(self) -> Sequence[TensorInfo]: ...
+
+    @property
+    def outputs(self) -> Sequence[TensorInfo]: ...
+
+    @property
+    def differs(self) -> frozenset[str]: ...
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]: ...
+
+
+class RealSession:
+    """A session whose outputs are real numbers, whatever its model holds."""
+
+    def __init__(self, session: _Runs, model: ir.Model) -> None:
+        self._session = session
+        self.inputs = session.inputs
+        self.names = [output.name for output in session.outputs]
+        self._scales = output_scales(model)
+
+    @property
+    def differs(self) -> frozenset[str]:
+        """What this CPU's own kernels would get wrong (see `Session`)."""
+        return self._session.differs
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """All outputs of one forward pass, in order."""
+        return self.real(self._session.run(feeds))
+
+    def real(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Real numbers of all outputs, in order."""
+        return dequantized(self.names, outputs, self._scales)
+
+
+def real_session(
+    model: ir.Model, *, threads: int = 1, spin: bool = True, kernels: Kernels = "exact"
+) -> RealSession:
+    """A session of `model` (see `Session`) with real numbers as outputs."""
+    return RealSession(Session(model, threads=threads, spin=spin, kernels=kernels), model)
