@@ -29,7 +29,7 @@ _HOMES = {
     "QuantSpec": "knight.types",
     "Source": "knight.converters",
     "Tally": "knight.compare.tally",
-    "Task": "knight.tasks._decoders",
+    "Detector": "knight.tasks._decoders",
     "find_decoder": "knight.tasks._decoders",
 }
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from knight.observer import Histogram
     from knight.passes import PassOptions
     from knight.tasks._boxes import Boxes
-    from knight.tasks._decoders import Decoder, Task, find_decoder
+    from knight.tasks._decoders import Decoder, Detector, find_decoder
     from knight.types import QuantSpec
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Converter",
     "DataError",
     "Decoder",
+    "Detector",
     "Executor",
     "Exported",
     "Flag",
@@ -68,7 +69,6 @@ __all__ = [
     "QuantSpec",
     "Source",
     "Tally",
-    "Task",
     "find_decoder",
 ]
 

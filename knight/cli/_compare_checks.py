@@ -13,7 +13,7 @@ import click
 from knight.cli._command import given
 from knight.cli._compare_flags import compare_flags
 from knight.cli._flags import Flag
-from knight.errors import ConfigError, OutputError
+from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def idle(context: click.Context, values: dict[str, Any]) -> list[str]:
     return [_flags()[key].label for key in without if given(context, key)]
 
 
-def second(values: dict[str, Any]) -> list[str]:
+def second_folders(values: dict[str, Any]) -> list[str]:
     """The folders of -sd, each once."""
     return list(dict.fromkeys(folder for folder in (values["second_dump"] or "").split(":") if folder))
 
@@ -108,10 +108,10 @@ def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
         raise ConfigError(f"{needless[0]} is for models (-m, -q); dump folders need no data")
     if values["fail_over_loss"] is not None:
         raise ConfigError("--fail-over-loss is for models (-m, -q); dump folders hold no metric")
-    if values["second_dump"] is not None and not second(values):
+    if values["second_dump"] is not None and not second_folders(values):
         raise ConfigError(f"-sd/--second-dump {values['second_dump']!r} names no folder")
     one_file = [f"--{key}" for key in FILES if values[key]]
-    if len(second(values)) > 1 and one_file:
+    if len(second_folders(values)) > 1 and one_file:
         raise ConfigError(
             f"{one_file[0]} is one file, and -sd names several folders: take --save-dir, which keeps a "
             f"report for each"
@@ -154,7 +154,6 @@ def check_names(layers: Sequence[Layer], values: dict[str, Any]) -> None:
 
     layers: in the order of the graph; their figures need not be known yet.
     """
-    from knight.cli._comparison import find
     from knight.compare import tables
 
     if values["output_name"] is not None:
@@ -172,6 +171,16 @@ def check_start(array: np.ndarray, values: dict[str, Any]) -> None:
         raise ConfigError(
             f"-si/--show-index is {start}; {values['output_name']!r} has the elements 0 to {array.size - 1}"
         )
+
+
+def find(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer of that output, in the float model's name or else the other's. Raises ConfigError."""
+    named = [layer for layer in layers if layer.output == name]
+    named += [layer for layer in layers if layer.quantized_output == name]
+    if named:
+        return named[0]
+    near = did_you_mean(name, [layer.output for layer in layers], list_all=False)
+    raise ConfigError(f"-on/--output-name: no output {name!r} in this comparison; {near}")
 
 
 def op_types(values: dict[str, Any]) -> tuple[str, ...]:

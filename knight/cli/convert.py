@@ -70,7 +70,7 @@ def convert_to_store(
     Raises KnightError; nothing is written then.
     """
     from knight import conversion
-    from knight.cli.quant import run_settings
+    from knight.cli._inputs import run_settings
     from knight.converters import converters
 
     framework, source = values["framework"], source_of(context, values, console)

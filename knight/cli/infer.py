@@ -40,7 +40,7 @@ def run(**values: Any) -> None:
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
     from knight import border, model as models
-    from knight.cli.quant import infer_function, name_infer_function, run_settings
+    from knight.cli._inputs import infer_function, name_infer_function, run_settings
     from knight.inferring import run_infer
 
     console.say("Infer Start")

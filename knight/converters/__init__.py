@@ -24,9 +24,13 @@ Feeds = Mapping[str, np.ndarray]
 class Source:
     """What the user names on the command line.
 
-    model: a path, or the name under which `script` registers a PyTorch model. weights: a second file.
-    input_shapes: one shape per input, for models that leave dimensions open. start_nodes, end_nodes: names at
-    which a graph is cut out. nchw: turn inputs from NHWC to NCHW. allow_pickle: weights may run code.
+    model: a path, or the name under which `script` registers a model.
+    weights: a second file.
+    script: the user's Python file.
+    input_shapes: one shape per input, for models that leave dimensions open.
+    start_nodes, end_nodes: names at which a graph is cut out.
+    nchw: turn inputs from NHWC to NCHW.
+    allow_pickle: weights may run code.
     extras: values of the options that other distributions add, by name.
     """
 
@@ -46,9 +50,10 @@ class Conversion:
     """A converted model, and the source framework ready to run beside it.
 
     reference: the source's outputs for given feeds, in the order and layout of the ONNX outputs; None where
-    nothing can run the source, and `unproven` says why. probe: the intermediate values that the source
-    knows, by ONNX value name, of those that are asked for; None where one cannot look inside. examples: feeds
-    that the user gave, which the proof uses beside random ones.
+        nothing can run the source, and `unproven` says why.
+    probe: the intermediate values that the source knows, by ONNX value name, of those asked for; None
+        where one cannot look inside.
+    examples: feeds that the user gave, which the proof uses beside random ones.
     """
 
     model: ir.Model
@@ -62,10 +67,13 @@ class Conversion:
 class Converter:
     """One framework.
 
-    title: its name as people write it. extra: of ``pip install knight-quant[EXTRA]``, "" where another
-    distribution brings the converter. modules: what has to be importable. verb: the vendor's spelling in the
-    line that tells success. flags: the options of the command line that this framework reads, beside -m and
-    -uds.
+    title: its name as people write it.
+    extra: of ``pip install knight-quant[EXTRA]``, "" where another distribution brings the converter.
+    modules: what has to be importable.
+    verb: the vendor's spelling in the line that tells success.
+    flags: the options of the command line that this framework reads, beside -m and -uds (fields of `Source`).
+    convert: reads the files that the user names. Raises KnightError naming what does not fit.
+    takes_names: -m may also be the name under which a script registers a model.
     """
 
     title: str
@@ -74,6 +82,7 @@ class Converter:
     verb: str
     flags: frozenset[str]
     convert: Callable[[Source, Listener], Conversion]
+    takes_names: bool = False
 
 
 converters: Registry[Converter] = Registry("framework", "knight.converters", "knight.converters", "converter")

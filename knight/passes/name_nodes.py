@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from knight.operators import all_graphs
 from knight.passes import PassOptions
-from knight.passes._rewrite import all_graphs
 
 Named = TypeVar("Named", ir.Node, ir.Value)
 

@@ -13,13 +13,13 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
+from knight.operators import RANDOM
 from knight.qdq.numbers import conversion
 from knight.quantizer import dequantize
 from knight.runner import Session
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SAME = frozenset({"Identity", "Dropout"})
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
 _ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid"}
     | {"HardSigmoid", "HardSwish", "Tanh", "Mish", "Softplus"}
@@ -82,7 +82,7 @@ class Graph:
                 known.add(value)
                 yield value
         for node in self.graph:
-            fixed = node.op_type not in _RANDOM and not operators.has_subgraph(node)
+            fixed = node.op_type not in RANDOM and not operators.has_subgraph(node)
             if fixed and all(value in known for value in node.inputs):
                 known.update(node.outputs)
                 yield from node.outputs

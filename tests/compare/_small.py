@@ -13,9 +13,10 @@ import knight
 from knight import model as models
 from knight.api import _as_infer_function
 from knight.compare.comparison import Comparison
-from knight.compare.layerwise import Row, Runner, rows_of
+from knight.compare.layerwise import PairRunner
 from knight.compare.models import Options, compare_models, forms
 from knight.compare.pairing import Pairing, pair
+from knight.compare.rows import Row, rows_of
 from knight.executor import RunSettings
 from knight.qdq.graph import Graph
 from knight.qdq.lowering import lower
@@ -64,7 +65,7 @@ def run_rows(reference: ir.Model, result: ir.Model, data: Sequence[Feeds]) -> li
     """The rows of the comparison, with their sums over `data`."""
     pairing = pairing_of(reference, result)
     rows = rows_of(pairing, result)
-    runner = Runner(pairing, result, rows, threads=1)
+    runner = PairRunner(pairing, result, rows, threads=1)
     try:
         for feeds in data:
             runner.feed(feeds)
