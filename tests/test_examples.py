@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 import knight
-from tests.pages import Command, Folder as WithExamples
+from tests.pages import Command, Folder as WithExamples, commands
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / "examples" / "ci"
@@ -75,6 +75,13 @@ def test_a_framework_has_an_example_that_runs_as_printed(
     report = json.loads((tmp_path / "out" / f"{name}_report.json").read_text("utf-8"))
     assert report["metric_float"] == report["metric_quantized"] == 100 and report["float_operators"] == 0
     assert 30 < report["sqnr_db"] < 60
+
+
+def test_the_stages_print_their_table(tmp_path: Path) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / "examples" / "stages.py").read_text("utf-8"))) or ""
+    (command,) = commands(text.partition("\n\n")[2])
+    assert len(command.printed) == 7  # two recipes by three methods
+    assert not WithExamples(tmp_path).type(command)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
