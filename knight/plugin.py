@@ -23,17 +23,20 @@ _HOMES = {
     "Histogram": "knight.observer",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
+    "Method": "knight.calibration",
     "Metric": "knight.compare.metrics",
     "ModelError": "knight.errors",
     "PassOptions": "knight.passes",
     "QuantSpec": "knight.types",
     "Source": "knight.converters",
     "Tally": "knight.compare.tally",
+    "Writing": "knight.forms",
     "Detector": "knight.tasks._decoders",
     "find_decoder": "knight.tasks._decoders",
 }
 
 if TYPE_CHECKING:
+    from knight.calibration import Method
     from knight.cli._flags import Flag
     from knight.compare.metrics import Column, Metric
     from knight.compare.tally import Tally
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from knight.errors import ConfigError, DataError, KnightError, ModelError
     from knight.executor import Executor
     from knight.exporters import Exported
+    from knight.forms import Writing
     from knight.listener import Listener
     from knight.observer import Histogram
     from knight.passes import PassOptions
@@ -63,12 +67,14 @@ __all__ = [
     "Histogram",
     "KnightError",
     "Listener",
+    "Method",
     "Metric",
     "ModelError",
     "PassOptions",
     "QuantSpec",
     "Source",
     "Tally",
+    "Writing",
     "find_decoder",
 ]
 

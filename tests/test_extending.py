@@ -189,6 +189,22 @@ def test_the_methods_range_is_in_the_result(acme: Environment) -> None:
     ]
 
 
+def test_the_chips_form_writes_the_operator_on_integers(acme: Environment, printed: dict[str, str]) -> None:
+    assert "Quant complete" in output(
+        printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 4 --keep"
+    )
+    model = onnx.load(acme.work / "kept" / "net_quantize.onnx")
+    makers = {name: node for node in model.graph.node for name in node.output}
+    negations = [node for node in model.graph.node if node.op_type == "Neg"]
+    assert [makers[node.input[0]].op_type for node in negations] == ["Clip", "Clip"]
+    assert makers[makers[negations[0].input[0]].input[0]].op_type == "QuantizeLinear"
+    assert makers[makers[negations[1].input[0]].input[0]] == negations[0]  # no rounding between the two
+    picture = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+    wanted = ReferenceEvaluator(detector()).run(None, {"x": picture})[0]
+    got = ReferenceEvaluator(model).run(None, {"x": picture})[0]
+    assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 def test_the_formats_file_has_the_models_scales(acme: Environment, printed: dict[str, str]) -> None:
     text = output(printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 4 --format")
     assert "scaled/net_scales.json" in text

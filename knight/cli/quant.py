@@ -114,7 +114,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
                 path = store.publish(outcome, name, subdirectory)
                 if values["dump"]:
                     _dump(outcome, infer, settings, path.with_name("dump"), values, console)
-            made.append(replace(outcome, model=None, steps={}, files={}))
+            made.append(replace(outcome, model=None, steps={}, files=dict.fromkeys(outcome.files, b"")))
         console.close()
         if several:
             _report_several(made, name, store, console)

@@ -36,6 +36,7 @@ class Target:
     chips: the names by which users ask for it (the family name always works).
     schemes: the widths that go together and how each quantizes, the default first. widths: operator -> the
         names of the only schemes that it runs in; the others run in all.
+    forms: operator -> how it is written (see `knight.forms`), where that is not between Q/DQ.
     runtime: "onnxruntime" where ONNX Runtime itself executes the result, so integer coverage is counted
         after its own optimisation; "" where the chip does.
     opset: opset that the quantized model has at least.
@@ -65,6 +66,7 @@ class Target:
     chips: tuple[str, ...] = ()
     schemes: tuple[Scheme, ...] = ()
     widths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
     opset: int = 17
     static_shapes: bool = False

@@ -42,7 +42,7 @@ def test_the_documented_frameworks_are_known() -> None:
 def test_it_tells_what_it_is(name: str) -> None:
     converter = converters.get(name)
     assert isinstance(converter, Converter)
-    for word in (converter.title, converter.verb, converter.extra):
+    for word in (converter.title, converter.verb):
         assert word and word == word.strip() and "\n" not in word
     assert converter.modules
     assert callable(converter.convert)
@@ -66,7 +66,7 @@ def test_what_it_reads_are_options_of_the_command_line(name: str) -> None:
 def test_its_extra_is_one_of_the_project(name: str) -> None:
     project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
     converter = converters.get(name)
-    needs_nothing = {re.split(r"\W", text)[0] for text in project["dependencies"]}
+    needs_nothing = {re.split(r"\W", text)[0] for text in project["dependencies"]} | sys.stdlib_module_names
     assert converter.extra in project["optional-dependencies"] or set(converter.modules) <= needs_nothing
 
 
