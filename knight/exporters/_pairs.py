@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.qdq.integer_operators import STANDARD, input_at
+from knight.operators import STANDARD
+from knight.qdq.integer_operators import input_at
 from knight.qdq.numbers import Numbers, stated_numbers
 from knight.quantizer import quantize
 

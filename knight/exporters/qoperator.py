@@ -20,12 +20,11 @@ from knight import model as models
 from knight.errors import ModelError
 from knight.exporters import Exported
 from knight.exporters._pairs import BYTES, Operand, Result, limits, operand, rank_of, result
-from knight.operators import BOUNDED
+from knight.operators import BOUNDED, STANDARD
 from knight.outputs import is_for_onnxruntime
 from knight.qdq.integer_operators import (
     COMPUTING,
     MICROSOFT,
-    STANDARD,
     Computing,
     Moving,
     data_places,

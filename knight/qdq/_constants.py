@@ -10,9 +10,10 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.names import Names
+from knight.operators import STANDARD
 from knight.qdq._ranges import Range, narrowed
 from knight.qdq.graph import DEQUANTIZE, QUANTIZE, Graph, evaluate
-from knight.qdq.integer_operators import DOMAINS, STANDARD, computing_of, input_at
+from knight.qdq.integer_operators import DOMAINS, computing_of, input_at
 from knight.qdq.names import real_name
 from knight.qdq.numbers import conversion
 from knight.types import QParams

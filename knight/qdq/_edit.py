@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.names import Names
-from knight.qdq.integer_operators import MICROSOFT, STANDARD
+from knight.operators import STANDARD
+from knight.qdq.integer_operators import MICROSOFT
 from knight.qdq.names import real_name
 from knight.qdq.numbers import Numbers, Tap
 

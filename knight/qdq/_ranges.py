@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.operators import STANDARD
 from knight.qdq.graph import QUANTIZE
-from knight.qdq.integer_operators import STANDARD, input_at
+from knight.qdq.integer_operators import input_at
 from knight.qdq.numbers import integer_type, with_range
 from knight.types import QParams, QuantSpec
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from knight import operators
+from knight.operators import STANDARD
 
-STANDARD = ("", "ai.onnx")
 MICROSOFT = "com.microsoft"
 DOMAINS = (*STANDARD, MICROSOFT)
 
