@@ -7,7 +7,7 @@ against the float model, before the next one is begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,16 +83,10 @@ def quantize(
     Raises KnightError for what concerns every combination; where there are several, a failure of one is its
     Outcome's `failure`.
     """
-    tried = candidates(config, target)
     request = Request(infer, target, config, replace(settings, iteration=max(config.iterations)), name)
     account = Account(listener)
     with account.stage(1):
-        recipes = [candidate.recipe for candidate in tried]
-        prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
-        plans = [
-            make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
-            for recipe in recipes
-        ]
+        tried, prepared, plans = plan_all(model, target, config, listener)
         tell_plan(account, prepared, plans[0], target, config)
     with account.stage(2):
         seen = observe(
@@ -117,6 +111,22 @@ def quantize(
                 if len(tried) == 1:
                     raise
                 yield Outcome(candidate.method, candidate.iteration, candidate.label, failure=str(error))
+
+
+def plan_all(
+    model: ir.Model, target: Target, config: QuantConfig, listener: Listener = SILENT
+) -> tuple[Sequence[Candidate], Prepared, Sequence[QuantPlan]]:
+    """The combinations that `config` asks for, the prepared model, and a plan for each: all that can be told
+    without data.
+    """
+    tried = candidates(config, target)
+    recipes = [candidate.recipe for candidate in tried]
+    prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
+    plans = [
+        make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
+        for recipe in recipes
+    ]
+    return tried, prepared, plans
 
 
 def _outcome(

@@ -241,6 +241,13 @@ AVAILABLE = (
     ),
     Flag(("--keep-first",), NUMBERS, "leave so many of the first operators with weights in float", int, 0),
     Flag(("--keep-last",), NUMBERS, "leave so many of the last operators with weights in float", int, 0),
+    Flag(
+        ("--dry-run",),
+        RUN,
+        "list what would be quantized, how, and why the rest stays float; runs no data, writes nothing",
+        bool,
+        False,
+    ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
     Flag(("--format",), RESULT, "form of the quantized model: {choices}", default="qdq", choices=formats),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),

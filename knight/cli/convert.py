@@ -69,9 +69,22 @@ def convert_to_store(
 
     Raises KnightError; nothing is written then.
     """
+    from knight.converters import converters
+
+    converted, name = converted_model(context, values, console)
+    store.write({f"{name}.onnx": converted.model})
+    for line in _summary.conversion(converted, converters.get(values["framework"]).verb):
+        console.say(line)
+    console.say(f"ONNX model       : {store.folder / name}.onnx")
+    return converted, name
+
+
+def converted_model(
+    context: click.Context, values: dict[str, Any], console: Console
+) -> tuple[Converted, str]:
+    """The conversion of what `values` name, and the name of its file; nothing is written."""
     from knight import conversion
     from knight.cli._inputs import run_settings
-    from knight.converters import converters
 
     framework, source = values["framework"], source_of(context, values, console)
     conversion.check_framework(framework, source)
@@ -85,12 +98,7 @@ def convert_to_store(
         listener=console,
         debug=values["log_level"] == DEBUG,
     )
-    name = conversion.name_of(framework, source)
-    store.write({f"{name}.onnx": converted.model})
-    for line in _summary.conversion(converted, converters.get(framework).verb):
-        console.say(line)
-    console.say(f"ONNX model       : {store.folder / name}.onnx")
-    return converted, name
+    return converted, conversion.name_of(framework, source)
 
 
 def source_of(context: click.Context, values: dict[str, Any], console: Console) -> Source:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from knight.executor import InferFunction, RunSettings
     from knight.pipeline import Outcome
     from knight.store import Store
+    from knight.targets import Target
 
 EXAMPLE = """\b
 Examples:
@@ -96,16 +97,19 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
 
-    from knight import pipeline
-    from knight.cli._border import with_input_configs
-    from knight.store import Store
-
     infer = infer_function(values, console)
     settings = run_settings(values, max(config.iterations))
+    if values["dry_run"]:
+        model, _ = _float_model(context, values, None, console)
+        _dry_run(model, target, _with_input_configs(config, settings, model, infer), console)
+        return
+
+    from knight import pipeline
+    from knight.store import Store
+
     with Store(values["save_dir"]) as store:
         model, name = _float_model(context, values, store, console)
-        inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
-        config = with_input_configs(config, settings.input_configs_dict, inputs, infer)
+        config = _with_input_configs(config, settings, model, infer)
         several = len(config.methods) * len(config.iterations) > 1
         made = []
         for outcome in pipeline.quantize(model, infer, target, config, settings, name=name, listener=console):
@@ -121,6 +125,29 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
         else:
             _report_one(made[0], name, store, console)
     console.say("Quant complete")
+
+
+def _with_input_configs(
+    config: QuantConfig, settings: RunSettings, model: ir.Model, infer: InferFunction
+) -> QuantConfig:
+    from knight.cli._border import with_input_configs
+
+    inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+    return with_input_configs(config, settings.input_configs_dict, inputs, infer)
+
+
+def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Console) -> None:
+    """What would be done, told without running any data or writing anything."""
+    from knight.explaining import explain
+    from knight.pipeline import plan_all
+
+    tried, prepared, plans = plan_all(model, target, config, console)
+    for line in _summary.plan(explain(prepared, plans[0])):
+        console.say(line)
+    others = list(dict.fromkeys(one.method for one in tried[1:] if one.method != tried[0].method))
+    if others:
+        console.say(f"Likewise by      : {', '.join(others)}")
+    console.say("Dry run: no data were run, and nothing was written")
 
 
 def _dump(
@@ -150,12 +177,18 @@ def _dump(
 
 
 def _float_model(
-    context: click.Context, values: dict[str, Any], store: Store, console: Console
+    context: click.Context, values: dict[str, Any], store: Store | None, console: Console
 ) -> tuple[ir.Model, str]:
-    """The model to quantize and its name; one of another framework is converted and stored first."""
-    from knight.cli.convert import convert_to_store, source_of
+    """The model to quantize and its name; one of another framework is converted first, and stored where there
+    is a store.
+    """
+    from knight.cli.convert import convert_to_store, converted_model, source_of
 
+    if values["framework"] != "onnx" and store is None:
+        converted, name = converted_model(context, {**values, "infer_func": "infer_auto"}, console)
+        return converted.model, name
     if values["framework"] != "onnx":
+        assert store is not None
         converted, name = convert_to_store(context, values, store, console)
         return converted.model, name
     from knight import model as models

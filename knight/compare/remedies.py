@@ -18,8 +18,7 @@ from knight.model import name_of
 from knight.qdq.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.runner import Session
 
-WIDE_BITS = 16
-_SHARE = 0.1  # of the layers may become wide
+_SHARE = 0.1  # of the layers may stay in float
 _MOST = 16
 _WORTH_DB = 0.5
 _NEARLY = 0.7  # fewer layers do when they win this share of what more would
@@ -59,15 +58,15 @@ def suggest(
         return Suggestion(remedies)
     names = [layer.name for layer in some]
     word = "this layer" if len(some) == 1 else f"these {len(some)} layers"
-    wide = Remedy(
-        f"{WIDE_BITS} bits for {word} (-mc): the outputs' SQNR rises from {now:.1f} to {now + gain:.1f} dB "
-        f"on {len(tried)} samples",
+    remedy = Remedy(
+        f"float for {word} (--disable-names, or -mc with the file that --save-dir gets): the outputs' SQNR "
+        f"rises from {now:.1f} to {now + gain:.1f} dB on {len(tried)} samples",
         tuple(layer.output for layer in some),
         gain,
         measured=True,
     )
-    others = [remedy for remedy in remedies if remedy.gain_db or not set(remedy.layers) <= set(wide.layers)]
-    return Suggestion([wide, *others], [{"op_names": names, "bitwidth": WIDE_BITS, "mode": "min_max"}])
+    others = [other for other in remedies if other.gain_db or not set(other.layers) <= set(remedy.layers)]
+    return Suggestion([remedy, *others], [{"op_names": names, "bitwidth": "float"}])
 
 
 def _by_layer(layers: Sequence[Layer]) -> list[Remedy]:

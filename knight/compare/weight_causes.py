@@ -101,7 +101,8 @@ def weight_outlier(evidence: Evidence) -> Cause | None:
         "weight_outlier",
         f"one outlier channel of the weights, {far[0]}, reaches {reach[far[0]]:.4g}, the middle one "
         f"{np.median(reach):.4g}, and all share one scale",
-        "quantize the weights per channel, or equalize the channels",
+        "quantize the weights per channel (a chip file's per_channel), or equalize the channels "
+        "(--optimize equalization)",
     )
 
 
@@ -114,7 +115,7 @@ def bias_shift(evidence: Evidence) -> Cause | None:
         "bias_shift",
         f"the rounded weights shift the mean of the channels: that is {shifted / evidence.weight_noise:.0%} "
         f"of the error",
-        "bias correction",
+        "correct the biases (--optimize bias_correction)",
         max(0.0, sqnr_db(evidence.signal, max(evidence.own.total("noise") - shifted, 1e-30)) - evidence.sqnr),
     )
 
@@ -128,7 +129,7 @@ def weight_steps(evidence: Evidence) -> Cause | None:
     return Cause(
         "weight_steps",
         f"{2**bits} steps are few for these weights",
-        "weight optimisation (AdaRound), or 16 bits for this layer (-mc)",
+        "correct the biases (--optimize bias_correction), or leave this layer in float (--disable-names)",
     )
 
 
