@@ -10,16 +10,19 @@ from knight import border
 from knight.calibration import calibrations
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.optimizers import check_optimizers
 from knight.recipe import FLOAT, Choice, Recipe, Rule
 from knight.targets import Target
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One quantized model to make: `recipe`, with statistics of the first `iteration` forward calls."""
+    """One quantized model to make: `recipe`, with statistics of the first `iteration` forward calls, and the
+    `optimizers` of these names."""
 
     recipe: Recipe
     iteration: int
+    optimizers: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -28,15 +31,17 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """Names the combination, as in ``min_max_it_5``."""
-        return f"{self.method}_it_{self.iteration}"
+        """Names the combination, as in ``min_max_it_5`` or ``min_max_it_5_bias_correction``."""
+        return "_".join((self.method, "it", str(self.iteration), *self.optimizers))
 
 
 def candidates(config: QuantConfig, target: Target) -> tuple[Candidate, ...]:
     """Every method with every number of iterations. Raises ConfigError as `check_config` does."""
     check_config(config, target)
     pairs = product(config.methods, config.iterations)
-    return tuple(Candidate(recipe_of(config, method), iteration) for method, iteration in pairs)
+    return tuple(
+        Candidate(recipe_of(config, method), iteration, config.optimizers) for method, iteration in pairs
+    )
 
 
 def recipe_of(config: QuantConfig, method: str) -> Recipe:
@@ -73,6 +78,7 @@ def check_config(config: QuantConfig, target: Target) -> None:
         raise ConfigError("-i wants numbers of at least 1")
     if config.keep_first < 0 or config.keep_last < 0:
         raise ConfigError("--keep-first and --keep-last want numbers of at least 0")
+    check_optimizers(config.optimizers)
     border.wanted_types(config.input_dtypes, config.bits)
     if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
         raise ConfigError("-bs and -ib want a number of at least 1")

@@ -27,6 +27,7 @@ class QuantConfig:
         by kind; ``*`` and ``?`` are wildcards.
     keep_first, keep_last: how many of the first and last operators with weights stay float.
     rules: choices for single operators (see `knight.recipe`), after these.
+    optimizers: names of those to try, in this order (see `knight.optimizers`).
     threads: CPUs to use.
     output_names: crop the graph at these.
     mean, std: normalization to put after the first input.
@@ -48,6 +49,7 @@ class QuantConfig:
     keep_first: int = 0
     keep_last: int = 0
     rules: tuple[Rule, ...] = ()
+    optimizers: tuple[str, ...] = ()
     threads: int = 5
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()

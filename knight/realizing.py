@@ -1,13 +1,16 @@
-"""From statistics to the quantized model: solve, patch, rewrite."""
+"""From statistics to the quantized model: solve, optimize, rewrite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from knight.integer_inputs import exact_parameters
+from knight.kept_samples import Samples
+from knight.listener import SILENT, Listener
+from knight.optimizing import Draft, Verdict, optimize
 from knight.preparing import Prepared
 from knight.requantization import Requantization, requantizations
 from knight.rewriter import rewrite
@@ -20,15 +23,19 @@ from knight.types import QParams, QuantPlan
 class Quantized:
     """A quantized model and what it was made of.
 
-    model: QDQ. prepared, plan, parameters: the float model, what was decided, the numbers. requantizations:
-    by node name, on chips that rescale by integers. warnings: what the numbers cost.
+    model: QDQ. prepared: the float model that it is the twin of. plan, statistics, parameters: what was
+    decided, what was seen, the numbers. requantizations: by node name, on chips that rescale by integers.
+    verdicts: on the optimizers, in the order in which they were tried. warnings: what the numbers cost, and
+    what became of optimizers that were not used.
     """
 
     model: ir.Model
     prepared: Prepared
     plan: QuantPlan
+    statistics: Statistics
     parameters: Parameters
     requantizations: Mapping[str, Requantization] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def with_real_outputs(self) -> ir.Model:
@@ -54,15 +61,34 @@ def realize(
     statistics: Statistics,
     *,
     fixed: Mapping[str, QParams] | None = None,
+    optimizers: Sequence[str] = (),
+    samples: Samples = (),
     threads: int = 1,
+    listener: Listener = SILENT,
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: parameters of some groups, which no calibration method decides. Raises ModelError for weights that
-    are not finite, DataError for statistics that the plan needs and that were not kept.
+    fixed: parameters of some groups, which no calibration method decides. optimizers: names of those to try,
+    in this order, on `samples` (see `knight.optimizing`). Raises ModelError for weights that are not finite,
+    DataError for statistics that the plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
-    exact = exact_parameters(prepared.border, plan, statistics)
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed={**(fixed or {}), **exact})
-    requantized, warnings = requantizations(plan, parameters)
-    model = rewrite(prepared.model, plan, parameters)
-    return Quantized(model, prepared, plan, parameters, requantized, (*parameters.warnings, *warnings))
+    given = {**(fixed or {}), **exact_parameters(prepared.border, plan, statistics)}
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given)
+    draft = Draft(prepared, plan, statistics, parameters)
+    verdicts: tuple[Verdict, ...] = ()
+    if optimizers:
+        draft, verdicts = optimize(
+            draft, optimizers, samples, fixed=given, threads=threads, listener=listener
+        )
+    requantized, warnings = requantizations(plan, draft.parameters)
+    unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
+    return Quantized(
+        rewrite(draft.prepared.model, plan, draft.parameters),
+        draft.prepared,
+        plan,
+        draft.statistics,
+        draft.parameters,
+        requantized,
+        verdicts,
+        (*draft.parameters.warnings, *warnings, *unused),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -67,10 +68,24 @@ class FlagOption(click.Option):
             **settings,
         )
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names = f": {' '.join(_entries(self.flag))}" if self.flag.entries else ""
+        record = super().get_help_record(ctx)
+        return (record[0], record[1] + names) if record is not None else None
+
+
+def _entries(flag: Flag) -> tuple[str, ...]:
+    """Names that a registry has for the values of `flag`; looked up when they are asked for."""
+    module, _, attribute = flag.entries.partition(":")
+    found: tuple[str, ...] = getattr(import_module(module), attribute).names()
+    return found
+
 
 def _check_choice(context: click.Context, option: click.Parameter, value: Any) -> Any:
     assert isinstance(option, FlagOption)
     choices = option.flag.choices
+    if option.flag.entries and value:
+        choices = _entries(option.flag)
     for item in value if option.flag.several else (value,):
         if choices and item is not None and item not in choices:
             known = did_you_mean(str(item), map(str, choices))
@@ -175,7 +190,8 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         if several[name].grouped:
             done += [name, " ".join(values)]
             continue
-        splits = several[name].kind is not str or several[name].key == "quant_mode"
+        flag = several[name]
+        splits = flag.kind is not str or flag.key == "quant_mode" or bool(flag.entries)
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]
     return done

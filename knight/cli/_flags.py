@@ -33,8 +33,8 @@ class Flag:
 
     names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
     separated by spaces. grouped: these belong together, and the flag may be repeated. choices: the values
-    there are. works: the values that do something today; None for all, empty where the flag is refused
-    whenever it is given.
+    there are. entries: "module:registry" whose names are the values. works: the values that do something
+    today; None for all, empty where the flag is refused whenever it is given.
     """
 
     names: tuple[str, ...]
@@ -46,6 +46,7 @@ class Flag:
     grouped: bool = False
     required: bool = False
     choices: tuple[Any, ...] = ()
+    entries: str = ""
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
 
@@ -146,6 +147,14 @@ AVAILABLE = (
         metavar="NAME...",
     ),
     Flag(("-per", "--percent"), METHOD, "fraction of the values that percentile keeps", float, 0.99999),
+    Flag(
+        ("--optimize",),
+        METHOD,
+        "optimizers to try in this order, each kept where samples held back agree that it helps",
+        default=(),
+        several=True,
+        entries="knight.optimizers:optimizers",
+    ),
     Flag(
         ("-b", "--bit-width"),
         NUMBERS,

@@ -66,6 +66,7 @@ def make_config(values: dict[str, Any]) -> QuantConfig:
         ir_batch=values["ir_batch"],
         percent=values["percent"],
         bits=values["bit_width"],
+        optimizers=values["optimize"],
         threads=values["cpu_num"],
         output_names=values["output_name"],
         mean=values["mean"],
