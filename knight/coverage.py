@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from knight.protos import bodies
 from knight.runner import Session
 from knight.types import QuantPlan
 
@@ -70,14 +71,10 @@ def _count(graph: onnx.GraphProto) -> Coverage:
             conversions += 1
         elif node.op_type.startswith(_INTEGER) or (read and read[0] in _EIGHT_BITS):
             integer += 1
-        elif any(kind in _FLOATS for kind in read) or _has_subgraph(node):
+        elif any(kind in _FLOATS for kind in read) or any(True for _ in bodies(node)):
             floats.append(f"{node.op_type} {node.name}")
     compute = tuple(name for name in floats if name.split(" ")[0] in _COMPUTE)
     return Coverage(integer, tuple(floats), conversions, compute)
-
-
-def _has_subgraph(node: onnx.NodeProto) -> bool:
-    return any(attribute.HasField("g") for attribute in node.attribute)
 
 
 def _result_type(node: onnx.NodeProto, read: list[int]) -> int:

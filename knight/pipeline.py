@@ -7,7 +7,7 @@ against the float model, before the next one is begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,7 +37,7 @@ class Outcome:
     """One quantized model, or the reason why there is none.
 
     label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report:
-    plain JSON data, described by report_schema.json.
+    plain JSON data, described by report_schema.json. files: what the format writes beside the model.
     """
 
     method: str
@@ -47,6 +47,7 @@ class Outcome:
     steps: Mapping[str, ir.Model] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,10 @@ def quantize(
     Raises KnightError for what concerns every combination; where there are several, a failure of one is its
     Outcome's `failure`.
     """
-    tried = candidates(config, target)
     request = Request(infer, target, config, replace(settings, iteration=max(config.iterations)), name)
     account = Account(listener)
     with account.stage(1):
-        recipes = [candidate.recipe for candidate in tried]
-        prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
-        plans = [
-            make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
-            for recipe in recipes
-        ]
+        tried, prepared, plans = plan_all(model, target, config, listener)
         tell_plan(account, prepared, plans[0], target, config)
     chosen = [optimizers.get(name) for name in config.optimizers]
     with account.stage(2):
@@ -123,6 +118,22 @@ def quantize(
                 yield Outcome(candidate.method, candidate.iteration, candidate.label, failure=str(error))
 
 
+def plan_all(
+    model: ir.Model, target: Target, config: QuantConfig, listener: Listener = SILENT
+) -> tuple[Sequence[Candidate], Prepared, Sequence[QuantPlan]]:
+    """The combinations that `config` asks for, the prepared model, and a plan for each: all that can be told
+    without data.
+    """
+    tried = candidates(config, target)
+    recipes = [candidate.recipe for candidate in tried]
+    prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
+    plans = [
+        make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
+        for recipe in recipes
+    ]
+    return tried, prepared, plans
+
+
 def _outcome(
     request: Request, candidate: Candidate, prepared: Prepared, plan: QuantPlan, seen: Seen, account: Account
 ) -> Outcome:
@@ -134,6 +145,7 @@ def _outcome(
             seen.after(candidate.iteration),
             optimizers=candidate.optimizers,
             samples=seen.kept_after(candidate.iteration),
+            format=request.config.format,
             threads=request.threads,
             listener=account.listener,
         )
@@ -166,4 +178,12 @@ def _outcome(
         settings=request.settings,
         account=account,
     )
-    return Outcome(candidate.method, candidate.iteration, candidate.label, quantized.model, steps, found)
+    return Outcome(
+        candidate.method,
+        candidate.iteration,
+        candidate.label,
+        quantized.model,
+        steps,
+        found,
+        files=quantized.files,
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from knight.exporters import export
 from knight.integer_inputs import exact_parameters
 from knight.kept_samples import Samples
 from knight.listener import SILENT, Listener
@@ -23,10 +24,11 @@ from knight.types import QParams, QuantPlan
 class Quantized:
     """A quantized model and what it was made of.
 
-    model: QDQ. prepared: the float model that it is the twin of. plan, statistics, parameters: what was
-    decided, what was seen, the numbers. requantizations: by node name, on chips that rescale by integers.
-    verdicts: on the optimizers, in the order in which they were tried. warnings: what the numbers cost, and
-    what became of optimizers that were not used.
+    model: as it is written; QDQ, unless another format was asked for. files: what belongs beside it, by path.
+    prepared: the float model that it is the twin of. plan, statistics, parameters: what was decided, what was
+    seen, the numbers. requantizations: by node name, on chips that rescale by integers. verdicts: on the
+    optimizers, in the order in which they were tried. warnings: what the numbers cost, and what became of
+    optimizers that were not used.
     """
 
     model: ir.Model
@@ -37,6 +39,7 @@ class Quantized:
     requantizations: Mapping[str, Requantization] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def with_real_outputs(self) -> ir.Model:
         """The model with every output dequantized, also those that leave it as fixed-point numbers."""
@@ -63,14 +66,16 @@ def realize(
     fixed: Mapping[str, QParams] | None = None,
     optimizers: Sequence[str] = (),
     samples: Samples = (),
+    format: str = "qdq",
     threads: int = 1,
     listener: Listener = SILENT,
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
     fixed: parameters of some groups, which no calibration method decides. optimizers: names of those to try,
-    in this order, on `samples` (see `knight.optimizing`). Raises ModelError for weights that are not finite,
-    DataError for statistics that the plan needs and that were not kept, ConfigError for an unknown optimizer.
+    in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
+    `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
+    plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
     given = {**(fixed or {}), **exact_parameters(prepared.border, plan, statistics)}
     parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given)
@@ -82,8 +87,9 @@ def realize(
         )
     requantized, warnings = requantizations(plan, draft.parameters)
     unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
+    exported = export(format, rewrite(draft.prepared.model, plan, draft.parameters))
     return Quantized(
-        rewrite(draft.prepared.model, plan, draft.parameters),
+        exported.model,
         draft.prepared,
         plan,
         draft.statistics,
@@ -91,4 +97,5 @@ def realize(
         requantized,
         verdicts,
         (*draft.parameters.warnings, *warnings, *unused),
+        exported.files,
     )

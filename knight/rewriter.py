@@ -75,7 +75,7 @@ class _Rewriter:
             if self.plan.reads.get((node.name or "", index)) == key
         ]
         producer = value.producer()
-        integers = self._made_by(producer, value, key, readers)
+        integers = made = self._made_by(producer, value, key, readers)
         added: list[ir.Node] = []
         if integers is None:
             added.append(
@@ -100,14 +100,19 @@ class _Rewriter:
             self.graph.insert_before(next(iter(self.graph)), added)
         else:
             self.graph.insert_after(producer, added)
-        if producer is not None and integers in producer.inputs:
-            self.graph.remove(producer, safe=True)
-            added[-1].outputs[0].name = name  # the real numbers have the float model's name
-        elif is_output:
+        if is_output:
             self._take_over_output(value, added[-1].outputs[0])
-        elif integers is value:
-            value.name = self.blocks.fresh(f"{name}_integers")
+        elif made is not None and added:
+            if made is value:
+                value.name = self.blocks.fresh(f"{name}_integers")
             added[-1].outputs[0].name = name  # the real numbers have the float model's name
+        if made is not None and made is not value and producer is not None:
+            self._remove_unused(producer)
+
+    def _remove_unused(self, node: ir.Node | None) -> None:
+        if node is None or any(value.uses() or value.is_graph_output() for value in node.outputs):
+            return
+        self.graph.remove(node, safe=True)
 
     def _made_by(
         self, producer: ir.Node | None, value: ir.Value, key: str, readers: Readers
@@ -119,7 +124,12 @@ class _Rewriter:
         group = self.plan.tensors[key].group
         params, (scale, zero_point) = self.params.activations[group], self.number_pairs[group]
         writing = Writing(producer, value, params, scale, zero_point, readers, self.blocks)
-        return forms.get(form)(writing)
+        read = [source.producer() for source in producer.inputs if source is not None]
+        made = forms.get(form)(writing)
+        for maker in read:  # what dequantized for it may have no reader left
+            if maker is not None and maker.op_type == "DequantizeLinear" and maker.graph is self.graph:
+                self._remove_unused(maker)
+        return made
 
     def _take_over_output(self, value: ir.Value, replacement: ir.Value) -> None:
         """`replacement` becomes the graph output, under the name that users know."""

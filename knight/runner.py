@@ -235,6 +235,15 @@ class Session:
         return buffer
 
 
+def shapes(
+    model: ir.Model, names: Sequence[str], feeds: Mapping[str, np.ndarray]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that these values have for one sample; what is no tensor is left out."""
+    results = Session(model, taps=names, level="none").run(feeds, names)
+    found = zip(names, results, strict=True)
+    return {name: array.shape for name, array in found if isinstance(array, np.ndarray)}
+
+
 def _session(source: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

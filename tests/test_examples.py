@@ -1,7 +1,9 @@
-"""The examples for CI: the Makefile and the shell script, run as users run them, in folders of their own."""
+"""The examples, run as users run them, in folders of their own: one for each framework, and those for CI."""
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +14,9 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+
+import knight
+from tests.pages import Command, Folder as WithExamples, commands
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / "examples" / "ci"
@@ -26,13 +31,66 @@ Done = subprocess.CompletedProcess[str]
 
 def run(command: list[str], folder: Path, **variables: str) -> Done:
     """Runs it in `folder`, with the variables in its environment and no others of the examples'."""
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR") if key in os.environ}
+    environment = {
+        key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "PYTHONPATH") if key in os.environ
+    }
     environment |= {"KNIGHT": KNIGHT, "PYTHON": sys.executable, **variables}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def check(folder: Path, **variables: str) -> Done:
     return run(["bash", str(CI / "check.sh")], folder, **variables)
+
+
+NEEDS = {"pytorch": "torch", "caffe": "cv2", "paddle": "paddle", "tensorflow": "tensorflow"}
+"""Folder of an example -> the package that it cannot do without."""
+
+SCRIPTS = sorted((ROOT / "examples").rglob("*.py"))
+
+
+def head(script: Path) -> list[str]:
+    """The commands at the head of a script, which stand indented there."""
+    text = ast.get_docstring(ast.parse(script.read_text("utf-8"))) or ""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    return "\n".join(lines).replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.parametrize("framework", NEEDS)
+def test_a_framework_has_an_example_that_runs_as_printed(
+    framework: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if importlib.util.find_spec(NEEDS[framework]) is None:
+        if request.config.getoption("--require-kit"):
+            pytest.fail(f"{NEEDS[framework]} is not installed")
+        pytest.skip(f"{NEEDS[framework]} is not installed")
+    (script,) = (ROOT / "examples" / framework).glob("*.py")
+    commands = head(script)
+    assert f" convert -f {framework} " in commands[-2] and " quant " in commands[-1]
+    folder = WithExamples(tmp_path)
+    wrong = [text for command in commands if (text := folder.type(Command(command, ())))]
+    assert not wrong, "\n".join(wrong)
+    (quantized,) = (tmp_path / "out").glob("*_quantize.onnx")
+    name = quantized.name.removesuffix("_quantize.onnx")
+    assert (tmp_path / "out" / f"{name}.onnx").exists()
+    report = json.loads((tmp_path / "out" / f"{name}_report.json").read_text("utf-8"))
+    assert report["metric_float"] == report["metric_quantized"] == 100 and report["float_operators"] == 0
+    assert 30 < report["sqnr_db"] < 60
+
+
+def test_the_stages_print_their_table(tmp_path: Path) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / "examples" / "stages.py").read_text("utf-8"))) or ""
+    (command,) = commands(text.partition("\n\n")[2])
+    assert len(command.printed) == 7  # two recipes by three methods
+    assert not WithExamples(tmp_path).type(command)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_examples_import_public_names_alone(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.startswith("knight.")]
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "knight":
+            assert node.module == "knight" and {alias.name for alias in node.names} <= set(knight.__all__)
 
 
 @pytest.fixture(scope="module")

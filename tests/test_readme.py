@@ -1,29 +1,32 @@
-"""The README says what the program says."""
+"""The README: short, with the two commands on the first screen, and the one that CI runs."""
 
 from __future__ import annotations
 
-import importlib.util
-import re
-from pathlib import Path
+from tests.pages import DOCS, ROOT, blocks, is_excerpt, links
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-
-
-def test_generated_parts_are_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "scripts" / "readme.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.filled(README) == README, "run python scripts/readme.py"
-
-
-def test_files_that_it_names_exist() -> None:
-    named = re.findall(r"(?:examples|scripts)/[\w./-]+", README)
-    assert named
-    assert not [name for name in named if not (ROOT / name.rstrip("./")).exists()]
+README = ROOT / "README.md"
+LINES = README.read_text("utf-8").splitlines()
 
 
 def test_the_two_commands_are_on_the_first_screen() -> None:
-    first = "\n".join(README.splitlines()[:40])
+    first = "\n".join(LINES[:40])
     assert "bash scripts/demo" in first and "bash scripts/test" in first
+
+
+def test_its_test_command_is_the_one_that_ci_runs() -> None:
+    last = (ROOT / ".ci" / "run").read_text("utf-8").splitlines()[-1]
+    assert last.startswith('exec bash "$(dirname "$0")/../scripts/test"')
+
+
+def test_it_is_read_in_a_few_minutes() -> None:
+    assert len(LINES) <= 200
+
+
+def test_it_leads_to_every_page() -> None:
+    linked = {(ROOT / link).resolve() for link in links(README)}
+    assert set(DOCS.glob("*.md")) | {DOCS / "commands" / "README.md"} <= linked
+
+
+def test_its_script_is_that_of_the_example() -> None:
+    (script,) = (block for block in blocks(README) if block.language == "python")
+    assert is_excerpt(script.text)

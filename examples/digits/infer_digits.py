@@ -25,9 +25,9 @@ def infer_digits(executor):
         batch = images[i * batch_size : (i + 1) * batch_size]
         if len(batch) == 0:
             break
-        output = executor.forward(batch)
+        output = executor.forward(batch)  # one NumPy array per input; all outputs come back as a list
         correct += (np.argmax(output[0], axis=1) == labels[i * batch_size : (i + 1) * batch_size]).sum()
         total += len(batch)
-        if executor.early_stop_flag:
+        if executor.early_stop_flag:  # more samples would change nothing
             break
-    return 100.0 * correct / total
+    return 100.0 * correct / total  # your metric, or nothing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.conversion import Converted
+    from knight.explaining import Explained
     from knight.host import HostFigures
     from knight.inferring import InferResult
     from knight.pipeline import Outcome
@@ -37,6 +38,24 @@ def conversion(converted: Converted, verb: str) -> Iterator[str]:
         where = f"the range of output {converted.output}" if converted.error else "the range"
         yield f"Largest error    : {converted.error:.1e} of {where} ({tried}{batches})"
     yield f"Operators        : {len(converted.model.graph)}, opset {converted.model.opset_imports['']}"
+
+
+def plan(explained: Explained) -> Iterator[str]:
+    """What will be quantized and how, and what stays float, by reason."""
+    left = sum(map(len, explained.left.values()))
+    quantized = explained.quantized
+    yield f"Quantized        : {len(quantized)} of {len(quantized) + left} operators"
+    if quantized:
+        rows = [("Operator", "Type", "Weights", "Activations", "Method")]
+        rows += [
+            (one.name, one.op_type, one.weights or "-", one.activations, one.method) for one in quantized
+        ]
+        yield from aligned(rows)
+    for reason, names in explained.left.items():
+        yield f"Float, {len(names)}: {reason}"
+        yield from aligned(names, head=False)
+    if explained.rest:
+        yield f"Neither          : {explained.rest} operators on shapes, indices and integers"
 
 
 def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -169,10 +188,13 @@ def side_by_side(model: str, result: InferResult, other: str, reference: InferRe
     yield f"Quantization Loss: {'none (it needs two finite metrics)' if loss is None else f'{loss:.4f} %'}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table, columns padded to their widest cell, the first row underlined."""
+def aligned(rows: Sequence[Sequence[str]], *, head: bool = True) -> Iterator[str]:
+    """The rows of a table, columns padded to their widest cell; a head is underlined, rows without one are
+    indented.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
-        yield " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        if number == 0:
+        text = " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield text if head else f"  {text}"
+        if head and number == 0:
             yield "-+-".join("-" * width for width in widths)

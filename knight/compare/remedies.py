@@ -10,15 +10,15 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.compare.comparison import Layer, Remedy
-from knight.compare.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.compare.pairing import Pairing
 from knight.compare.weights import Constants
+from knight.edit import Editor
 from knight.evaluation import Agreement
-from knight.model import add_initializer, fresh_name
+from knight.model import name_of
+from knight.qdq.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.runner import Session
 
-WIDE_BITS = 16
-_SHARE = 0.1  # of the layers may become wide
+_SHARE = 0.1  # of the layers may stay in float
 _MOST = 16
 _WORTH_DB = 0.5
 _NEARLY = 0.7  # fewer layers do when they win this share of what more would
@@ -58,15 +58,15 @@ def suggest(
         return Suggestion(remedies)
     names = [layer.name for layer in some]
     word = "this layer" if len(some) == 1 else f"these {len(some)} layers"
-    wide = Remedy(
-        f"{WIDE_BITS} bits for {word} (-mc): the outputs' SQNR rises from {now:.1f} to {now + gain:.1f} dB "
-        f"on {len(tried)} samples",
+    remedy = Remedy(
+        f"float for {word} (--disable-names, or -mc with the file that --save-dir gets): the outputs' SQNR "
+        f"rises from {now:.1f} to {now + gain:.1f} dB on {len(tried)} samples",
         tuple(layer.output for layer in some),
         gain,
         measured=True,
     )
-    others = [remedy for remedy in remedies if remedy.gain_db or not set(remedy.layers) <= set(wide.layers)]
-    return Suggestion([wide, *others], [{"op_names": names, "bitwidth": WIDE_BITS, "mode": "min_max"}])
+    others = [other for other in remedies if other.gain_db or not set(other.layers) <= set(remedy.layers)]
+    return Suggestion([remedy, *others], [{"op_names": names, "bitwidth": "float"}])
 
 
 def _by_layer(layers: Sequence[Layer]) -> list[Remedy]:
@@ -110,8 +110,8 @@ class _Trial:
         self.facts = facts
         self.tried = tried
         self.threads = threads
-        self.names = [value.name or "" for value in pairing.result.graph.outputs]
-        self.roots = {twin.name or "": root.name or "" for root, twin in pairing.pairs.items()}
+        self.names = [name_of(value) for value in pairing.result.graph.outputs]
+        self.roots = {name_of(twin): name_of(root) for root, twin in pairing.pairs.items()}
         self.wanted = self._wanted()
 
     def _wanted(self) -> list[list[np.ndarray]] | None:
@@ -124,13 +124,13 @@ class _Trial:
         if any(name not in twins for name in self.names):
             return None
         reference = self.pairing.reference
-        outputs = [twins[name].name or "" for name in self.names]
-        inputs = {root.name or "": twin for root, twin in self.pairing.pairs.items() if twin.is_graph_input()}
+        outputs = [name_of(twins[name]) for name in self.names]
+        inputs = {name_of(root): twin for root, twin in self.pairing.pairs.items() if twin.is_graph_input()}
         session = Session(reference.model, taps=outputs, threads=self.threads)
         found = []
         for feeds in self.tried:
             fed = {
-                twin.name or "": feeds[name].astype(twin.dtype.numpy() if twin.dtype else None, copy=False)
+                name_of(twin): feeds[name].astype(twin.dtype.numpy() if twin.dtype else None, copy=False)
                 for name, twin in inputs.items()
             }
             found.append(session.run(fed, outputs))
@@ -141,17 +141,17 @@ class _Trial:
         if self.wanted is None:
             return None
         model = self.pairing.result.model.clone()
-        graph = Graph(model)
+        graph, edit = Graph(model), Editor(model.graph)
         for layer in layers:
-            self._leave_in_float(graph, layer)
-        outputs = self._real_outputs(graph, {self.roots[layer.output] for layer in layers})
+            self._leave_in_float(graph, edit, layer)
+        outputs = self._real_outputs(graph, edit, {self.roots[layer.output] for layer in layers})
         session = Session(model, taps=outputs, threads=self.threads, level="none")
         agreement = Agreement(outputs)
         for feeds, wanted in zip(self.tried, self.wanted, strict=True):
             agreement.update(wanted, session.run(feeds, outputs))
         return agreement.sqnr_db()
 
-    def _leave_in_float(self, graph: Graph, layer: Layer) -> None:
+    def _leave_in_float(self, graph: Graph, edit: Editor, layer: Layer) -> None:
         root = graph.values[self.roots[layer.output]]
         fact = self.facts.get(layer.output)
         unit = graph.unit(
@@ -161,9 +161,7 @@ class _Trial:
         if fact is not None and main is not None:
             for index, value in enumerate(main.inputs):
                 if value is not None and value.name == fact.name:
-                    main.replace_input_with(
-                        index, add_initializer(graph.graph, f"{fact.name}_float", fact.reference)
-                    )
+                    main.replace_input_with(index, edit.constant(f"{fact.name}_float", fact.reference))
         quantizer = graph.quantizers.get(root)
         if quantizer is None:
             return
@@ -176,7 +174,7 @@ class _Trial:
                     if output is real:
                         graph.graph.outputs[index] = root
 
-    def _real_outputs(self, graph: Graph, wide: set[str]) -> list[str]:
+    def _real_outputs(self, graph: Graph, edit: Editor, wide: set[str]) -> list[str]:
         """Names of the real values of the model's outputs, in order.
 
         Where integers leave the model, these are the integers turned back; of roots in `wide`, what they are.
@@ -185,13 +183,13 @@ class _Trial:
         for value in graph.graph.outputs:
             quantize = _quantizer_of(value)
             if quantize is None:
-                found.append(value.name or "")
-            elif (root := graph.root(quantize.inputs[0]).name or "") in wide:
+                found.append(name_of(value))
+            elif (root := name_of(graph.root(quantize.inputs[0]))) in wide:
                 found.append(root)
             else:
                 inputs = [quantize.outputs[0], *quantize.inputs[1:]]
                 back = ir.Node(quantize.domain, DEQUANTIZE, inputs, num_outputs=1)
-                back.outputs[0].name = fresh_name(graph.graph, f"{value.name}_real")
+                back.outputs[0].name = edit.names.fresh(f"{value.name}_real")
                 graph.graph.append(back)
                 found.append(back.outputs[0].name)
         return found

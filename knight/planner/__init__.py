@@ -91,6 +91,8 @@ def _forms(subject: Subject, nodes: Nodes, tensors: Tensors) -> dict[str, str]:
             found[node.name or ""] = "fed_integers"
         elif node in nodes.integer and node.op_type in subject.target.on_integers:
             found[node.name or ""] = "on_integers"
+        elif node in nodes.integer and node.op_type in subject.target.forms:
+            found[node.name or ""] = subject.target.forms[node.op_type]
     return found
 
 

@@ -138,6 +138,9 @@ class Document(Numbers, frozen=True):
     widths: Annotated[dict[str, Schemes], wants("a table of operators and their lists of schemes")] = (
         msgspec.field(default_factory=dict)
     )
+    forms: Annotated[dict[str, str], wants("a table of operators and the names of their forms")] = (
+        msgspec.field(default_factory=dict)
+    )
     requantization: Annotated[Requantization, TABLE] = Requantization()
     operators: Annotated[Operators, TABLE] = Operators()
 
@@ -174,7 +177,10 @@ def fields(stated: Mapping[str, Any], label: str) -> dict[str, Any]:
     _check_together(document, label)
     operators = msgspec.structs.asdict(document.operators)
     return {
-        **{key: getattr(document, key) for key in ("description", "source", "chips", "runtime", "widths")},
+        **{
+            key: getattr(document, key)
+            for key in ("description", "source", "chips", "runtime", "widths", "forms")
+        },
         **msgspec.structs.asdict(document.model),
         **msgspec.structs.asdict(document.requantization),
         **{key: frozenset(value) if isinstance(value, tuple) else value for key, value in operators.items()},

@@ -223,12 +223,12 @@ def test_a_pytorch_model_from_the_start(run: Run) -> None:
     assert compared["reference"] == str(Path("out", "blobs.onnx"))
 
 
-def test_the_example_is_that_of_the_readme_and_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_is_that_of_its_page_and_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("PIL")
     root, out = Path(__file__).parents[2], str(Path("out").resolve())
     monkeypatch.chdir(root)
     path = Path("examples/run_config/run_config.json")
-    assert path.read_text("utf-8") in Path("README.md").read_text("utf-8")
+    assert path.read_text("utf-8") in Path("docs/run-config.md").read_text("utf-8")
     result = run("build", "--run-config", path, "--quant.save-dir", out)
     assert result.exit_code == 0 and steps(result) == ["quant", "compare", "infer"], result.output
     assert result.stdout.count("of 50 pictures") == 4  # two of quant, one each of compare and infer
