@@ -49,6 +49,7 @@ class QuantConfig:
     keep_first: int = 0
     keep_last: int = 0
     rules: tuple[Rule, ...] = ()
+    optimizers: tuple[str, ...] = ()
     mix_config: str | None = None
     threads: int = 5
     output_names: tuple[str, ...] = ()

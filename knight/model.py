@@ -7,7 +7,7 @@ above protobuf's 2 GB limit pass through.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +205,14 @@ def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     value = initializer(fresh_name(graph, name), array)
     graph.register_initializer(value)
     return value
+
+
+def with_constants(model: ir.Model, numbers: Mapping[str, np.ndarray]) -> ir.Model:
+    """A copy whose initializers of these names have other numbers, of the same shape and type."""
+    changed = model.clone()
+    for name, array in numbers.items():
+        changed.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    return changed
 
 
 def initializer(name: str, array: np.ndarray) -> ir.Value:

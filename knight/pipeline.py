@@ -20,11 +20,13 @@ from knight.executor import InferFunction, RunSettings
 from knight.listener import SILENT, Listener
 from knight.measuring import measure, running
 from knight.observing import Seen, observe
+from knight.optimizers import optimizers
 from knight.planner import make_plan
 from knight.preparing import Prepared, prepare_model
 from knight.realizing import realize
 from knight.report import report
 from knight.runner import available_threads
+from knight.statistics import joined
 from knight.targets import Target
 from knight.telling import Account, tell_plan
 from knight.types import QuantPlan
@@ -88,13 +90,16 @@ def quantize(
     with account.stage(1):
         tried, prepared, plans = plan_all(model, target, config, listener)
         tell_plan(account, prepared, plans[0], target, config)
+    chosen = [optimizers.get(name) for name in config.optimizers]
     with account.stage(2):
         seen = observe(
             prepared,
             plans,
             infer,
             request.settings,
+            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in plans)),
             snapshots=config.iterations,
+            keep=max((optimizer.samples for optimizer in chosen), default=0),
             threads=request.threads,
             listener=listener,
         )
@@ -133,9 +138,17 @@ def _outcome(
     request: Request, candidate: Candidate, prepared: Prepared, plan: QuantPlan, seen: Seen, account: Account
 ) -> Outcome:
     """One combination, from the statistics to the report."""
-    statistics = seen.after(candidate.iteration)
     with account.stage(3):
-        quantized = realize(prepared, plan, statistics, format=request.config.format, threads=request.threads)
+        quantized = realize(
+            prepared,
+            plan,
+            seen.after(candidate.iteration),
+            optimizers=candidate.optimizers,
+            samples=seen.kept_after(candidate.iteration),
+            format=request.config.format,
+            threads=request.threads,
+            listener=account.listener,
+        )
         for text in quantized.warnings:
             account.warn(text)
         session = running(quantized, seen.example, threads=request.threads, spin=request.settings.keeps_awake)
@@ -150,7 +163,7 @@ def _outcome(
         )
     with account.stage(5):
         steps = {
-            "stage1_prepared": prepared.model,
+            "stage1_prepared": quantized.prepared.model,
             "stage3_quantized": quantized.with_real_outputs(),
             "output_all_layers_quantize": quantized.with_all_outputs(),
         }
@@ -158,7 +171,6 @@ def _outcome(
         quantized,
         figures,
         seen,
-        statistics,
         name=request.name,
         target=request.target,
         candidate=candidate,

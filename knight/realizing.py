@@ -1,14 +1,17 @@
-"""From statistics to the quantized model: solve, patch, rewrite."""
+"""From statistics to the quantized model: solve, optimize, rewrite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from knight.exporters import export
 from knight.integer_inputs import exact_parameters
+from knight.kept_samples import Samples
+from knight.listener import SILENT, Listener
+from knight.optimizing import Draft, Verdict, optimize
 from knight.preparing import Prepared
 from knight.requantization import Requantization, requantizations
 from knight.rewriter import rewrite
@@ -22,15 +25,19 @@ class Quantized:
     """A quantized model and what it was made of.
 
     model: as it is written; QDQ, unless another format was asked for. files: what belongs beside it, by path.
-    prepared, plan, parameters: the float model, what was decided, the numbers. requantizations:
-    by node name, on chips that rescale by integers. warnings: what the numbers cost.
+    prepared: the float model that it is the twin of. plan, statistics, parameters: what was decided, what was
+    seen, the numbers. requantizations: by node name, on chips that rescale by integers. verdicts: on the
+    optimizers, in the order in which they were tried. warnings: what the numbers cost, and what became of
+    optimizers that were not used.
     """
 
     model: ir.Model
     prepared: Prepared
     plan: QuantPlan
+    statistics: Statistics
     parameters: Parameters
     requantizations: Mapping[str, Requantization] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -57,25 +64,38 @@ def realize(
     statistics: Statistics,
     *,
     fixed: Mapping[str, QParams] | None = None,
+    optimizers: Sequence[str] = (),
+    samples: Samples = (),
     format: str = "qdq",
     threads: int = 1,
+    listener: Listener = SILENT,
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: parameters of some groups, which no calibration method decides. format: of what is written (see
-    `knight.exporters`). Raises ModelError for weights that
-    are not finite, DataError for statistics that the plan needs and that were not kept.
+    fixed: parameters of some groups, which no calibration method decides. optimizers: names of those to try,
+    in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
+    `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
+    plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
-    exact = exact_parameters(prepared.border, plan, statistics)
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed={**(fixed or {}), **exact})
-    requantized, warnings = requantizations(plan, parameters)
-    exported = export(format, rewrite(prepared.model, plan, parameters))
+    given = {**(fixed or {}), **exact_parameters(prepared.border, plan, statistics)}
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given)
+    draft = Draft(prepared, plan, statistics, parameters)
+    verdicts: tuple[Verdict, ...] = ()
+    if optimizers:
+        draft, verdicts = optimize(
+            draft, optimizers, samples, fixed=given, threads=threads, listener=listener
+        )
+    requantized, warnings = requantizations(plan, draft.parameters)
+    unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
+    exported = export(format, rewrite(draft.prepared.model, plan, draft.parameters))
     return Quantized(
         exported.model,
-        prepared,
+        draft.prepared,
         plan,
-        parameters,
+        draft.statistics,
+        draft.parameters,
         requantized,
-        (*parameters.warnings, *warnings),
+        verdicts,
+        (*draft.parameters.warnings, *warnings, *unused),
         exported.files,
     )

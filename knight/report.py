@@ -22,7 +22,6 @@ from knight.observing import Seen
 from knight.outputs import output_scales
 from knight.realizing import Quantized
 from knight.runner import saturates
-from knight.statistics import Statistics
 from knight.targets import Target
 from knight.telling import Account
 
@@ -33,7 +32,6 @@ def report(
     quantized: Quantized,
     figures: Figures,
     seen: Seen,
-    statistics: Statistics,
     *,
     name: str,
     target: Target,
@@ -42,7 +40,7 @@ def report(
     settings: RunSettings,
     account: Account,
 ) -> Report:
-    """The report on one quantized model; `statistics` are those that it was made with."""
+    """The report on one quantized model."""
     plan, parameters = quantized.plan, quantized.parameters
     return {
         **_headline(seen.metric, figures),
@@ -60,7 +58,7 @@ def report(
             for value in quantized.model.graph.inputs
         ],
         "outputs": _outputs(quantized, figures),
-        "values": {key: _value(key, quantized, statistics) for key in plan.tensors},
+        "values": {key: _value(key, quantized) for key in plan.tensors},
         "weights": {
             name: {"bits": q.spec.bits, "axis": q.spec.axis, "scale": plain(q.scale)}
             for name, q in parameters.weights.items()
@@ -69,6 +67,7 @@ def report(
             node: {"multiplier": plain(r.multiplier), "shift": plain(r.shift)}
             for node, r in quantized.requantizations.items()
         },
+        "optimizers": [{**asdict(verdict), "accepted": verdict.accepted} for verdict in quantized.verdicts],
         "kept_in_float": dict(plan.float_nodes),
         "conversions_left": figures.coverage.conversions,
         "warnings": list(account.warnings),
@@ -103,10 +102,10 @@ def _outputs(quantized: Quantized, figures: Figures) -> list[Report]:
     ]
 
 
-def _value(key: str, quantized: Quantized, statistics: Statistics) -> Report:
+def _value(key: str, quantized: Quantized) -> Report:
     group = quantized.plan.tensors[key].group
     q = quantized.parameters.activations[group]
-    seen = statistics.extremes(quantized.plan.groups[group].sources)
+    seen = quantized.statistics.extremes(quantized.plan.groups[group].sources)
     return {
         "scale": float(q.scale),
         "zero_point": int(q.zero_point),

@@ -16,8 +16,8 @@ from knight import model as models, operators
 from knight.forms import Blocks, Writing, forms
 from knight.outputs import OUTPUT_SCALES, RUNTIME
 from knight.quantizer import quantize
-from knight.solver import Parameters
-from knight.types import QParams, QuantPlan
+from knight.solver import Numbers, Parameters
+from knight.types import FloatArray, QParams, QuantPlan
 
 Readers = list[tuple[ir.Node, int]]
 
@@ -43,6 +43,7 @@ class _Rewriter:
         self.values = {value.name or "": value for value in models.values(self.graph)}
         self.nodes = {node.name or "": node for node in self.graph}
         self.blocks = Blocks(self.graph)
+        self.numbers = Numbers(model, plan, params.patch)
         self.integer_nodes = set(plan.integer_nodes)
         counts = Counter(tensor.value for tensor in plan.tensors.values())
         self.at_one_width = {name for name, count in counts.items() if count == 1}
@@ -159,26 +160,24 @@ class _Rewriter:
         name = node.name or ""
         bias, index = operators.bias(node), operators.roles(node).bias
         if bias is not None and index is not None and name in self.params.biases:
-            real = self._dequantized(node, bias, self.params.biases[name], f"{name}_bias", flat=True)
+            flat = self.numbers.bias(name).reshape(-1)
+            real = self._dequantized(node, flat, self.params.biases[name], f"{name}_bias")
             node.replace_input_with(index, real)
         for position, value in enumerate(list(node.inputs)):
             key = self.plan.reads.get((name, position))
             if value is not None and key is not None and key in self.plan.weights:
+                array = self.numbers.constant(value.name or "")
                 node.replace_input_with(
-                    position, self._dequantized(node, value, self.params.weights[key], key)
+                    position, self._dequantized(node, array, self.params.weights[key], key)
                 )
 
-    def _dequantized(
-        self, node: ir.Node, value: ir.Value, params: QParams, name: str, *, flat: bool = False
-    ) -> ir.Value:
+    def _dequantized(self, node: ir.Node, array: FloatArray, params: QParams, name: str) -> ir.Value:
         """The constant as an integer initializer behind a DequantizeLinear that all its readers share.
 
         `node` is the first of them: nodes come in graph order.
         """
         if name not in self.constants:
-            array = models.constant(value)
-            assert array is not None
-            integers = quantize(array.reshape(-1) if flat else array, params)
+            integers = quantize(array, params)
             stored = [
                 self.blocks.initializer(f"{name}_quantized", integers),
                 self.blocks.initializer(f"{name}_scale", params.scale),

@@ -234,7 +234,11 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         if several[name].grouped:
             done += [name, " ".join(values)]
             continue
-        splits = several[name].kind is not str or several[name].key in ("quant_mode", "disable_types")
+        splits = several[name].kind is not str or several[name].key in (
+            "quant_mode",
+            "disable_types",
+            "optimize",
+        )
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]
     return done

@@ -87,6 +87,11 @@ def formats() -> tuple[str, ...]:
     return names("knight.exporters", "knight.exporters")
 
 
+def optimizers() -> tuple[str, ...]:
+    """What --optimize may name."""
+    return names("knight.optimizers", "knight.optimizers")
+
+
 def methods() -> tuple[str, ...]:
     """What -qm may name."""
     return (*names("knight.calibration", "knight.calibrations"), "all")
@@ -179,6 +184,15 @@ AVAILABLE = (
         metavar="NAME...",
     ),
     Flag(("-per", "--percent"), METHOD, "fraction of the values that percentile keeps", float, 0.99999),
+    Flag(
+        ("--optimize",),
+        METHOD,
+        "what to try beyond plain rounding, in this order: {choices}",
+        default=(),
+        several=True,
+        choices=optimizers,
+        metavar="NAME...",
+    ),
     Flag(
         ("-b", "--bit-width"),
         NUMBERS,

@@ -69,6 +69,8 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
         yield from _host(report)
+    for verdict in report["optimizers"]:
+        yield f"Optimizer        : {_verdict(verdict)}"
     yield f"Integer operators: {_coverage(report)}"
     for output in report["outputs"]:
         if output["scale"] is not None:
@@ -77,6 +79,12 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
     times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
     yield f"Times            : {times}"
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    from knight.optimizing import Verdict
+
+    return str(Verdict(**{key: value for key, value in found.items() if key != "accepted"}))
 
 
 def _host(report: Mapping[str, Any]) -> Iterator[str]:

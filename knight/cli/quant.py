@@ -39,6 +39,7 @@ _OPTIONS = {
     "threads": "cpu_num",
     "output_names": "output_name",
     "input_dtypes": "quantize_input_dtype",
+    "optimizers": "optimize",
 }
 """Field of `QuantConfig` -> option, where their names differ."""
 
