@@ -90,11 +90,12 @@ def keep(absorbed: Absorbed, prepared: Prepared, plan: QuantPlan) -> Kept:
     """The parameters of `absorbed` for the groups and weights of `plan`."""
     activations: dict[str, QParams] = {}
     exact = ranges = 0
+    positive = {node.outputs[0].name for node in prepared.model.graph if node.op_type == "Relu"}
     for key, group in plan.groups.items():
         given = _of_group(key, plan, absorbed.activations)
         if given is None or group.spans:
             continue
-        moved = moved_to(given, group.spec)
+        moved = moved_to(given, group.spec, positive=plan.tensors[key].value in positive)
         activations[key] = moved or params_from_range(float(given.low), float(given.high), group.spec)
         exact, ranges = exact + (moved is not None), ranges + (moved is None)
     weights = {}
@@ -113,13 +114,16 @@ def _of_group(key: str, plan: QuantPlan, given: Mapping[str, QParams]) -> QParam
     return next((given[value] for value in values if value in given and not given[value].scale.ndim), None)
 
 
-def moved_to(params: QParams, spec: QuantSpec) -> QParams | None:
+def moved_to(params: QParams, spec: QuantSpec, *, positive: bool = False) -> QParams | None:
     """`params` with other integers for the same real numbers; None where `spec` does not have them all.
 
-    uint8 around 128 becomes int8 around 0, and back.
+    uint8 around 128 becomes int8 around 0, and back. positive: there are no numbers below zero, so that the
+    lowest integer may stand for it: a runtime then drops the Relu that made them.
     """
     if params.spec.bits != spec.bits:
         return None
+    if positive and not spec.symmetric:
+        return QParams(spec, params.scale, np.asarray(spec.qmin, spec.dtype))
     zero = int(params.zero_point) + int(np.iinfo(spec.dtype).min) - int(np.iinfo(params.spec.dtype).min)
     if not spec.qmin <= zero <= spec.qmax or (spec.symmetric and zero != spec.fixed_zero):
         return None

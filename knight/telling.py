@@ -53,7 +53,8 @@ class Account:
 def tell_plan(account: Account, planned: Planned, target: Target, config: QuantConfig) -> None:
     """What the source is, types of inputs, what stays float and why, outputs that stay as they are."""
     prepared, plan = planned.prepared, planned.plans[0]
-    tell_source(account.listener, planned)
+    for text in about_source(planned):
+        account.warn(text)
     for name, dtype in prepared.border.types.items():
         account.listener.detail(f"input {name} takes {dtype}")
     if config.output_dequant:
@@ -69,16 +70,15 @@ def tell_plan(account: Account, planned: Planned, target: Target, config: QuantC
         account.warn(f"the bodies of {len(kinds)} {'/'.join(sorted(set(kinds)))} operators stay float")
 
 
-def tell_source(listener: Listener, planned: Planned) -> None:
-    """That a model is quantized already, and what becomes of its scales."""
+def about_source(planned: Planned) -> Iterator[str]:
+    """That a model is quantized already, and what becomes of its scales; nothing for a float model."""
     source = planned.source
     if not str(source):
         return
-    listener.announce(str(source))
-    if source.absorbed is not None and planned.kept[0].patch:
-        listener.announce(str(planned.kept[0]))
+    kept = f"; {planned.kept[0]}" if planned.kept[0].patch else ""
+    yield f"{source}{kept}"
     for name, reason in source.absorbed.left.items() if source.absorbed is not None else ():
-        listener.warn(f"{name} stays as it is: {reason}")
+        yield f"{name} stays as it is: {reason}"
 
 
 def _tell_outputs(listener: Listener, prepared: Prepared, target: Target) -> None:

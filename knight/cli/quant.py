@@ -141,10 +141,11 @@ def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Cons
     """What would be done, told without running any data or writing anything."""
     from knight.explaining import explain
     from knight.planning import plan_all
-    from knight.telling import tell_source
+    from knight.telling import about_source
 
     planned = plan_all(model, target, config, console)
-    tell_source(console, planned)
+    for text in about_source(planned):
+        console.warn(text)
     for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
         console.say(line)
     tried = planned.candidates

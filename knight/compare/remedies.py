@@ -48,11 +48,11 @@ def suggest(
     few = chosen[: max(1, len(chosen) // 4)]
     sets = [some for one in (few, chosen) for some in (one, trial.with_readers(one))]
     gains = [(trial.sqnr(some) or now) - now for some in sets]
-    enough = (place for place, gain in enumerate(gains) if gain >= _NEARLY * max(gains))
+    if max(gains) < _WORTH_DB:
+        return Suggestion(remedies)
+    enough = [place for place, gain in enumerate(gains) if gain >= _NEARLY * max(gains)]
     best = min(enough, key=lambda place: len(sets[place]))
     some, gain = sets[best], gains[best]
-    if gain < _WORTH_DB:
-        return Suggestion(remedies)
     names = [layer.name for layer in some if layer.name]
     word = "this layer" if len(some) == 1 else f"these {len(some)} layers"
     remedy = Remedy(
