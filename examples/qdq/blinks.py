@@ -7,7 +7,8 @@
 
 The first line writes the net as a framework exports it after such a training: QuantizeLinear and
 DequantizeLinear around every value, and weights as floats that lie on their own grid. `knight quant` says
-that it is quantized already, and keeps the scales that the training found; with --recalibrate it finds new ones.
+that it is quantized already, and keeps the scales that the training found; with --recalibrate it finds new
+ones.
 """
 
 from __future__ import annotations
