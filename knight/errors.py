@@ -59,6 +59,12 @@ def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> s
     return f"known: {', '.join(names[:12])} and {len(names) - 12} more"
 
 
+def shown(name: str) -> str:
+    """A name in quotes for a message of one line: no longer than such a line, and nothing unprintable."""
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:76]}...{text[-1]}"
+
+
 def wrong_value(value: object, wanted: str = "") -> str:
     """End of an error message for a `value`, shown as JSON has it, that is not what is `wanted`."""
     text = json.dumps(value, default=str)
