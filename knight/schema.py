@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 import msgspec
 from msgspec import inspect as kinds
 
-from knight.errors import ConfigError, did_you_mean, shown, wrong_value
+from knight.errors import ConfigError, did_you_mean, printable, wrong_value
 
 T = TypeVar("T")
 
@@ -91,9 +91,7 @@ def _mistake_in_table(values: Mapping[str, object], kind: type[Table], path: str
 
 
 def _at(path: str, key: object) -> str:
-    text = str(key)
-    if not text.isprintable() or len(text) > 76:  # a message is one line
-        text = shown(text)[1:-1]
+    text = printable(str(key))
     return f"{path}.{text}" if path else text
 
 

@@ -66,6 +66,7 @@ CASES = {
         f"c = Conv<{PADS}>(x, w, b) s = Pad(c, ends) m = MaxPool<kernel_shape = [3, 3]>(s) y = Conv(m, w)",
         ORT,
     ),
+    "float_between": Case(f"c = Conv<{PADS}>(x, w, b) s = Sin(c) y = Conv<{PADS}>(s, w)", ORT),
     "fed_integers": Case(NET, ORT, config=QuantConfig(input_dtypes=("int8",))),
     "normalized": Case(NET, ORT, config=QuantConfig(input_dtypes=("uint8",), mean=(3.0,), std=(2.0,))),
 }

@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -119,13 +120,13 @@ def damage(document: Any, data: st.DataObject) -> None:
         document = inside
     how = data.draw(st.sampled_from(["retype", "remove", "rename", "copy"]))
     if how == "retype":
-        document[key] = data.draw(JUNK)
+        document[key] = deepcopy(data.draw(JUNK))
     elif how == "remove":
         del document[key]
     elif how == "rename" and isinstance(document, dict):
         document[data.draw(st.sampled_from(["x", "w", "axis", "a\nb", "k" * 300]))] = document.pop(key)
     else:
-        document[key] = document[data.draw(st.sampled_from(keys))]
+        document[key] = deepcopy(document[data.draw(st.sampled_from(keys))])
 
 
 @pytest.mark.parametrize("name", ["two_widths", "blocks", "spans", "on_integers"])

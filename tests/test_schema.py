@@ -73,8 +73,8 @@ def test_what_fits_is_read() -> None:
             r"named.\ud800: is 3; it has to be an object of keys and values",
         ),
         (
-            {"place": "x", "named": {"k" * 99: 3}},
-            f"named.{'k' * 75}...: is 3; it has to be an object of keys and values",
+            {"place": "x", "named": {"k" * 999: 3}},
+            f"named.{'k' * 195}...: is 3; it has to be an object of keys and values",
         ),
         (
             {"place": ["long"] * 50},

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from knight.calibration import calibrations
-from knight.errors import ConfigError, did_you_mean, shown
+from knight.errors import ConfigError, did_you_mean, printable, shown
 
 
-def check_name(name: str, known: Collection[str], place: str, what: str) -> None:
+def check_name(name: str, known: Collection[str], before: str, key: str, what: str) -> None:
     """Raises ConfigError unless `name` is one of `known`.
 
-    place: file and key. what: the message, with ``{}`` for the name.
+    before, key: the file and the key's path. what: the message, with ``{}`` for the name.
     """
     if name not in known:
-        raise ConfigError(f"{place}: {what.format(shown(name))}: {did_you_mean(name, known, list_all=False)}")
+        near = did_you_mean(name, known, list_all=False)
+        raise ConfigError(f"{before}{printable(key)}: {what.format(shown(name))}: {near}")
 
 
-def check_method(method: str, options: Mapping[str, float], place: str) -> None:
+def check_method(method: str, options: Mapping[str, float], before: str, key: str) -> None:
     """Raises ConfigError for a calibration method that is not there, or that does not take `options`."""
     try:
         calibrations.get(method).check(options)
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(f"{before}{printable(key)}: {error}") from None

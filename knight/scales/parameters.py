@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from knight.errors import ConfigError
+from knight.errors import ConfigError, printable
 from knight.scales.checks import check_name
 from knight.scales.documents import Format, ModelDocument
 from knight.scales.numbers import Numbers, numbers, scales_shape
@@ -69,14 +69,14 @@ def check_parameters(parameters: Parameters, model: ir.Model, plan: QuantPlan, b
     for kind, wanted in planned.items():
         found: Mapping[str, QParams] = getattr(parameters, kind)
         for key in found:
-            check_name(key, wanted, f"{before}{kind}", f"{{}} is none of the plan's {kind}")
+            check_name(key, wanted, before, kind, f"{{}} is none of the plan's {kind}")
         for key in wanted:
-            check_name(key, found, f"{before}{kind}", f"lacks {{}}, one of the plan's {kind}")
+            check_name(key, found, before, kind, f"lacks {{}}, one of the plan's {kind}")
     for place, params, shape in _with_shapes(parameters, model, plan, biases):
         allowed = {(), shape} - {None}
         if params.scale.shape not in allowed:
             raise ConfigError(
-                f"{before}{place}.scale: has the shape {params.scale.shape}; it has to be "
+                f"{before}{printable(place)}.scale: has the shape {params.scale.shape}; it has to be "
                 f"{' or '.join(sorted(map(str, allowed)))}; solve the plan again"
             )
 

@@ -11,14 +11,14 @@ import msgspec
 import onnx_ir as ir
 
 from knight import model as models, operators
-from knight.errors import ConfigError, shown, wrong_value
+from knight.errors import ConfigError, printable, shown, wrong_value
 from knight.forms import forms
 from knight.scales.checks import check_method, check_name
 from knight.scales.documents import Format, ModelDocument
 from knight.scales.numbers import Spec, scales_shape
 from knight.scales.structure import check_structure, structure
 from knight.schema import Table, wants
-from knight.types import QuantPlan, Weight
+from knight.types import Edge, QuantPlan, Weight
 
 _SHIFTS = "two whole numbers [low, high], 0 <= low <= high <= 62"
 
@@ -128,11 +128,11 @@ def check_plan(plan: QuantPlan, model: ir.Model, before: str) -> None:
     """Raises ConfigError, beginning with `before`, for a plan that cannot be one of the prepared `model`."""
     graph = model.graph
     for key, name, known, what in (*_in_model(plan, graph), *_in_plan(plan)):
-        check_name(name, known, before + key, what)
+        check_name(name, known, before, key, what)
     for key, problem in (*_edges(plan, graph), *_constants(plan, graph), *_order(plan)):
-        raise ConfigError(f"{before}{key}: {problem}; make the plan again for this model")
+        raise ConfigError(f"{before}{printable(key)}: {problem}; make the plan again for this model")
     for key, group in plan.groups.items():
-        check_method(group.method, group.options, f"{before}groups.{key}")
+        check_method(group.method, group.options, before, f"groups.{key}")
 
 
 _Reference = tuple[str, str, Collection[str], str]
@@ -153,8 +153,8 @@ def _in_model(plan: QuantPlan, graph: ir.Graph) -> Iterator[_Reference]:
         yield from ((f"groups.{key}.sources", name, values, value) for name in group.sources)
     for key, weight in plan.weights.items():
         yield f"weights.{key}.constant", weight.constant, graph.initializers.keys(), constant
-    for name, _ in plan.reads:
-        yield "reads", name, nodes, node
+    readers = {node.name or "" for node in graph.all_nodes()}
+    yield from (("reads", name, readers, node) for name, _ in plan.reads)
     for name in plan.outputs:
         yield "outputs", name, outputs, output
     for key in ("accumulators", "integer_nodes", "float_nodes", "forms"):
@@ -186,17 +186,23 @@ _Problem = tuple[str, str]
 
 def _edges(plan: QuantPlan, graph: ir.Graph) -> Iterator[_Problem]:
     """What is read has to be what the model has there, and outputs what is taken for them."""
-    nodes = {node.name or "": node for node in graph}
+    read: dict[Edge, set[str | None]] = {}  # the bodies of If and Loop may have operators of one name
+    for node in graph.all_nodes():
+        for index, value in enumerate(node.inputs):
+            read.setdefault((node.name or "", index), set()).add(value.name if value is not None else None)
     made = {key: tensor.value for key, tensor in plan.tensors.items()}
     made |= {key: weight.constant for key, weight in plan.weights.items()}
-    for place, ((name, index), key) in enumerate(plan.reads.items()):
-        inputs = nodes[name].inputs
-        value = inputs[index] if index < len(inputs) else None
-        if value is None or made.get(key) != value.name:
-            yield f"reads[{place}]", f"{shown(key)} is not what input {index} of {shown(name)} reads"
+    for place, (edge, key) in enumerate(plan.reads.items()):
+        if made.get(key, "") not in read.get(edge, ()):
+            yield f"reads[{place}]", f"{shown(key)} is not what input {edge[1]} of {shown(edge[0])} reads"
+    used = {*plan.reads.values(), *plan.outputs.values()}
+    for key in plan.tensors:
+        if key not in used:
+            yield f"tensors.{key}", "nothing reads it, and it is no output"
     for name, key in plan.outputs.items():
         if made[key] != name:
             yield f"outputs.{name}", f"{shown(key)} is a tensor of another value"
+    nodes = {node.name or "": node for node in graph}
     for name, accumulator in plan.accumulators.items():
         bias = operators.bias(nodes[name])
         if accumulator.bias is not None and (bias is None or bias.name != accumulator.bias):

@@ -59,7 +59,7 @@ class RecipeEntry(Table, frozen=True):
             for place, rule in enumerate(self.rules)
         ]
         default = msgspec.convert(self.default, Choice, from_attributes=True)
-        check_method(default.method, default.options, f"{before}default")
+        check_method(default.method, default.options, before, "default")
         return Recipe(default, tuple(rules), self.keep_first, self.keep_last, self.reduce_range)
 
 
@@ -67,7 +67,7 @@ def _choice(value: str | dict[str, Any], path: str, before: str) -> Choice | Lit
     if value == FLOAT:
         return FLOAT
     entry = schema.read(value, ChoiceEntry, before=before, path=path)
-    check_method(entry.method, entry.options, before + path)
+    check_method(entry.method, entry.options, before, path)
     return msgspec.convert(entry, Choice, from_attributes=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from knight import model as models
-from knight.errors import ConfigError, DataError, OutputError, shown
+from knight.errors import ConfigError, DataError, OutputError, printable, shown
 from knight.files import write_file
 from knight.observer import OBSERVERS
 from knight.scales import archives
@@ -87,11 +87,11 @@ def _check_values(listed: Mapping[str, tuple[str, ...]], model: ir.Model, before
     """Raises ConfigError for values that the model lacks, and for kinds that there are not or are twice."""
     known = {value.name or "" for value in models.values(model.graph)}
     for name, kinds in listed.items():
-        check_name(name, known, f"{before}values", "value {} of the statistics is not in the model")
+        check_name(name, known, before, "values", "value {} of the statistics is not in the model")
         for kind in kinds:
-            check_name(kind, OBSERVERS, f"{before}values.{name}", "there is no kind {}")
+            check_name(kind, OBSERVERS, before, f"values.{name}", "there is no kind {}")
         if len(set(kinds)) < len(kinds):
-            raise ConfigError(f"{before}values.{name}: names a kind twice; observe again")
+            raise ConfigError(f"{before}values.{printable(name)}: names a kind twice; observe again")
 
 
 def _member(number: int, kind: str, key: str) -> str:
