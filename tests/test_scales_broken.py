@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,16 @@ def test_files_of_absurd_size_are_not_read(tmp_path: Path) -> None:
             file.truncate(largest + 1)  # without blocks on the disk
         with peak_below(1 << 20):
             assert "Knight writes none so large" in refusal(lambda: load(tmp_path / "it"))  # noqa: B023
+
+
+def test_a_form_that_an_operator_cannot_take_is_told_when_it_is_written(tmp_path: Path) -> None:
+    """A registry knows the names of forms; whether one suits, the form itself knows."""
+    found = solved("plain")
+    relu = next(node.name or "" for node in found.model.graph if node.op_type == "Relu")
+    plan = replace(found.plan, forms={relu: "on_integers"})
+    plan = scales.load_plan(scales.save_plan(plan, tmp_path / "p.json", found.model), found.model)
+    line = refusal(lambda: rewrite(found.model, plan, found.quantized.parameters))
+    assert line.startswith(f"{relu}: the plan has it work on integers, and what it reads is not quantized")
 
 
 # Archives --------------------------------------------------------------------------------------------------
