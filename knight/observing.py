@@ -30,8 +30,8 @@ class Seen:
 
     statistics: after all forward calls. snapshots: number of forward calls -> statistics after that many.
     outputs: the float model's, on disk. metric: what the user's function returned. samples, calls: how many.
-    example: the first call's data, None without calls. kept: number of forward calls -> samples of these on
-    disk, for whoever looks at data again.
+    example: the first call's data, None without calls. kept: samples on disk, for whoever looks at data
+    again; kept_early: likewise, number of forward calls -> samples of these alone.
     settings: of the run.
     """
 
@@ -42,7 +42,8 @@ class Seen:
     samples: int
     calls: int
     example: Mapping[str, np.ndarray] | None
-    kept: Mapping[int, KeptSamples]
+    kept: KeptSamples
+    kept_early: Mapping[int, KeptSamples]
     settings: RunSettings
 
     def after(self, calls: int) -> Statistics:
@@ -50,8 +51,8 @@ class Seen:
         return self.snapshots.get(calls, self.statistics)
 
     def kept_after(self, calls: int) -> Samples:
-        """Samples kept of this many forward calls, which is one of the snapshots or the number asked for."""
-        return self.kept[calls]
+        """Samples kept of this many forward calls; of all calls, where fewer were made."""
+        return self.kept_early.get(calls, self.kept)
 
     def __enter__(self) -> Seen:
         return self
@@ -63,7 +64,7 @@ class Seen:
 
     def close(self) -> None:
         """Removes the float outputs and the kept samples from the disk."""
-        for kept in self.kept.values():
+        for kept in (self.kept, *self.kept_early.values()):
             kept.close()
         self.outputs.close()
 
@@ -90,7 +91,8 @@ def observe(
     chosen = [plans] if isinstance(plans, QuantPlan) else list(plans)
     wanted = joined(*(needs_of(plan) for plan in chosen), needs or {})
     statistics, taken = Statistics.empty(wanted), dict[int, Statistics]()
-    kept = {calls: KeptSamples(keep) for calls in sorted({*snapshots, settings.iteration})}
+    kept = KeptSamples(keep)
+    early = {calls: KeptSamples(keep) for calls in snapshots if calls < settings.iteration}
     spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
     example: dict[str, np.ndarray] = {}
     outputs = [output.name or "" for output in prepared.model.graph.outputs]
@@ -105,7 +107,8 @@ def observe(
         seen = dict(zip([*outputs, *taps], results, strict=True)) | feeds
         list(pool.map(lambda name: statistics.update(name, seen[name]), wanted))
         spool.put(fingerprint(feeds), results[: len(outputs)])
-        for calls, few in kept.items():
+        kept.offer(feeds)
+        for calls, few in early.items():
             if executor.calls < calls:
                 few.offer(feeds)
         return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
@@ -129,9 +132,18 @@ def observe(
             metric = call_infer(infer, executor, must_forward=bool(wanted))
     except BaseException:
         spool.close()
-        for few in kept.values():
-            few.close()
+        for store in (kept, *early.values()):
+            store.close()
         raise
     return Seen(
-        statistics, taken, spool, metric, executor.samples, executor.calls, example or None, kept, settings
+        statistics,
+        taken,
+        spool,
+        metric,
+        executor.samples,
+        executor.calls,
+        example or None,
+        kept,
+        early,
+        settings,
     )

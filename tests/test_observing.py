@@ -67,6 +67,14 @@ def test_samples_are_kept_where_somebody_asks() -> None:
         assert len(seen.kept) == 0
 
 
+def test_samples_of_a_shorter_pass_are_kept_beside_those_of_all() -> None:
+    settings = RunSettings(iteration=6)
+    with observe(NET, plan("min_max"), feed, settings, snapshots=(2, 6), keep=10) as seen:
+        early, late = seen.kept_after(2), seen.kept_after(6)
+        assert late is seen.kept and len(late) == 6 and len(early) == 2
+        assert {sample["x"].tobytes() for sample in early} == {sample.tobytes() for sample in SAMPLES[:2]}
+
+
 def test_needs_beside_the_plans_are_kept_as_well() -> None:
     needs = {"t": frozenset({"channel_extremes"})}
     with observe(NET, plan("min_max"), feed, RunSettings(iteration=6), needs=needs) as seen:
