@@ -21,16 +21,14 @@ from knight.compare.layerwise import Watch
 from knight.config import QuantConfig
 from knight.conversion import TOLERANCE, Converted, check_framework
 from knight.converters import Source
-from knight.errors import ConfigError, DataError
-from knight.executor import Executor, InferFunction, RunSettings
+from knight.errors import ConfigError
+from knight.executor import InferFunction, RunSettings
+from knight.feeding import Sample, counted
 from knight.inferring import InferResult, run_infer
 from knight.listener import SILENT, Listener
 from knight.outputs import dequantized, output_scales
 from knight.runner import Session
 from knight.targets import DEFAULT_CHIP, Target, load_target
-
-Sample = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
-"""One forward call's worth of data: an array, one array per input in order, or arrays by input name."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,11 @@ class QuantizedModel:
         feeds = dict(zip((info.name for info in session.inputs), arrays, strict=True))
         names = [info.name for info in session.outputs]
         return dequantized(names, session.run(feeds), output_scales(self.model))
+
+
+def load_model(path: str | Path) -> ir.Model:
+    """The ONNX model in a file, checked; `prepare_model` takes it. Raises ModelError."""
+    return models.load(path)
 
 
 def quantize(
@@ -78,7 +81,7 @@ def quantize(
     chosen = load_target(target) if isinstance(target, str) else target
     source = model if isinstance(model, ir.Model) else models.load(model)
     name = Path(model).stem if isinstance(model, (str, Path)) else source.graph.name or "model"
-    infer, count = _as_infer_function(data)
+    infer, count = counted(data)
     count = iterations or count or 1
     config = QuantConfig(**{**options, "methods": (method,), "iterations": (count,)})
     settings = RunSettings(iteration=count, batch_size=config.batch_size)
@@ -132,7 +135,7 @@ def infer(
 ) -> InferResult:
     """Runs a float or quantized model over `data`; the result holds the metric and the time taken."""
     source = model if isinstance(model, ir.Model) else models.load(model)
-    function, count = _as_infer_function(data)
+    function, count = counted(data)
     settings = RunSettings(iteration=iterations or count or 1, batch_size=batch_size, run_mode="infer")
     return run_infer(source, function, settings, threads=threads, listener=listener)
 
@@ -162,7 +165,7 @@ def compare_models(
         raise ConfigError("mean and std belong together; give both or none")
     reference, left = _loaded(float_model, "float")
     result, right = _loaded(quantized_model, "quantized")
-    infer, count = _as_infer_function(data)
+    infer, count = counted(data)
     count = iterations or count or 1
     return comparing.compare_models(
         reference,
@@ -183,31 +186,3 @@ def _loaded(model: str | Path | ir.Model | QuantizedModel, default: str) -> tupl
         return models.load(model), str(model)
     source = model.model if isinstance(model, QuantizedModel) else model
     return source, source.graph.name or default
-
-
-def _as_infer_function(data: InferFunction | Iterable[Sample]) -> tuple[InferFunction, int | None]:
-    """An infer function over `data`, and the number of samples where it is known."""
-    if callable(data):
-        return data, None
-    samples = list(data)
-    if not samples:
-        raise DataError("the data is empty; give at least one sample")
-
-    def feed(executor: Executor) -> None:
-        for number, sample in enumerate(samples):
-            if number == executor.iteration or executor.early_stop_flag:
-                break
-            executor.forward(*_arrays(executor, sample))
-
-    return feed, len(samples)
-
-
-def _arrays(executor: Executor, sample: Sample) -> Sequence[np.ndarray]:
-    if isinstance(sample, np.ndarray):
-        return (sample,)
-    if isinstance(sample, Mapping):
-        missing = [name for name in executor.input_nodes if name not in sample]
-        if missing:
-            raise DataError(f"sample {executor.samples + 1}: no array for input {missing[0]!r}")
-        return [sample[name] for name in executor.input_nodes]
-    return sample

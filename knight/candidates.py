@@ -10,16 +10,21 @@ from knight import border
 from knight.calibration import calibrations
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.exporters import exporters
+from knight.mix_config import Entry, read_mix_config, rules_of
+from knight.optimizers import check_optimizers
 from knight.recipe import FLOAT, Choice, Recipe, Rule
 from knight.targets import Target
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One quantized model to make: `recipe`, with statistics of the first `iteration` forward calls."""
+    """One quantized model to make: `recipe`, with statistics of the first `iteration` forward calls, and the
+    `optimizers` of these names."""
 
     recipe: Recipe
     iteration: int
+    optimizers: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -28,29 +33,34 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """Names the combination, as in ``min_max_it_5``."""
-        return f"{self.method}_it_{self.iteration}"
+        """Names the combination, as in ``min_max_it_5`` or ``min_max_it_5_bias_correction``."""
+        return "_".join((self.method, "it", str(self.iteration), *self.optimizers))
 
 
 def candidates(config: QuantConfig, target: Target) -> tuple[Candidate, ...]:
     """Every method with every number of iterations. Raises ConfigError as `check_config` does."""
     check_config(config, target)
+    entries = () if config.mix_config is None else read_mix_config(config.mix_config)
+    recipes = {method: _recipe(config, method, entries) for method in config.methods}
     pairs = product(config.methods, config.iterations)
-    return tuple(Candidate(recipe_of(config, method), iteration) for method, iteration in pairs)
+    return tuple(Candidate(recipes[method], iteration, config.optimizers) for method, iteration in pairs)
 
 
-def recipe_of(config: QuantConfig, method: str) -> Recipe:
+def _recipe(config: QuantConfig, method: str, entries: Sequence[Entry]) -> Recipe:
     """What `config` says of single operators, around one calibration method."""
     known = {"percent": config.percent}
     options = {name: known[name] for name in calibrations.get(method).options if name in known}
-    rules: list[Rule] = []
+    default = Choice(config.bits, config.bits, method, options)
+    rules = [*config.rules]
+    if config.mix_config is not None:
+        rules += rules_of(entries, default, config.mix_config)
     if config.disable_types:
         rules.append(Rule(FLOAT, op_types=config.disable_types, origin="--disable-types"))
     if config.disable_names:
         rules.append(Rule(FLOAT, names=config.disable_names, origin="--disable-names"))
     return Recipe(
-        default=Choice(config.bits, config.bits, method, options),
-        rules=(*rules, *config.rules),
+        default=default,
+        rules=tuple(rules),
         keep_first=config.keep_first,
         keep_last=config.keep_last,
         reduce_range=config.reduce_range,
@@ -73,6 +83,8 @@ def check_config(config: QuantConfig, target: Target) -> None:
         raise ConfigError("-i wants numbers of at least 1")
     if config.keep_first < 0 or config.keep_last < 0:
         raise ConfigError("--keep-first and --keep-last want numbers of at least 0")
+    exporters.get(config.format)
+    check_optimizers(config.optimizers)
     border.wanted_types(config.input_dtypes, config.bits)
     if config.batch_size < 1 or (config.ir_batch is not None and config.ir_batch < 1):
         raise ConfigError("-bs and -ib want a number of at least 1")

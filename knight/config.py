@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.recipe import Rule
-
-METHODS = ("min_max", "percentile", "mse", "kl", "kl_v2")
-"""The calibration methods that `all` runs, in the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,9 @@ class QuantConfig:
     disable_names, disable_types: operators that stay float, by name (or that of a value that they make) and
         by kind; ``*`` and ``?`` are wildcards.
     keep_first, keep_last: how many of the first and last operators with weights stay float.
-    rules: choices for single operators (see `knight.recipe`), after these.
+    rules: choices for single operators (see `knight.recipe`).
+    mix_config: file with more of them (see `knight.mix_config`); later ones win, exclusion over all.
+    recalibrate: find new scales for a model that is quantized already, instead of keeping its own.
     threads: CPUs to use.
     output_names: crop the graph at these.
     mean, std: normalization to put after the first input.
@@ -35,6 +35,8 @@ class QuantConfig:
         for all float inputs or one per input.
     output_dequant: real numbers as outputs, also on chips whose outputs are fixed-point.
     reduce_range: weights of one bit less, whose products do not saturate in 16 bits.
+    format: of what is written, a name of `knight.exporters`.
+    extras: values of the options that other distributions add, for the code that they bring.
     """
 
     methods: tuple[str, ...] = ("kl",)
@@ -48,6 +50,9 @@ class QuantConfig:
     keep_first: int = 0
     keep_last: int = 0
     rules: tuple[Rule, ...] = ()
+    optimizers: tuple[str, ...] = ()
+    mix_config: str | None = None
+    recalibrate: bool = False
     threads: int = 5
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
@@ -56,3 +61,5 @@ class QuantConfig:
     input_dtypes: tuple[str | None, ...] = ()
     output_dequant: bool = False
     reduce_range: bool = False
+    format: str = "qdq"
+    extras: Mapping[str, Any] = field(default_factory=dict)

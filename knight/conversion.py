@@ -90,7 +90,7 @@ def name_of(framework: str, source: Source) -> str:
     path = Path(source.model)
     if path.stem.startswith("__") and path.stem.endswith("__"):  # __model__ says nothing
         return path.resolve().parent.name
-    if framework == "pytorch" and not path.suffix:
+    if converters.get(framework).takes_names and not path.suffix:
         return source.model
     return path.name if path.is_dir() else path.stem
 

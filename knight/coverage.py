@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from knight.protos import bodies
 from knight.runner import Session
 from knight.types import QuantPlan
 
@@ -66,18 +67,15 @@ def _count(graph: onnx.GraphProto) -> Coverage:
     for node in graph.node:
         read = [types.get(name, 0) for name in node.input if name]
         types.update(dict.fromkeys(node.output, _result_type(node, read)))
-        if node.op_type in _CONVERSIONS or (node.op_type == "Cast" and read[0] in _EIGHT_BITS):
+        apart = node.op_type == "Sum" and len(node.input) == 1  # see knight.forms.kept_apart
+        if apart or node.op_type in _CONVERSIONS or (node.op_type == "Cast" and read[0] in _EIGHT_BITS):
             conversions += 1
         elif node.op_type.startswith(_INTEGER) or (read and read[0] in _EIGHT_BITS):
             integer += 1
-        elif any(kind in _FLOATS for kind in read) or _has_subgraph(node):
+        elif any(kind in _FLOATS for kind in read) or any(True for _ in bodies(node)):
             floats.append(f"{node.op_type} {node.name}")
     compute = tuple(name for name in floats if name.split(" ")[0] in _COMPUTE)
     return Coverage(integer, tuple(floats), conversions, compute)
-
-
-def _has_subgraph(node: onnx.NodeProto) -> bool:
-    return any(attribute.HasField("g") for attribute in node.attribute)
 
 
 def _result_type(node: onnx.NodeProto, read: list[int]) -> int:

@@ -6,8 +6,6 @@ command line prints it as it is and exits with `exit_code`; a library user catch
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable
 
 _LONGEST = 200  # characters of a name in a message, its quotes with it
@@ -49,6 +47,8 @@ class GateError(KnightError):
 
 def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> str:
     """End of an error message for an unknown `name`: near misses first, else all that is known."""
+    import difflib
+
     names = sorted(known)
     lowered = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
@@ -75,6 +75,8 @@ def printable(text: str) -> str:
 
 def wrong_value(value: object, wanted: str = "") -> str:
     """End of an error message for a `value`, shown as JSON has it, that is not what is `wanted`."""
+    import json
+
     text = json.dumps(value, default=str)
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     return f"is {shown}; it has to be {wanted}" if wanted else f"is {shown}"

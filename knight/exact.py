@@ -17,9 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-SATURATION, SOFTMAX = "saturation", "softmax"
+from knight.names import Names
+from knight.protos import bodies
+
+SATURATION, SOFTMAX, WEIGHTS = "saturation", "softmax", "weights"
 """What the CPU's own kernels get wrong: see `mend`."""
 LARGEST = 64
 """Weights of at most this magnitude do not saturate: 2 * 255 * 64 fits in 16 bits."""
@@ -65,6 +69,24 @@ def may_differ(op_types: Iterable[str], *, saturates: bool) -> bool:
     return bool(integer) if saturates else "Softmax" in kinds and "QuantizeLinear" in kinds
 
 
+def quantized_alone(node: ir.Node) -> bool:
+    """Whether ONNX Runtime gives `node`, which has float weights and stands between pairs, int8 weights of
+    one scale (its optimizer WeightBiasQuantization).
+    """
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.inputs) < 2:
+        return False
+    weight = node.inputs[1]
+    if weight is None or not weight.is_initializer() or weight.dtype != ir.DataType.FLOAT:
+        return False
+    makers = [value.producer() if value is not None else None for value in node.inputs[:1]]
+    readers = [reader for reader, _ in node.outputs[0].uses()]
+    return (
+        all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
+        and bool(readers)
+        and all(reader.op_type == "QuantizeLinear" for reader in readers)
+    )
+
+
 def mend(model: onnx.ModelProto, *, saturates: bool) -> frozenset[str]:
     """Changes a `model` as ONNX Runtime has optimized it so that it computes what it states.
 
@@ -89,7 +111,7 @@ class _Mender:
         self.main = model.graph
         self.saturates = saturates
         self.mended: set[str] = set()
-        self._taken = set(_names(model.graph))
+        self._names = Names(_names(model.graph))
         self._shifted: dict[int, str] = {}  # by identity: names may be used again in bodies
 
     def mend_graph(self, graph: onnx.GraphProto, outer: Mapping[str, _Place]) -> None:
@@ -97,7 +119,7 @@ class _Mender:
         places = {**outer, **_places(graph)}
         nodes: list[onnx.NodeProto] = []
         for node in graph.node:
-            for body in _bodies(node):
+            for body in bodies(node):
                 self.mend_graph(body, places)
             if node.op_type == "QLinearSoftmax":
                 nodes += self._softmax(node)
@@ -134,7 +156,7 @@ class _Mender:
         constant = places[name].constant
         if constant is None:
             offset = self._constant("offset", np.int32(_OFFSET))
-            wide, sum_, result = (self._fresh(f"{name}_{part}") for part in ("int32", "sum", "uint8"))
+            wide, sum_, result = (self._names.fresh(f"{name}_{part}") for part in ("int32", "sum", "uint8"))
             return [
                 helper.make_node("Cast", [name], [wide], wide, to=TensorProto.INT32),
                 helper.make_node("Add", [wide, offset], [sum_], sum_),
@@ -151,7 +173,8 @@ class _Mender:
         self.mended.add(SOFTMAX)
         x, x_scale, x_zero, y_scale, y_zero = node.input
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
-        real, soft, apart = (self._fresh(f"{node.output[0]}_{part}") for part in ("real", "soft", "apart"))
+        base = node.output[0]
+        real, soft, apart = (self._names.fresh(f"{base}_{part}") for part in ("real", "soft", "apart"))
         return [
             helper.make_node("DequantizeLinear", [x, x_scale, x_zero], [real], real),
             helper.make_node("Softmax", [real], [soft], soft, axis=axis),
@@ -162,15 +185,8 @@ class _Mender:
     # Building blocks ------------------------------------------------------------------------------
 
     def _constant(self, base: str, array: np.generic | np.ndarray) -> str:
-        name = self._fresh(base)
+        name = self._names.fresh(base)
         self.main.initializer.append(numpy_helper.from_array(np.asarray(array), name))
-        return name
-
-    def _fresh(self, base: str) -> str:
-        number = 0
-        while (name := f"{base}_{number}" if number else base) in self._taken:
-            number += 1
-        self._taken.add(name)
         return name
 
 
@@ -182,15 +198,8 @@ def _names(graph: onnx.GraphProto) -> Iterator[str]:
         yield node.name
         yield from node.input
         yield from node.output
-        for body in _bodies(node):
+        for body in bodies(node):
             yield from _names(body)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _places(graph: onnx.GraphProto) -> dict[str, _Place]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,15 @@ NUMPY_TYPES = {number: np.dtype(name).type for name, number in _ONNX_TYPES.items
 class RunSettings:
     """What the user asked for, as infer functions may read it.
 
-    iteration: forward calls to make. batch_size: samples per call. dataset: the user's --data. gpu is always
-    None: Knight runs on the CPU. input_configs_dict: one mapping per input, from a configuration file.
+    iteration: forward calls to make.
+    batch_size: samples per call.
+    dataset: the user's --data.
+    save_dir: where results go, and what the function may write itself.
+    run_mode: the step: quant, infer, compare or convert.
+    user_defined_script: the file that the function is from.
+    gpu: always None, since Knight runs on the CPU.
+    input_configs_dict: one mapping per input, from a configuration file.
+    extras: values of the options that other distributions add, by name.
     """
 
     iteration: int = 1
@@ -61,6 +68,7 @@ class RunSettings:
     user_defined_script: str | None = None
     gpu: int | None = None
     input_configs_dict: tuple[Mapping[str, Any], ...] = ()
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def keeps_awake(self) -> bool:
@@ -71,11 +79,12 @@ class RunSettings:
 class Executor:
     """A model in one step of the run, as the infer function sees it.
 
-    calls: forward calls so far. samples: samples in them (the length of the axis that all inputs share
-    as their first, else one per call). is_float: the float model runs, before it is quantized.
+    calls: forward calls so far.
+    samples: samples in them (the length of the axis that all inputs share as their first, else one per call).
+    is_float: the float model runs, before it is quantized.
     early_stop_flag: raised when more samples would change nothing.
-    shape_dicts: name of a value or node -> shape, empty until `init_shape_info`. input_types: input
-    name -> ONNX element type number.
+    shape_dicts: name of a value or node -> shape, empty until `init_shape_info`.
+    input_types: input name -> ONNX element type number.
     """
 
     def __init__(
@@ -119,6 +128,7 @@ class Executor:
         self.user_defined_script = settings.user_defined_script
         self.gpu = settings.gpu
         self.input_configs_dict = settings.input_configs_dict
+        self.extras = settings.extras
 
     def forward(self, *arrays: np.ndarray) -> list[np.ndarray]:
         """Runs the model on one array per input, in the order of `input_nodes`; gives all outputs in order.
@@ -225,16 +235,11 @@ class Executor:
         self.shape_dicts = shapes
 
     def _measured(self, names: Sequence[str], feeds: dict[str, np.ndarray]) -> dict[str, list[int | None]]:
-        from knight.runner import Session  # only here: most scripts never ask, and it loads ONNX Runtime
+        from knight.runner import shapes  # only here: most scripts never ask, and it loads ONNX Runtime
 
         if not names or self._model is None:
             return {}
-        results = Session(self._model, taps=names, level="none").run(feeds, names)
-        return {
-            name: list(array.shape)
-            for name, array in zip(names, results, strict=True)
-            if isinstance(array, np.ndarray)
-        }
+        return {name: list(shape) for name, shape in shapes(self._model, names, feeds).items()}
 
 
 def _describe(info: TensorInfo) -> str:

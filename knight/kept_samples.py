@@ -10,15 +10,20 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from bisect import insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import overload
 
 import numpy as np
 
 from knight.files import output_errors
 
 Feeds = dict[str, np.ndarray]
+
+Samples = Sequence[Feeds]
+"""Forward calls' data in the order of their hashes; read from the disk when it is asked for."""
 
 LIMIT = 1 << 30
 """Bytes that kept samples may take on disk."""
@@ -33,7 +38,7 @@ def content_hash(feeds: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-class KeptSamples:
+class KeptSamples(Samples):
     """At most `count` forward calls' worth of data, in a folder that goes when this is closed.
 
     Beyond `limit` bytes, fewer are kept: the smallest hashes that fit. Inputs that are no plain tensors of
@@ -104,12 +109,43 @@ class KeptSamples:
         for name in tuple(self._hashes):
             yield self._load(name)
 
-    def __getitem__(self, place: int) -> Feeds:
+    @overload
+    def __getitem__(self, place: int) -> Feeds: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Samples: ...
+
+    def __getitem__(self, place: int | slice) -> Feeds | Samples:
+        """One call's arrays; a slice reads nothing yet."""
+        if isinstance(place, slice):
+            return _Some(self, range(len(self))[place])
         return self._load(self._hashes[place])
 
     def _load(self, name: str) -> Feeds:
         with np.load(self._path(name), allow_pickle=False) as stored:
             return {key: stored[f"arr_{place}"] for place, key in enumerate(self._names)}
+
+
+@dataclass(frozen=True)
+class _Some(Samples):
+    """Those at some places of others."""
+
+    whole: Samples
+    places: range
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Feeds: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Samples: ...
+
+    def __getitem__(self, place: int | slice) -> Feeds | Samples:
+        if isinstance(place, slice):
+            return _Some(self.whole, self.places[place])
+        return self.whole[self.places[place]]
 
 
 def _is_plain(array: object) -> bool:

@@ -7,7 +7,7 @@ above protobuf's 2 GB limit pass through.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from knight.errors import ModelError
 from knight.formats import hint
+from knight.names import Names
 from knight.repair import repair, without_outside_weights
 
 NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
@@ -184,17 +185,19 @@ def values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
+def name_of(value: ir.Value) -> str:
+    """The value's name; a nameless value is a bug of the caller."""
+    if value.name is None:
+        raise ValueError(f"value without a name: {value!r}")
+    return value.name
+
+
 def fresh_name(graph: ir.Graph, base: str) -> str:
-    """`base`, or `base_1`, `base_2` ...: a name that no value and no node of the model has."""
-    taken = {value.name for value in values(graph)} | {node.name for node in graph.all_nodes()}
-    for node in graph.all_nodes():
-        taken.update(output.name for output in node.outputs)
-    if base not in taken:
-        return base
-    number = 1
-    while f"{base}_{number}" in taken:
-        number += 1
-    return f"{base}_{number}"
+    """`base`, or `base_1`, `base_2` ...: a name that no value and no node of the model has.
+
+    Walks the whole graph: who gives more than one name keeps a `Names`.
+    """
+    return Names.of(graph).fresh(base)
 
 
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
@@ -202,6 +205,14 @@ def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     value = initializer(fresh_name(graph, name), array)
     graph.register_initializer(value)
     return value
+
+
+def with_constants(model: ir.Model, numbers: Mapping[str, np.ndarray]) -> ir.Model:
+    """A copy whose initializers of these names have other numbers, of the same shape and type."""
+    changed = model.clone()
+    for name, array in numbers.items():
+        changed.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    return changed
 
 
 def initializer(name: str, array: np.ndarray) -> ir.Value:

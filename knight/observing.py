@@ -13,7 +13,7 @@ import numpy as np
 
 from knight.evaluation import OutputSpool, fingerprint
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
-from knight.kept_samples import KeptSamples
+from knight.kept_samples import KeptSamples, Samples
 from knight.listener import SILENT, Listener
 from knight.preparing import Prepared
 from knight.runner import Session, available_threads
@@ -31,7 +31,7 @@ class Seen:
     statistics: after all forward calls. snapshots: number of forward calls -> statistics after that many.
     outputs: the float model's, on disk. metric: what the user's function returned. samples, calls: how many.
     example: the first call's data, None without calls. kept: samples on disk, for whoever looks at data
-    again.
+    again; kept_early: likewise, number of forward calls -> samples of these alone.
     settings: of the run.
     """
 
@@ -43,11 +43,16 @@ class Seen:
     calls: int
     example: Mapping[str, np.ndarray] | None
     kept: KeptSamples
+    kept_early: Mapping[int, KeptSamples]
     settings: RunSettings
 
     def after(self, calls: int) -> Statistics:
         """Statistics after this many forward calls; of all calls, where fewer were made."""
         return self.snapshots.get(calls, self.statistics)
+
+    def kept_after(self, calls: int) -> Samples:
+        """Samples kept of this many forward calls; of all calls, where fewer were made."""
+        return self.kept_early.get(calls, self.kept)
 
     def __enter__(self) -> Seen:
         return self
@@ -59,7 +64,8 @@ class Seen:
 
     def close(self) -> None:
         """Removes the float outputs and the kept samples from the disk."""
-        self.kept.close()
+        for kept in (self.kept, *self.kept_early.values()):
+            kept.close()
         self.outputs.close()
 
 
@@ -84,7 +90,9 @@ def observe(
     """
     chosen = [plans] if isinstance(plans, QuantPlan) else list(plans)
     wanted = joined(*(needs_of(plan) for plan in chosen), needs or {})
-    statistics, kept, taken = Statistics.empty(wanted), KeptSamples(keep), dict[int, Statistics]()
+    statistics, taken = Statistics.empty(wanted), dict[int, Statistics]()
+    kept = KeptSamples(keep)
+    early = {calls: KeptSamples(keep) for calls in snapshots if calls < settings.iteration}
     spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
     example: dict[str, np.ndarray] = {}
     outputs = [output.name or "" for output in prepared.model.graph.outputs]
@@ -100,6 +108,9 @@ def observe(
         list(pool.map(lambda name: statistics.update(name, seen[name]), wanted))
         spool.put(fingerprint(feeds), results[: len(outputs)])
         kept.offer(feeds)
+        for calls, few in early.items():
+            if executor.calls < calls:
+                few.offer(feeds)
         return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
 
     def after_call(calls: int) -> None:
@@ -121,8 +132,18 @@ def observe(
             metric = call_infer(infer, executor, must_forward=bool(wanted))
     except BaseException:
         spool.close()
-        kept.close()
+        for store in (kept, *early.values()):
+            store.close()
         raise
     return Seen(
-        statistics, taken, spool, metric, executor.samples, executor.calls, example or None, kept, settings
+        statistics,
+        taken,
+        spool,
+        metric,
+        executor.samples,
+        executor.calls,
+        example or None,
+        kept,
+        early,
+        settings,
     )

@@ -54,6 +54,14 @@ BOUNDED = frozenset({"Relu", "Clip"})
 ACCUMULATES = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that sum products of their data (input 0) and weight (input 1) in an integer accumulator."""
 
+RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+"""Operators that answer differently each time: never folded, never merged."""
+
+STANDARD = ("", "ai.onnx")
+"""The two names of the domain of the standard operators."""
+
 NEEDS_CONSTANT_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "PRelu", "LSTM", "GRU", "RNN"})
 
 
@@ -120,8 +128,8 @@ def output_channels(node: ir.Node) -> int | None:
     if node.op_type == "Gemm":
         axis = 0 if models.attribute(node, "transB", 0) else 1
     channels = weight.shape[axis]
-    group = models.attribute(node, "group", 1) if node.op_type == "ConvTranspose" else 1
-    return channels * int(str(group)) if isinstance(channels, int) else None
+    group = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+    return channels * group if isinstance(channels, int) else None
 
 
 def keeps_range(node: ir.Node) -> bool:
@@ -140,7 +148,28 @@ def is_float(value: ir.Value) -> bool:
     return value.dtype == ir.DataType.FLOAT
 
 
+def is_op(node: ir.Node | None, *op_types: str) -> bool:
+    """True when `node` is one of the standard operators `op_types` (of any, when none is named)."""
+    return node is not None and node.domain in STANDARD and (not op_types or node.op_type in op_types)
+
+
 def has_subgraph(node: ir.Node) -> bool:
     """True for If, Loop, Scan and the like."""
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
+    return any(True for _ in subgraphs(node))
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The bodies that a control-flow node holds."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    """`graph` and all bodies in it, outer ones first."""
+    yield graph
+    for node in graph:
+        for body in subgraphs(node):
+            yield from all_graphs(body)

@@ -13,18 +13,20 @@ from typing import Any
 
 import onnx_ir as ir
 
-from knight.candidates import Candidate, candidates
+from knight.absorbing import Kept
+from knight.candidates import Candidate
 from knight.config import QuantConfig
 from knight.errors import KnightError
 from knight.executor import InferFunction, RunSettings
 from knight.listener import SILENT, Listener
 from knight.measuring import measure, running
 from knight.observing import Seen, observe
-from knight.planner import make_plan
-from knight.preparing import Prepared, prepare_model
+from knight.optimizers import optimizers
+from knight.planning import Planned, plan_all
 from knight.realizing import realize
 from knight.report import report
 from knight.runner import available_threads
+from knight.statistics import joined
 from knight.targets import Target
 from knight.telling import Account, tell_plan
 from knight.types import QuantPlan
@@ -35,7 +37,7 @@ class Outcome:
     """One quantized model, or the reason why there is none.
 
     label: names the combination, as in ``min_max_it_5``. steps: the models of the stages, by name. report:
-    plain JSON data, described by report_schema.json.
+    plain JSON data, described by report_schema.json. files: what the format writes beside the model.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Outcome:
     steps: Mapping[str, ir.Model] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,24 +85,21 @@ def quantize(
     Raises KnightError for what concerns every combination; where there are several, a failure of one is its
     Outcome's `failure`.
     """
-    tried = candidates(config, target)
     request = Request(infer, target, config, replace(settings, iteration=max(config.iterations)), name)
     account = Account(listener)
     with account.stage(1):
-        recipes = [candidate.recipe for candidate in tried]
-        prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
-        plans = [
-            make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
-            for recipe in recipes
-        ]
-        tell_plan(account, prepared, plans[0], target, config)
+        planned = plan_all(model, target, config, listener)
+        tell_plan(account, planned, target, config)
+    chosen = [optimizers.get(name) for name in config.optimizers]
     with account.stage(2):
         seen = observe(
-            prepared,
-            plans,
+            planned.prepared,
+            planned.plans,
             infer,
             request.settings,
+            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in planned.plans)),
             snapshots=config.iterations,
+            keep=max((optimizer.samples for optimizer in chosen), default=0),
             threads=request.threads,
             listener=listener,
         )
@@ -107,24 +107,40 @@ def quantize(
         if seen.calls < request.settings.iteration:
             asked = request.settings.iteration
             account.warn(f"-i {asked} asks for more calls than the infer function made ({seen.calls})")
-        for candidate, plan in zip(tried, plans, strict=True):
-            if len(tried) > 1:
+        several = len(planned.candidates) > 1
+        for candidate, plan, kept in planned:
+            if several:
                 listener.combination(candidate.label)
             try:
-                yield _outcome(request, candidate, prepared, plan, seen, account.branch())
+                yield _outcome(request, planned, candidate, plan, kept, seen, account.branch())
             except KnightError as error:
-                if len(tried) == 1:
+                if not several:
                     raise
                 yield Outcome(candidate.method, candidate.iteration, candidate.label, failure=str(error))
 
 
 def _outcome(
-    request: Request, candidate: Candidate, prepared: Prepared, plan: QuantPlan, seen: Seen, account: Account
+    request: Request,
+    planned: Planned,
+    candidate: Candidate,
+    plan: QuantPlan,
+    kept: Kept,
+    seen: Seen,
+    account: Account,
 ) -> Outcome:
     """One combination, from the statistics to the report."""
-    statistics = seen.after(candidate.iteration)
     with account.stage(3):
-        quantized = realize(prepared, plan, statistics, threads=request.threads)
+        quantized = realize(
+            planned.prepared,
+            plan,
+            seen.after(candidate.iteration),
+            fixed=kept.patch,
+            optimizers=candidate.optimizers,
+            samples=seen.kept_after(candidate.iteration),
+            format=request.config.format,
+            threads=request.threads,
+            listener=account.listener,
+        )
         for text in quantized.warnings:
             account.warn(text)
         session = running(quantized, seen.example, threads=request.threads, spin=request.settings.keeps_awake)
@@ -139,7 +155,7 @@ def _outcome(
         )
     with account.stage(5):
         steps = {
-            "stage1_prepared": prepared.model,
+            "stage1_prepared": quantized.prepared.model,
             "stage3_quantized": quantized.with_real_outputs(),
             "output_all_layers_quantize": quantized.with_all_outputs(),
         }
@@ -147,7 +163,7 @@ def _outcome(
         quantized,
         figures,
         seen,
-        statistics,
+        planned.source,
         name=request.name,
         target=request.target,
         candidate=candidate,
@@ -155,4 +171,12 @@ def _outcome(
         settings=request.settings,
         account=account,
     )
-    return Outcome(candidate.method, candidate.iteration, candidate.label, quantized.model, steps, found)
+    return Outcome(
+        candidate.method,
+        candidate.iteration,
+        candidate.label,
+        quantized.model,
+        steps,
+        found,
+        files=quantized.files,
+    )

@@ -62,6 +62,7 @@ def prepare_model(
         opset=max(target.opset, WIDE_OPSET) if wide else target.opset,
         recognise=target.recognise,
         threads=available_threads(config.threads),
+        extras=config.extras,
     )
 
     def on_pass(name: str, changes: int) -> None:

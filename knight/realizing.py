@@ -1,35 +1,48 @@
-"""From statistics to the quantized model: solve, patch, rewrite."""
+"""From statistics to the quantized model: solve, optimize, rewrite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from knight.exporters import export
 from knight.integer_inputs import exact_parameters
+from knight.kept_samples import Samples
+from knight.listener import SILENT, Listener
+from knight.optimizing import Draft, Verdict, optimize
 from knight.preparing import Prepared
+from knight.qdq.own import mark
 from knight.requantization import Requantization, requantizations
 from knight.rewriter import rewrite
 from knight.solver import Parameters, solve
 from knight.statistics import Statistics
-from knight.types import QParams, QuantPlan
+from knight.types import Patch, QuantPlan
+
+_NONE = Patch()
 
 
 @dataclass(frozen=True)
 class Quantized:
     """A quantized model and what it was made of.
 
-    model: QDQ. prepared, plan, parameters: the float model, what was decided, the numbers. requantizations:
-    by node name, on chips that rescale by integers. warnings: what the numbers cost.
+    model: as it is written; QDQ, unless another format was asked for. files: what belongs beside it, by path.
+    prepared: the float model that it is the twin of. plan, statistics, parameters: what was decided, what was
+    seen, the numbers. requantizations: by node name, on chips that rescale by integers. verdicts: on the
+    optimizers, in the order in which they were tried. warnings: what the numbers cost, and what became of
+    optimizers that were not used.
     """
 
     model: ir.Model
     prepared: Prepared
     plan: QuantPlan
+    statistics: Statistics
     parameters: Parameters
     requantizations: Mapping[str, Requantization] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
     warnings: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def with_real_outputs(self) -> ir.Model:
         """The model with every output dequantized, also those that leave it as fixed-point numbers."""
@@ -53,16 +66,40 @@ def realize(
     plan: QuantPlan,
     statistics: Statistics,
     *,
-    fixed: Mapping[str, QParams] | None = None,
+    fixed: Patch = _NONE,
+    optimizers: Sequence[str] = (),
+    samples: Samples = (),
+    format: str = "qdq",
     threads: int = 1,
+    listener: Listener = SILENT,
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: parameters of some groups, which no calibration method decides. Raises ModelError for weights that
-    are not finite, DataError for statistics that the plan needs and that were not kept.
+    fixed: numbers that nothing decides here, such as those of a source that was quantized. optimizers: names
+    of those to try, in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
+    `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
+    plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
-    exact = exact_parameters(prepared.border, plan, statistics)
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed={**(fixed or {}), **exact})
-    requantized, warnings = requantizations(plan, parameters)
-    model = rewrite(prepared.model, plan, parameters)
-    return Quantized(model, prepared, plan, parameters, requantized, (*parameters.warnings, *warnings))
+    given = exact_parameters(prepared.border, plan, statistics)
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given, patch=fixed)
+    draft = Draft(prepared, plan, statistics, parameters)
+    verdicts: tuple[Verdict, ...] = ()
+    if optimizers:
+        draft, verdicts = optimize(
+            draft, optimizers, samples, fixed=given, threads=threads, listener=listener
+        )
+    requantized, warnings = requantizations(plan, draft.parameters)
+    unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
+    exported = export(format, rewrite(draft.prepared.model, plan, draft.parameters))
+    mark(exported.model)
+    return Quantized(
+        exported.model,
+        draft.prepared,
+        plan,
+        draft.statistics,
+        draft.parameters,
+        requantized,
+        verdicts,
+        (*draft.parameters.warnings, *warnings, *unused),
+        exported.files,
+    )

@@ -7,7 +7,7 @@ read into rules, and the planner asks `Recipe.choose` once per model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
@@ -90,6 +90,10 @@ class Recipe:
         self._check_used(nodes)
         kept = self._kept_in_float(nodes)
         return {node: kept.get(node) or self._by_rule(node) for node in nodes}
+
+    def with_method(self, method: str, **options: float) -> Recipe:
+        """The same with another calibration method for what no rule names."""
+        return replace(self, default=replace(self.default, method=method, options=options))
 
     @property
     def choices(self) -> tuple[Choice, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import onnx
 
 from knight.errors import ModelError
+from knight.protos import bodies
 
 _FREE_WEIGHTS = 4  # the first IR version whose initializers need not be graph inputs
 
@@ -60,12 +61,11 @@ def _order(graph: onnx.GraphProto, where: str) -> list[int] | None:
 def _read(node: onnx.NodeProto) -> Iterator[str]:
     """Names that `node` reads, also inside its bodies (a name made there may be among them)."""
     yield from node.input
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            made = {name for each in body.node for name in each.output}
-            for each in body.node:
-                yield from (name for name in _read(each) if name not in made)
-            yield from (output.name for output in body.output if output.name not in made)
+    for body in bodies(node):
+        made = {name for each in body.node for name in each.output}
+        for each in body.node:
+            yield from (name for name in _read(each) if name not in made)
+        yield from (output.name for output in body.output if output.name not in made)
 
 
 def without_outside_weights(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from knight import evaluation
+from knight.absorbing import Source
 from knight.candidates import Candidate
 from knight.config import QuantConfig
 from knight.executor import RunSettings
@@ -22,7 +23,6 @@ from knight.observing import Seen
 from knight.outputs import output_scales
 from knight.realizing import Quantized
 from knight.runner import saturates
-from knight.statistics import Statistics
 from knight.targets import Target
 from knight.telling import Account
 
@@ -33,7 +33,7 @@ def report(
     quantized: Quantized,
     figures: Figures,
     seen: Seen,
-    statistics: Statistics,
+    source: Source,
     *,
     name: str,
     target: Target,
@@ -42,7 +42,7 @@ def report(
     settings: RunSettings,
     account: Account,
 ) -> Report:
-    """The report on one quantized model; `statistics` are those that it was made with."""
+    """The report on one quantized model."""
     plan, parameters = quantized.plan, quantized.parameters
     return {
         **_headline(seen.metric, figures),
@@ -51,6 +51,7 @@ def report(
         "method": candidate.method,
         "iteration": candidate.iteration,
         "samples": seen.samples,
+        "quantized_source": _source(source),
         "arguments": plain({**asdict(config), **asdict(settings)}),
         "versions": _versions(),
         "times": {stage: round(seconds, 4) for stage, seconds in account.times.items()},
@@ -60,7 +61,7 @@ def report(
             for value in quantized.model.graph.inputs
         ],
         "outputs": _outputs(quantized, figures),
-        "values": {key: _value(key, quantized, statistics) for key in plan.tensors},
+        "values": {key: _value(key, quantized) for key in plan.tensors},
         "weights": {
             name: {"bits": q.spec.bits, "axis": q.spec.axis, "scale": plain(q.scale)}
             for name, q in parameters.weights.items()
@@ -69,10 +70,23 @@ def report(
             node: {"multiplier": plain(r.multiplier), "shift": plain(r.shift)}
             for node, r in quantized.requantizations.items()
         },
+        "optimizers": [{**asdict(verdict), "accepted": verdict.accepted} for verdict in quantized.verdicts],
         "kept_in_float": dict(plan.float_nodes),
         "conversions_left": figures.coverage.conversions,
         "warnings": list(account.warnings),
         "host": _host(plan.runtime, figures.host),
+    }
+
+
+def _source(source: Source) -> Report | None:
+    """None for a float model."""
+    if source.found is None:
+        return None
+    return {
+        "tool": source.found.tool,
+        "kind": source.found.kind,
+        "operators_with_weights": source.found.compute,
+        "integer_operators": source.found.integer,
     }
 
 
@@ -103,10 +117,10 @@ def _outputs(quantized: Quantized, figures: Figures) -> list[Report]:
     ]
 
 
-def _value(key: str, quantized: Quantized, statistics: Statistics) -> Report:
+def _value(key: str, quantized: Quantized) -> Report:
     group = quantized.plan.tensors[key].group
     q = quantized.parameters.activations[group]
-    seen = statistics.extremes(quantized.plan.groups[group].sources)
+    seen = quantized.statistics.extremes(quantized.plan.groups[group].sources)
     return {
         "scale": float(q.scale),
         "zero_point": int(q.zero_point),

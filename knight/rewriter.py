@@ -16,8 +16,8 @@ from knight import model as models, operators
 from knight.forms import Blocks, Writing, forms
 from knight.outputs import OUTPUT_SCALES, RUNTIME
 from knight.quantizer import quantize
-from knight.solver import Parameters
-from knight.types import QParams, QuantPlan
+from knight.solver import Numbers, Parameters
+from knight.types import FloatArray, QParams, QuantPlan
 
 Readers = list[tuple[ir.Node, int]]
 
@@ -43,6 +43,7 @@ class _Rewriter:
         self.values = {value.name or "": value for value in models.values(self.graph)}
         self.nodes = {node.name or "": node for node in self.graph}
         self.blocks = Blocks(self.graph)
+        self.numbers = Numbers(model, plan, params.patch)
         self.integer_nodes = set(plan.integer_nodes)
         counts = Counter(tensor.value for tensor in plan.tensors.values())
         self.at_one_width = {name for name, count in counts.items() if count == 1}
@@ -74,7 +75,7 @@ class _Rewriter:
             if self.plan.reads.get((node.name or "", index)) == key
         ]
         producer = value.producer()
-        integers = self._made_by(producer, value, key, readers)
+        integers = made = self._made_by(producer, value, key, readers)
         added: list[ir.Node] = []
         if integers is None:
             added.append(
@@ -95,18 +96,27 @@ class _Rewriter:
             cast.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT)))
             added.append(cast)
             self.output_scales[name] = {"scale": float(params.scale), "zero_point": int(params.zero_point)}
+        maker = made.producer() if made is not None else None
         if producer is None:
             self.graph.insert_before(next(iter(self.graph)), added)
+        elif maker is not None and made not in producer.inputs:  # a node that the form put behind
+            self.graph.insert_after(maker, added)
         else:
             self.graph.insert_after(producer, added)
-        if producer is not None and integers in producer.inputs:
-            self.graph.remove(producer, safe=True)
-            added[-1].outputs[0].name = name  # the real numbers have the float model's name
-        elif is_output:
+        gone = made is not None and made is not value and self._remove_unused(producer)
+        if is_output:
             self._take_over_output(value, added[-1].outputs[0])
-        elif integers is value:
-            value.name = self.blocks.fresh(f"{name}_integers")
+        elif (gone or made is value) and added:
+            if not gone:
+                value.name = self.blocks.fresh(f"{name}_integers")
             added[-1].outputs[0].name = name  # the real numbers have the float model's name
+
+    def _remove_unused(self, node: ir.Node | None) -> bool:
+        """Whether nobody needed it."""
+        if node is None or any(value.uses() or value.is_graph_output() for value in node.outputs):
+            return False
+        self.graph.remove(node, safe=True)
+        return True
 
     def _made_by(
         self, producer: ir.Node | None, value: ir.Value, key: str, readers: Readers
@@ -118,7 +128,12 @@ class _Rewriter:
         group = self.plan.tensors[key].group
         params, (scale, zero_point) = self.params.activations[group], self.number_pairs[group]
         writing = Writing(producer, value, params, scale, zero_point, readers, self.blocks)
-        return forms.get(form)(writing)
+        read = [source.producer() for source in producer.inputs if source is not None]
+        made = forms.get(form)(writing)
+        for maker in read:  # what dequantized for it may have no reader left
+            if maker is not None and maker.op_type == "DequantizeLinear" and maker.graph is self.graph:
+                self._remove_unused(maker)
+        return made
 
     def _take_over_output(self, value: ir.Value, replacement: ir.Value) -> None:
         """`replacement` becomes the graph output, under the name that users know."""
@@ -145,26 +160,24 @@ class _Rewriter:
         name = node.name or ""
         bias, index = operators.bias(node), operators.roles(node).bias
         if bias is not None and index is not None and name in self.params.biases:
-            real = self._dequantized(node, bias, self.params.biases[name], f"{name}_bias", flat=True)
+            flat = self.numbers.bias(name).reshape(-1)
+            real = self._dequantized(node, flat, self.params.biases[name], f"{name}_bias")
             node.replace_input_with(index, real)
         for position, value in enumerate(list(node.inputs)):
             key = self.plan.reads.get((name, position))
             if value is not None and key is not None and key in self.plan.weights:
+                array = self.numbers.constant(value.name or "")
                 node.replace_input_with(
-                    position, self._dequantized(node, value, self.params.weights[key], key)
+                    position, self._dequantized(node, array, self.params.weights[key], key)
                 )
 
-    def _dequantized(
-        self, node: ir.Node, value: ir.Value, params: QParams, name: str, *, flat: bool = False
-    ) -> ir.Value:
+    def _dequantized(self, node: ir.Node, array: FloatArray, params: QParams, name: str) -> ir.Value:
         """The constant as an integer initializer behind a DequantizeLinear that all its readers share.
 
         `node` is the first of them: nodes come in graph order.
         """
         if name not in self.constants:
-            array = models.constant(value)
-            assert array is not None
-            integers = quantize(array.reshape(-1) if flat else array, params)
+            integers = quantize(array, params)
             stored = [
                 self.blocks.initializer(f"{name}_quantized", integers),
                 self.blocks.initializer(f"{name}_scale", params.scale),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -20,9 +20,10 @@ from knight.calibration import calibrations
 from knight.errors import ModelError
 from knight.quantizer import extremes, params_from_range
 from knight.statistics import Needs, Statistics
-from knight.types import Accumulator, FloatArray, QParams, QuantPlan, QuantSpec
+from knight.types import Accumulator, FloatArray, Patch, QParams, QuantPlan, QuantSpec
 
 BIAS_SPEC = QuantSpec(bits=32, signed=True, symmetric=True, axis=0)
+_NO_PATCH = Patch()
 _BIAS_LIMIT = 2.0**30  # leaves the other half of int32 to the products that are added up
 
 
@@ -30,13 +31,15 @@ _BIAS_LIMIT = 2.0**30  # leaves the other half of int32 to the products that are
 class Parameters:
     """The numbers of a plan.
 
-    activations: by key of the group. weights: by key of the weight. biases: by node name.
+    activations: by key of the group. weights: by key of the weight. biases: by node name. patch: what was
+    found with; its constants and biases are rounded in place of the model's.
     """
 
     activations: Mapping[str, QParams]
     weights: Mapping[str, QParams]
     biases: Mapping[str, QParams]
     warnings: tuple[str, ...] = ()
+    patch: Patch = field(default_factory=Patch)
 
     def activation(self, plan: QuantPlan, tensor: str) -> QParams:
         """The numbers of the tensor with this key."""
@@ -64,15 +67,19 @@ def solve(
     *,
     threads: int = 1,
     fixed: Mapping[str, QParams] | None = None,
+    patch: Patch = _NO_PATCH,
 ) -> Parameters:
     """The parameters of `plan` for a prepared model.
 
-    fixed: those of some groups, which no method decides. Raises ModelError for weights that are not finite.
+    fixed: those of some groups, which no method decides. patch: numbers in place of the model's, and of what
+    else would be decided here. Raises ModelError for weights that are not finite.
     """
+    given = {**(fixed or {}), **patch.activations}
+    numbers = Numbers(model, plan, patch)
 
     def one(key: str) -> QParams:
-        if fixed is not None and key in fixed:
-            return fixed[key]
+        if key in given:
+            return given[key]
         group = plan.groups[key]
         method = calibrations.get(group.method)
         low, high = method(statistics.asked(group.sources, method.needs), group.spec, **group.options)
@@ -83,10 +90,12 @@ def solve(
         activations = dict(zip(own, pool.map(one, own), strict=True))
     for key, group in plan.groups.items():  # in graph order, so that a Concat of Concats finds its parts
         if group.spans:
-            activations[key] = spanning([activations[part] for part in group.spans], group.spec)
-    constants = model.graph.initializers
+            parts = [activations[part] for part in group.spans]
+            activations[key] = given[key] if key in given else spanning(parts, group.spec)
     weights = {
-        key: weight_params(weight.constant, _numbers(constants[weight.constant]), weight.spec)
+        key: patch.weights[key]
+        if key in patch.weights
+        else weight_params(weight.constant, numbers.constant(weight.constant), weight.spec)
         for key, weight in plan.weights.items()
     }
     warnings = []
@@ -94,15 +103,15 @@ def solve(
         if accumulator.bias is None:
             continue
         unit = float(activations[plan.tensors[accumulator.input].group].scale)
-        raised = _fit_bias(_numbers(constants[accumulator.bias]), unit, weights[accumulator.weight])
+        raised = _fit_bias(numbers.bias(node), unit, weights[accumulator.weight])
         if raised is not None:
             weights[accumulator.weight] = raised
             warnings.append(
                 f"{node}: its bias needs a coarser unit; the scale of {accumulator.weight} was raised"
             )
-    parameters = Parameters(activations, weights, {}, tuple(warnings))
+    parameters = Parameters(activations, weights, {}, tuple(warnings), patch)
     biases = {
-        node: _bias_params(_numbers(constants[accumulator.bias]), parameters.unit(plan, accumulator))
+        node: _bias_params(numbers.bias(node), parameters.unit(plan, accumulator))
         for node, accumulator in plan.accumulators.items()
         if accumulator.bias is not None
     }
@@ -121,11 +130,30 @@ def spanning(parts: Sequence[QParams], spec: QuantSpec) -> QParams:
     return params_from_range(low, high, spec)
 
 
-def _numbers(value: ir.Value) -> FloatArray:
-    array = models.constant(value)
-    if array is None:
-        raise ModelError(f"weight {value.name!r} is no constant")
-    return array
+@dataclass(frozen=True)
+class Numbers:
+    """The float numbers that are rounded: those of the model, or the patch's."""
+
+    model: ir.Model
+    plan: QuantPlan
+    patch: Patch = field(default_factory=Patch)
+
+    def constant(self, name: str) -> FloatArray:
+        """Of the constant of this name. Raises ModelError where it is none."""
+        if name in self.patch.constants:
+            return self.patch.constants[name]
+        array = models.constant(self.model.graph.initializers.get(name))
+        if array is None:
+            raise ModelError(f"weight {name!r} is no constant")
+        return array
+
+    def bias(self, node: str) -> FloatArray:
+        """Of the bias of the accumulator of this node."""
+        if node in self.patch.biases:
+            return self.patch.biases[node]
+        name = self.plan.accumulators[node].bias
+        assert name is not None
+        return self.constant(name)
 
 
 def weight_params(name: str, weight: FloatArray, spec: QuantSpec) -> QParams:

@@ -42,6 +42,9 @@ class Result(Protocol):
     @property
     def report(self) -> Mapping[str, Any]: ...
 
+    @property
+    def files(self) -> Mapping[str, bytes]: ...
+
 
 class Store:
     """An exclusive hold on `folder`; use it in a ``with`` statement.
@@ -74,7 +77,8 @@ class Store:
         self.close()
 
     def publish(self, result: Result, name: str, subdirectory: str | None = None) -> Path:
-        """Writes ``NAME_quantize.onnx``, ``steps/*.onnx`` and ``NAME_report.json``; gives the model's path.
+        """Writes ``NAME_quantize.onnx``, ``steps/*.onnx``, ``NAME_report.json`` and ``NAME_FILE`` of each of
+        `result.files`; gives the model's path.
 
         subdirectory: of the folder, None for the folder itself. Raises as `write` does.
         """
@@ -85,6 +89,7 @@ class Store:
             {f"{name}_quantize.onnx": result.model, **steps},
             {f"{name}_report.json": result.report},
             subdirectory,
+            {f"{name}_{file}": content for file, content in result.files.items()},
         )
         return self.folder / (subdirectory or ".") / f"{name}_quantize.onnx"
 
@@ -93,8 +98,9 @@ class Store:
         graphs: Mapping[str, ir.Model],
         documents: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         subdirectory: str | None = None,
+        files: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
-        """Writes ONNX models and JSON documents, all or none, by their path inside `subdirectory`.
+        """Writes ONNX models, JSON documents and files, all or none, by their path inside `subdirectory`.
 
         Raises OutputError (disk full, for one); the earlier files of these names are then as they were.
         """
@@ -110,6 +116,10 @@ class Store:
                 for file, document in documents.items():
                     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
                     (fresh / file).write_text(text + "\n", "utf-8")
+                    written.append(fresh / file)
+                for file, content in files.items():
+                    (fresh / file).parent.mkdir(parents=True, exist_ok=True)
+                    (fresh / file).write_bytes(content)
                     written.append(fresh / file)
                 for path in written:
                     flush(path)

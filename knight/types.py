@@ -144,6 +144,37 @@ class Accumulator:
     result: str | None
 
 
+@dataclass(frozen=True)
+class Patch:
+    """New numbers for a model or its plan, whose graphs stay as they are.
+
+    constants: name of a float constant -> numbers of the same shape. biases: node name -> float numbers of
+        its bias, for this node alone, whoever else reads the constant.
+    activations: key of a group -> its numbers. weights: key of a weight -> its numbers, where its extremes
+        shall not decide.
+    moved: values that the new constants give another range, so that they have to be observed again.
+    """
+
+    constants: Mapping[str, FloatArray] = field(default_factory=dict)
+    biases: Mapping[str, FloatArray] = field(default_factory=dict)
+    activations: Mapping[str, QParams] = field(default_factory=dict)
+    weights: Mapping[str, QParams] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return any((self.constants, self.biases, self.activations, self.weights))
+
+    def followed_by(self, later: Patch) -> Patch:
+        """Both; where both have numbers, the later ones."""
+        return Patch(
+            {**self.constants, **later.constants},
+            {**self.biases, **later.biases},
+            {**self.activations, **later.activations},
+            {**self.weights, **later.weights},
+            self.moved | later.moved,
+        )
+
+
 Edge = tuple[str, int]
 """(node name, input index)."""
 

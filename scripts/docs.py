@@ -104,12 +104,16 @@ def chips() -> str:
     """One row per family, from the target files."""
     rows = []
     for target in map(load_target, families()):
-        numbers = "int" if target.activation_signed else "uint"
-        kind = f"{numbers}8 {'symmetric' if target.activation_symmetric else 'with zero point'}"
+        usual = target.schemes[0]
+        numbers = "int" if usual.activation_signed else "uint"
+        kind = f"{numbers}{usual.activation_bits} " + (
+            "symmetric" if usual.activation_symmetric else "with zero point"
+        )
         outputs = "fixed-point" if target.fixed_point_outputs else "float"
-        bits, shapes = "/".join(map(str, target.bits)), "static" if target.static_shapes else "dynamic"
-        rows.append((target.name, bits, kind, shapes, outputs, " ".join(target.chips)))
-    return table(("family", "bits", "activations", "shapes", "outputs", "chips"), rows)
+        schemes = " ".join(scheme.name for scheme in target.schemes)
+        shapes = "static" if target.static_shapes else "dynamic"
+        rows.append((target.name, schemes, kind, shapes, outputs, " ".join(target.chips)))
+    return table(("family", "schemes", "activations", "shapes", "outputs", "chips"), rows)
 
 
 def presets() -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from knight import model as models
-from knight.calibration import Method
-from knight.config import METHODS, QuantConfig
+from knight.calibration import Method, methods as all_methods
+from knight.config import QuantConfig
 from knight.errors import ConfigError, DataError, ModelError
 from knight.executor import Executor, InferFunction, RunSettings
 from knight.inferring import run_infer as infer
@@ -68,12 +68,12 @@ def test_one_pass_over_the_data_serves_all_methods(tmp_path: Path) -> None:
             calls[-1] += 1
         return 1.0
 
-    outcomes = run(small_models.conv_net(tmp_path), counting, methods=METHODS)
-    assert [outcome.method for outcome in outcomes] == list(METHODS)
+    outcomes = run(small_models.conv_net(tmp_path), counting, methods=all_methods())
+    assert [outcome.method for outcome in outcomes] == list(all_methods())
     assert calls == [12] * 6  # the float model once, each quantized model once
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", all_methods())
 def test_the_order_of_the_samples_does_not_change_a_byte(tmp_path: Path, method: str) -> None:
     path = small_models.conv_net(tmp_path)
     orders = (SAMPLES, SAMPLES[::-1], SAMPLES[5:] + SAMPLES[:5])
@@ -81,7 +81,7 @@ def test_the_order_of_the_samples_does_not_change_a_byte(tmp_path: Path, method:
     assert len(results) == 1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", all_methods())
 def test_two_halves_merged_give_the_bytes_of_one_pass(tmp_path: Path, method: str) -> None:
     path = small_models.conv_net(tmp_path)
     (whole,) = run(path, feeding(SAMPLES), methods=(method,))

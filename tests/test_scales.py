@@ -20,8 +20,9 @@ from hypothesis import given, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from knight import model as models, scales
-from knight.errors import OutputError
+from knight.errors import ConfigError, OutputError
 from knight.observer import OBSERVERS
+from knight.qdq.own import mark
 from knight.recipe import Choice, Recipe, Rule
 from knight.rewriter import rewrite
 from knight.scales import documents
@@ -32,7 +33,7 @@ from knight.scales.recipes import ChoiceEntry, RecipeEntry, RuleEntry
 from knight.schema import read
 from knight.solver import Parameters, solve
 from knight.statistics import Statistics
-from knight.types import Accumulator, Group, QParams, QuantPlan, QuantSpec, Tensor, Weight
+from knight.types import Accumulator, Group, Patch, QParams, QuantPlan, QuantSpec, Tensor, Weight
 from tests.solved import CASES, FILES, refusal, reopened, saved, solved, states
 
 case = pytest.mark.parametrize("name", CASES)
@@ -63,8 +64,9 @@ def test_another_process_makes_the_same_model(name: str, tmp_path: Path) -> None
     assert plan == found.plan
     assert list(plan.reads) == list(found.plan.reads) and list(plan.groups) == list(found.plan.groups)
     assert same(parameters, found.quantized.parameters)
-    made = models.to_bytes(rewrite(model, plan, parameters))
-    assert made == models.to_bytes(found.quantized.model)
+    made = rewrite(model, plan, parameters)
+    mark(made)
+    assert models.to_bytes(made) == models.to_bytes(found.quantized.model)
 
 
 @case
@@ -288,3 +290,65 @@ def test_files_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         scales.save_plan(solved("plain").plan, tmp_path / "file" / "plan.json", model)
     assert scales.save_plan(solved("plain").plan, tmp_path / "new" / "plan.json", model).is_file()
+
+
+# Patches ----------------------------------------------------------------------------------------------------
+
+
+def patched(tmp_path: Path) -> tuple[Any, Any, Path]:
+    """The plain case with a bias and a weight that an optimizer found, and the file of its parameters."""
+    found = solved("plain")
+    node, accumulator = next((n, a) for n, a in found.plan.accumulators.items() if a.bias is not None)
+    bias = models.constant(found.model.graph.initializers[accumulator.bias])
+    weight = next(iter(found.plan.weights))
+    numbers_of = found.quantized.parameters.weights[weight]
+    raised = replace(numbers_of, scale=numbers_of.scale * np.float32(1.25))
+    patch = Patch(
+        biases={node: bias + np.float32(0.3)}, weights={weight: raised}, moved=frozenset({"b", "a"})
+    )
+    parameters = solve(found.model, found.plan, found.statistics, patch=patch)
+    path = scales.save_parameters(parameters, tmp_path / "patched.json", found.model, found.plan)
+    return found, parameters, path
+
+
+def test_a_patch_comes_back_to_the_bit(tmp_path: Path) -> None:
+    found, parameters, path = patched(tmp_path)
+    again = scales.load_parameters(path, found.model, found.plan)
+    assert again.patch.moved == parameters.patch.moved
+    one, other = (rewrite(found.model, found.plan, numbers) for numbers in (parameters, again))
+    assert models.to_bytes(one) == models.to_bytes(other)
+    assert models.to_bytes(one) != models.to_bytes(
+        rewrite(found.model, found.plan, found.quantized.parameters)
+    )
+    scales.save_parameters(again, tmp_path / "again.json", found.model, found.plan)
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "said"),
+    [
+        (("biases", None, "shape"), [1], "patch.biases.*shape: is .*; it has to be of"),
+        (("biases", None, "values"), [1e60] * 4, "values: holds a number that is no float32"),
+        (("biases", "nobody"), {"shape": [1], "values": [0.5]}, "patch.biases.nobody: the model has no such"),
+        (
+            ("constants", "nobody"),
+            {"shape": [1], "values": [0.5]},
+            "patch.constants.nobody: the model has no such",
+        ),
+        (("weights", "nobody"), None, "patch.weights.nobody: is "),
+        (("moved",), 3, "patch.moved: is 3"),
+    ],
+)
+def test_a_broken_patch_is_named(
+    tmp_path: Path, keys: tuple[str | None, ...], value: object, said: str
+) -> None:
+    found, _, path = patched(tmp_path)
+    document = json.loads(path.read_text())
+    place = document["patch"]
+    for key in keys[:-1]:
+        place = place[key if key is not None else next(iter(place))]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match=said) as error:
+        scales.load_parameters(path, found.model, found.plan)
+    assert "\n" not in str(error.value) and "patched.json" in str(error.value)

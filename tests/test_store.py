@@ -24,6 +24,7 @@ class Result:
     model: ir.Model | None
     steps: Mapping[str, ir.Model] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -46,6 +47,15 @@ def test_what_is_written_where(tmp_path: Path, result: Result) -> None:
     assert path == out / "net_quantize.onnx" and below == out / "kl_it_5" / "net_quantize.onnx"
     onnx.checker.check_model(path)
     assert json.loads((out / "net_report.json").read_text("utf-8")) == result.report
+
+
+def test_what_the_format_writes_beside_the_model(tmp_path: Path, result: Result) -> None:
+    result.files = {"scales.txt": b"1 2", "vendor/net.bin": bytes(range(256))}
+    with Store(tmp_path / "out") as store:
+        store.publish(result, "net", "kl_it_5")
+    place = tmp_path / "out" / "kl_it_5"
+    assert (place / "net_scales.txt").read_bytes() == b"1 2"
+    assert (place / "net_vendor" / "net.bin").read_bytes() == bytes(range(256))
 
 
 def test_publishing_again_replaces(tmp_path: Path, result: Result) -> None:

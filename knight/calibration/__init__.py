@@ -1,4 +1,7 @@
-"""From a statistic to a clipping range: one file per method, each a function of arrays alone."""
+"""From a statistic to a clipping range: one file per method, each a function of arrays alone.
+
+A method's file may state its `rank`, its place in tables and under ``-qm all``; else it comes behind.
+"""
 
 from __future__ import annotations
 
@@ -58,3 +61,8 @@ class Method:
 calibrations: Registry[Method] = Registry(
     "calibration method", "knight.calibration", "knight.calibrations", "method"
 )
+
+
+def methods() -> tuple[str, ...]:
+    """All methods in the order of the tables."""
+    return calibrations.ranked()

@@ -38,6 +38,8 @@ from knight.observer import Histogram
 from knight.quantizer import params_from_range
 from knight.types import QuantSpec
 
+rank = 4
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 

@@ -33,6 +33,8 @@ from knight.calibration._error import Moments, squared_error
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+rank = 5
+
 TOLERANCE = 1.5
 
 

@@ -7,6 +7,8 @@ from knight.calibration._candidates import full_range
 from knight.observer import Extremes
 from knight.types import QuantSpec
 
+rank = 1
+
 
 def clipping_range(extremes: Extremes, spec: QuantSpec) -> tuple[float, float]:
     """The extremes of the data, widened to hold zero. `spec` plays no part."""

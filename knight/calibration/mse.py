@@ -22,6 +22,8 @@ from knight.calibration._error import Moments, squared_error
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+rank = 3
+
 Array = NDArray[np.float64]
 
 _FINEST = 1 / 512  # of the full range: the tightest clipping that is tried

@@ -14,6 +14,7 @@ from knight.calibration._candidates import clipped_at, full_range
 from knight.observer import Histogram
 from knight.types import QuantSpec
 
+rank = 2
 DEFAULT = 0.99999
 
 

@@ -21,6 +21,8 @@ from knight.errors import ConfigError, KnightError, did_you_mean
 from knight.registry import Registry
 
 commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
+flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
+"""A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
 
@@ -64,6 +66,12 @@ class KnightGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return commands.get(cmd_name) if cmd_name in commands.names() else None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line per subcommand; one that another distribution brings and that cannot be loaded says so."""
+        width = formatter.width - 6 - max(map(len, commands.names()))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _purpose(name, width)) for name in commands.names()])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -97,6 +105,17 @@ class KnightGroup(click.Group):
 
             _fail(f"unexpected {described(error)}; run again with -l 0 for details", 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _purpose(name: str, width: int) -> str:
+    """What the subcommand does; of our own it is the first line of the file, so that none has to be run."""
+    if name in commands.built_in:
+        text = commands.headline(name).removeprefix(f"``knight {name}``: ")
+        return text[:1].upper() + text[1:]
+    try:
+        return commands.get(name).get_short_help_str(width)
+    except ConfigError:
+        return "(cannot be loaded; see knight plugins)"
 
 
 def _fail(message: str, code: int) -> NoReturn:

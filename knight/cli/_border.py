@@ -5,7 +5,6 @@ A uint8 input takes pictures as they are, so the mean and std of its entry go in
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from knight import border
 from knight.config import QuantConfig
 from knight.errors import ConfigError
+from knight.tasks import reader_of
 
 if TYPE_CHECKING:
     from knight.executor import InferFunction
@@ -29,13 +29,10 @@ def with_input_configs(
 ) -> QuantConfig:
     """`config` with the types and the normalization of `entries`, for a model with these `inputs`.
 
-    Only where `infer` is a ready-made task that reads pictures; what others do with entries is their own.
+    Only where `infer` says how its entries are read; what others do with entries is their own.
     Raises ConfigError where the two contradict each other, and for what a model cannot be given.
     """
-    module = getattr(infer, "__module__", "")
-    read = (
-        getattr(sys.modules.get(module), "read_inputs", None) if module.startswith("knight.tasks.") else None
-    )
+    read = reader_of(infer)
     if not entries or read is None:
         return config
     by_input = dict(zip(inputs, _types(config, len(inputs)), strict=False))
@@ -86,11 +83,14 @@ def _normalized(
         return config
     if not first:
         raise ConfigError(f"{where}.mean/std: only a model's first input can be normalized inside the model")
-    if config.mean and (_three(config.mean), _three(config.std)) != (_three(mean), _three(std)):
+    if config.mean and (_of_channels(config.mean), _of_channels(config.std)) != (
+        _of_channels(mean),
+        _of_channels(std),
+    ):
         raise ConfigError(f"--mean/--std and {where}.mean/std differ; give one of them")
     return config if config.mean else replace(config, mean=mean, std=std)
 
 
-def _three(numbers: Sequence[float]) -> tuple[float, ...]:
+def _of_channels(numbers: Sequence[float]) -> tuple[float, ...]:
     """One number is for all channels."""
     return tuple(numbers) * 3 if len(numbers) == 1 else tuple(numbers)

@@ -7,13 +7,14 @@ further word is given its flag again, so that click sees ``-i 5 -i 10 -i 20``.
 from __future__ import annotations
 
 import re
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from knight.cli import _extras
 from knight.cli._flags import GROUPS, POSTPONED, Flag
 from knight.cli._run_config import read_section
 from knight.errors import ConfigError, did_you_mean
@@ -61,7 +62,7 @@ class FlagOption(click.Option):
             required=flag.required,
             show_default=flag.default not in (None, False),
             metavar=flag.metavar or _METAVARS[flag.kind] + "..." * flag.several,
-            help=flag.help,
+            help=flag.text,
             callback=_read_run_config if flag.key == "run_config" else _check_choice,
             is_eager=flag.key == "run_config",
             **settings,
@@ -70,7 +71,7 @@ class FlagOption(click.Option):
 
 def _check_choice(context: click.Context, option: click.Parameter, value: Any) -> Any:
     assert isinstance(option, FlagOption)
-    choices = option.flag.choices
+    choices = option.flag.known
     for item in value if option.flag.several else (value,):
         if choices and item is not None and item not in choices:
             known = did_you_mean(str(item), map(str, choices))
@@ -87,16 +88,61 @@ def _read_run_config(context: click.Context, option: click.Parameter, value: str
 
 
 class FlagCommand(click.Command):
-    """A subcommand with the flags of a table; refuses those whose work is still to come."""
+    """A subcommand with the flags of a table and those that other distributions add to it.
+
+    It refuses flags whose work is still to come. Options are made when they are needed.
+    """
 
     def __init__(
-        self, name: str, flags: Sequence[Flag], callback: Callable[..., Any], **settings: Any
+        self,
+        name: str,
+        flags: Sequence[Flag] | Callable[[], Sequence[Flag]],
+        callback: Callable[..., Any],
+        **settings: Any,
     ) -> None:
-        self.flags = tuple(flags)
-        options = [FlagOption(flag) for flag in flags]
-        super().__init__(name, params=[CHIP, *options], callback=callback, **settings)
+        self._own = flags
+        super().__init__(name, callback=callback, **settings)
+
+    @cached_property
+    def own(self) -> tuple[Flag, ...]:
+        """The flags of its table."""
+        return tuple(self._own() if callable(self._own) else self._own)
+
+    @cached_property
+    def _others(self) -> tuple[tuple[Flag, ...], tuple[str, ...]]:
+        return _extras.added(self.name or "", self.own)
+
+    @property
+    def added(self) -> tuple[Flag, ...]:
+        """The flags that other distributions add."""
+        return self._others[0]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Why flags of other distributions are not there; one text per entry."""
+        return self._others[1]
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        """All of its flags."""
+        return (*self.own, *self.added)
+
+    @cached_property
+    def _made(self) -> list[click.Parameter]:
+        return [CHIP, *(FlagOption(flag) for flag in self.flags)]
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        """What click parses."""
+        return self._made
+
+    @params.setter
+    def params(self, params: list[click.Parameter]) -> None:
+        """click assigns the parameters that it was created with; here the table has them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for reason in self.left_out:
+            click.echo(f"  warning: {reason}", err=True)
         left = super().parse_args(ctx, spread(args, self.flags))
         for flag in self.flags:
             if given(ctx, flag.key):
@@ -108,11 +154,13 @@ class FlagCommand(click.Command):
             return super().invoke(ctx)
         except Exception:
             if ctx.params.get("log_level") == 0:
+                import traceback
+
                 traceback.print_exc()
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for group in GROUPS:
+        for group in dict.fromkeys((*GROUPS, *(flag.group for flag in self.added))):
             self._write(
                 ctx,
                 formatter,
@@ -137,6 +185,17 @@ class FlagCommand(click.Command):
 
 def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tuple[str, str]]:
     return [record for record in (option.get_help_record(ctx) for option in options) if record is not None]
+
+
+def added() -> tuple[Flag, ...]:
+    """The flags that other distributions add to the command that runs."""
+    command = click.get_current_context().command
+    return command.added if isinstance(command, FlagCommand) else ()
+
+
+def extras(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What these flags are set to, by key: the `extras` of a run."""
+    return {flag.key: values[flag.key] for flag in added()}
 
 
 def given(ctx: click.Context, key: str) -> bool:
@@ -175,7 +234,11 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         if several[name].grouped:
             done += [name, " ".join(values)]
             continue
-        splits = several[name].kind is not str or several[name].key == "quant_mode"
+        splits = several[name].kind is not str or several[name].key in (
+            "quant_mode",
+            "disable_types",
+            "optimize",
+        )
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]
     return done

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli._command import given
-from knight.cli._compare_flags import COMPARE
+from knight.cli._compare_flags import compare_flags
 from knight.cli._flags import Flag
-from knight.errors import ConfigError, OutputError
+from knight.errors import ConfigError, OutputError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +23,10 @@ if TYPE_CHECKING:
 
 FILES = ("html", "json", "csv", "junit")
 
-_FLAGS = {flag.key: flag for flag in COMPARE}
 _INPUTS = ("model", "quantized", "user_defined_script", "run_config")
 _MODEL_ONLY = ("mean", "std", "user_defined_script", "infer_func", "data", "iteration", "batch_size")
 _DETAIL_ONLY = ("show_level", "show_number", "show_index")
 _MANY = 10**9
-
-_INTEGER = ("Quantize", "QLinear", "Integer", "QGemm", "QAttention", "MatMulNBits")
-"""What the names of operators have in them that make, take or undo integers (ONNX, ONNX Runtime)."""
 
 
 def check(context: click.Context, values: dict[str, Any]) -> None:
@@ -39,7 +35,7 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     """
     from knight.compare import tables
 
-    for flag in COMPARE:
+    for flag in compare_flags():
         if values[flag.key] == "":
             raise ConfigError(f"{flag.label} is empty; give it a value, or leave it out")
     _check_sides(values)
@@ -57,9 +53,9 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     if values["index_range"] is not None:
         tables.parse_ranges(values["index_range"], _MANY)
     if (values["show_plot"] or values["show"]) and find_spec("matplotlib") is None:
+        asked = _flags()["show_plot" if values["show_plot"] else "show"]
         raise ConfigError(
-            f"{_FLAGS['show_plot' if values['show_plot'] else 'show'].label} needs matplotlib, which is not "
-            f"installed: pip install knight-quant[report]"
+            f"{asked.label} needs matplotlib, which is not installed: pip install knight-quant[report]"
         )
     _check_files(values)
 
@@ -81,10 +77,10 @@ def check_counts(values: dict[str, Any], command: str) -> None:
 def idle(context: click.Context, values: dict[str, Any]) -> list[str]:
     """Options that were given and have no effect."""
     without = () if values["output_name"] is not None else _DETAIL_ONLY
-    return [_FLAGS[key].label for key in without if given(context, key)]
+    return [_flags()[key].label for key in without if given(context, key)]
 
 
-def second(values: dict[str, Any]) -> list[str]:
+def second_folders(values: dict[str, Any]) -> list[str]:
     """The folders of -sd, each once."""
     return list(dict.fromkeys(folder for folder in (values["second_dump"] or "").split(":") if folder))
 
@@ -107,15 +103,15 @@ def _check_sides(values: dict[str, Any]) -> None:
 
 
 def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
-    needless = [_FLAGS[key].label for key in _MODEL_ONLY if given(context, key)]
+    needless = [_flags()[key].label for key in _MODEL_ONLY if given(context, key)]
     if needless:
         raise ConfigError(f"{needless[0]} is for models (-m, -q); dump folders need no data")
     if values["fail_over_loss"] is not None:
         raise ConfigError("--fail-over-loss is for models (-m, -q); dump folders hold no metric")
-    if values["second_dump"] is not None and not second(values):
+    if values["second_dump"] is not None and not second_folders(values):
         raise ConfigError(f"-sd/--second-dump {values['second_dump']!r} names no folder")
     one_file = [f"--{key}" for key in FILES if values[key]]
-    if len(second(values)) > 1 and one_file:
+    if len(second_folders(values)) > 1 and one_file:
         raise ConfigError(
             f"{one_file[0]} is one file, and -sd names several folders: take --save-dir, which keeps a "
             f"report for each"
@@ -124,11 +120,11 @@ def _check_folders(context: click.Context, values: dict[str, Any]) -> None:
 
 def _check_files(values: dict[str, Any]) -> None:
     """Raises ConfigError for a file that would replace another one, OutputError where none can be made."""
-    taken = {Path(values[key]).resolve(): _FLAGS[key] for key in _INPUTS if values[key]}
+    taken = {Path(values[key]).resolve(): _flags()[key] for key in _INPUTS if values[key]}
     for key in FILES:
         if not values[key]:
             continue
-        flag, path = _FLAGS[key], Path(values[key])
+        flag, path = _flags()[key], Path(values[key])
         other = taken.setdefault(path.resolve(), flag)
         if other is not flag:
             raise ConfigError(f"{flag.label} {path}: is the file of {other.label} too; name another")
@@ -136,7 +132,7 @@ def _check_files(values: dict[str, Any]) -> None:
             raise OutputError(f"cannot write to {path}: it is a folder; name a file with {flag.label}")
         _check_folder(path.parent, flag)
     if values["save_dir"]:
-        _check_folder(Path(values["save_dir"]), _FLAGS["save_dir"])
+        _check_folder(Path(values["save_dir"]), _flags()["save_dir"])
 
 
 def _check_folder(folder: Path, flag: Flag) -> None:
@@ -158,7 +154,6 @@ def check_names(layers: Sequence[Layer], values: dict[str, Any]) -> None:
 
     layers: in the order of the graph; their figures need not be known yet.
     """
-    from knight.cli._comparison import find
     from knight.compare import tables
 
     if values["output_name"] is not None:
@@ -176,6 +171,16 @@ def check_start(array: np.ndarray, values: dict[str, Any]) -> None:
         raise ConfigError(
             f"-si/--show-index is {start}; {values['output_name']!r} has the elements 0 to {array.size - 1}"
         )
+
+
+def find(layers: Sequence[Layer], name: str) -> Layer:
+    """The layer of that output, in the float model's name or else the other's. Raises ConfigError."""
+    named = [layer for layer in layers if layer.output == name]
+    named += [layer for layer in layers if layer.quantized_output == name]
+    if named:
+        return named[0]
+    near = did_you_mean(name, [layer.output for layer in layers], list_all=False)
+    raise ConfigError(f"-on/--output-name: no output {name!r} in this comparison; {near}")
 
 
 def op_types(values: dict[str, Any]) -> tuple[str, ...]:
@@ -208,5 +213,11 @@ def check_models(model: ir.Model, quantized: ir.Model, values: dict[str, Any]) -
 
 
 def _is_quantized(model: ir.Model) -> bool:
-    types = {node.op_type for graph in (model.graph, *model.functions.values()) for node in graph}
-    return any(part in name for name in types for part in _INTEGER)
+    from knight.qdq.recognise import recognise
+
+    found = recognise(model)
+    return found is not None and not found.mostly_float
+
+
+def _flags() -> dict[str, Flag]:
+    return {flag.key: flag for flag in compare_flags()}

@@ -1,12 +1,20 @@
-"""Every flag of ``knight compare``, as data; names and meanings are the vendor's where it has them."""
+"""Every flag of ``knight compare``, as data; names and meanings are the vendor's where it has them.
+
+Which metrics can be switched on and off is said by the metrics.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
 from knight.cli._flags import AVAILABLE, DETAIL, DUMPS, GATES, MODEL, RESULT, TABLE, Flag
+from knight.errors import ConfigError
 
 _SHARED = ("user_defined_script", "infer_func", "input_configs", "data", "iteration", "batch_size")
 
-COMPARE = (
+_BEFORE = (
     Flag(("-m", "--model"), MODEL, "the float model", metavar="FILE"),
     Flag(
         ("-q", "--quantized"),
@@ -32,11 +40,9 @@ COMPARE = (
     Flag(("--op-type",), TABLE, "rows of these operators only, such as Conv,Gemm", metavar="NAME,..."),
     Flag(("--index-range",), TABLE, "rows of these indices only, such as 0-7,17-19", metavar="A-B,..."),
     Flag(("--sort",), TABLE, "sort by this field, worst first: mre, cos, own_sqnr ...", metavar="FIELD"),
-    Flag(("--no-mre",), TABLE, "leave out the mean relative error", bool, False),
-    Flag(("--no-cos",), TABLE, "leave out the cosine", bool, False),
-    Flag(("--rmse",), TABLE, "add the relative root mean square error", bool, False),
-    Flag(("--maxdiff",), TABLE, "add the largest relative and absolute difference", bool, False),
-    Flag(("--bias",), TABLE, "add the fractions of elements above and below", bool, False),
+)
+
+_BEHIND = (
     Flag(("-on", "--output-name"), DETAIL, "show this output's figures and elements", metavar="NAME"),
     Flag(
         ("-sl", "--show-level"),
@@ -78,3 +84,41 @@ COMPARE = (
     Flag(("--fail-under-sqnr",), GATES, "exit with 3 where the outputs' SQNR (dB) is lower", float),
     *(flag for flag in AVAILABLE if flag.key in ("run_config", "cpu_num", "log_level")),
 )
+
+
+@cache
+def compare_flags() -> tuple[Flag, ...]:
+    """All of them; each metric that has a switch adds it. Raises ConfigError for a switch of a taken name."""
+    from knight.compare.metrics import metrics
+
+    taken = {flag.key for flag in (*_BEFORE, *_BEHIND)}
+    switches = {name: _switch(name) for name in _switched()}
+    for name, flag in switches.items():
+        if flag.key in taken:
+            raise ConfigError(
+                f"metric {name!r} ({metrics.origin(name)}): its switch {flag.label} is another flag of "
+                f"knight compare; the metric has to have another name"
+            )
+    return (*_BEFORE, *switches.values(), *_BEHIND)
+
+
+def shown_metrics(values: Mapping[str, Any]) -> dict[str, bool]:
+    """Metric -> whether the table shall have it, of those that have a switch."""
+    from knight.compare.metrics import metrics
+
+    return {name: values[_switch(name).key] != metrics.get(name).shown for name in _switched()}
+
+
+def _switched() -> list[str]:
+    from knight.compare.metrics import metrics
+
+    return [name for name in metrics.ranked() if metrics.get(name).title]
+
+
+def _switch(name: str) -> Flag:
+    from knight.compare.metrics import metrics
+
+    metric, long = metrics.get(name), name.replace("_", "-")
+    if metric.shown:
+        return Flag((f"--no-{long}",), TABLE, f"leave out the {metric.title}", bool, False)
+    return Flag((f"--{long}",), TABLE, f"add the {metric.title}", bool, False)

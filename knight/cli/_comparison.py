@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knight.cli._compare_checks import FILES
+from knight.cli._compare_checks import FILES, find
 from knight.cli._summary import on_this_cpu
-from knight.errors import ConfigError, OutputError, did_you_mean
+from knight.errors import OutputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from knight.compare.comparison import Comparison, Layer
+    from knight.compare.comparison import Comparison
     from knight.compare.gates import Gate
 
 _NAMED = 5
@@ -91,16 +91,6 @@ def detail(
         yield f"  {layer.cause.text}; {layer.cause.remedy}"
     if elements is not None:
         yield from _elements(*elements, values)
-
-
-def find(layers: Sequence[Layer], name: str) -> Layer:
-    """The layer of that output, in the float model's name or else the other's. Raises ConfigError."""
-    named = [layer for layer in layers if layer.output == name]
-    named += [layer for layer in layers if layer.quantized_output == name]
-    if named:
-        return named[0]
-    near = did_you_mean(name, [layer.output for layer in layers], list_all=False)
-    raise ConfigError(f"-on/--output-name: no output {name!r} in this comparison; {near}")
 
 
 def _elements(reference: np.ndarray, result: np.ndarray, values: dict[str, Any]) -> Iterator[str]:

@@ -6,13 +6,13 @@ table. Names, defaults and ranges are those of the vendor's quantization guide.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from knight.config import METHODS
+from knight.registry import names
 
 SAVE_DIR = "/TS-KnightOutput/QuantOnnx/"
-FRAMEWORKS = ("onnx", "pytorch", "caffe", "paddle", "tensorflow")
 RUN_MODES = ("quant", "infer", "convert", "compare")
 
 MODEL, DATA, METHOD, NUMBERS, RESULT, RUN = (
@@ -31,10 +31,16 @@ GROUPS = (MODEL, DUMPS, DATA, METHOD, NUMBERS, TABLE, DETAIL, RESULT, GATES, RUN
 class Flag:
     """One flag.
 
-    names: short and long forms. kind: type of a value; bool is a switch. several: takes one or more values,
-    separated by spaces. grouped: these belong together, and the flag may be repeated. choices: the values
-    there are. works: the values that do something today; None for all, empty where the flag is refused
-    whenever it is given.
+    names: short and long forms.
+    group: title under which --help lists it.
+    help: what it is for; ``{choices}`` in it becomes the list of them.
+    kind: type of a value; bool is a switch.
+    several: takes one or more values, separated by spaces.
+    grouped: these belong together, and the flag may be repeated.
+    choices: the values there are, or what tells them: a registry is asked when they are needed.
+    works: the values that do something today; None for all, empty where the flag is refused whenever it is
+        given.
+    commands: of a flag that another distribution adds: the subcommands that take it.
     """
 
     names: tuple[str, ...]
@@ -45,9 +51,10 @@ class Flag:
     several: bool = False
     grouped: bool = False
     required: bool = False
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] = ()
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
+    commands: tuple[str, ...] = ("quant",)
 
     @property
     def key(self) -> str:
@@ -58,6 +65,36 @@ class Flag:
     def label(self) -> str:
         """How messages name the flag."""
         return "/".join(self.names)
+
+    @property
+    def known(self) -> tuple[Any, ...]:
+        """The values there are; empty where any will do."""
+        return self.choices() if callable(self.choices) else self.choices
+
+    @property
+    def text(self) -> str:
+        """What --help says of it."""
+        return self.help.replace("{choices}", " ".join(map(str, self.known)))
+
+
+def frameworks() -> tuple[str, ...]:
+    """What -f may name."""
+    return names("knight.converters", "knight.converters")
+
+
+def formats() -> tuple[str, ...]:
+    """What --format may name."""
+    return names("knight.exporters", "knight.exporters")
+
+
+def optimizers() -> tuple[str, ...]:
+    """What --optimize may name."""
+    return names("knight.optimizers", "knight.optimizers")
+
+
+def methods() -> tuple[str, ...]:
+    """What -qm may name."""
+    return (*names("knight.calibration", "knight.calibrations"), "all")
 
 
 LATER: tuple[Any, ...] = ()
@@ -74,9 +111,9 @@ AVAILABLE = (
     Flag(
         ("-f", "--framework"),
         MODEL,
-        f"framework that the model comes from: {' '.join(FRAMEWORKS)}",
+        "framework that the model comes from: {choices}",
         default="onnx",
-        choices=FRAMEWORKS,
+        choices=frameworks,
     ),
     Flag(
         ("-w", "--weight"), MODEL, "its weights (.pth, .caffemodel, .pdiparams), where apart", metavar="FILE"
@@ -140,12 +177,22 @@ AVAILABLE = (
     Flag(
         ("-qm", "--quant-mode"),
         METHOD,
-        f"how activation ranges are found: {' '.join(METHODS)}, or all; several give one model each",
+        "how activation ranges are found, one or several for a model each: {choices}",
         default=("kl",),
         several=True,
+        choices=methods,
         metavar="NAME...",
     ),
     Flag(("-per", "--percent"), METHOD, "fraction of the values that percentile keeps", float, 0.99999),
+    Flag(
+        ("--optimize",),
+        METHOD,
+        "what to try beyond plain rounding, in this order: {choices}",
+        default=(),
+        several=True,
+        choices=optimizers,
+        metavar="NAME...",
+    ),
     Flag(
         ("-b", "--bit-width"),
         NUMBERS,
@@ -184,7 +231,46 @@ AVAILABLE = (
         bool,
         False,
     ),
+    Flag(
+        ("-mc", "--mix-config"),
+        NUMBERS,
+        "JSON file with choices for single operators: 8 bits or float, and a calibration method",
+        metavar="FILE",
+    ),
+    Flag(
+        ("--disable-names",),
+        NUMBERS,
+        "leave operators in float: by name, or by that of a value that they make; * and ? are wildcards",
+        default=(),
+        several=True,
+        metavar="NAME...",
+    ),
+    Flag(
+        ("--disable-types",),
+        NUMBERS,
+        "leave kinds of operators in float, such as Softmax; * and ? are wildcards",
+        default=(),
+        several=True,
+        metavar="TYPE...",
+    ),
+    Flag(("--keep-first",), NUMBERS, "leave so many of the first operators with weights in float", int, 0),
+    Flag(("--keep-last",), NUMBERS, "leave so many of the last operators with weights in float", int, 0),
+    Flag(
+        ("--recalibrate",),
+        METHOD,
+        "find new scales for a model that is quantized already, instead of keeping its own",
+        bool,
+        False,
+    ),
+    Flag(
+        ("--dry-run",),
+        RUN,
+        "list what would be quantized, how, and why the rest stays float; runs no data, writes nothing",
+        bool,
+        False,
+    ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
+    Flag(("--format",), RESULT, "form of the quantized model: {choices}", default="qdq", choices=formats),
     Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
     Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),
@@ -230,7 +316,6 @@ POSTPONED = (
     Flag(("-td", "--ts-drop"), METHOD, "reconstruct layer by layer", bool, default=False, works=LATER),
     Flag(("-wm", "--weight-mode"), NUMBERS, "bits of the weights alone", works=LATER),
     Flag(("-gt", "--generate-template"), NUMBERS, "write a mixed-precision file", bool, False, works=LATER),
-    Flag(("-mc", "--mix-config"), NUMBERS, "mixed-precision file to follow", works=LATER),
     Flag(
         ("-amr", "--auto-mix-ratio"),
         NUMBERS,

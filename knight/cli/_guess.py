@@ -70,12 +70,12 @@ def _is_classifier(shape: Shape) -> bool:
 def _detector(shapes: list[Shape], size: tuple[int, int]) -> dict[str, Any] | None:
     """The preset of the decoder that fits these outputs, else its key; None where none is sure."""
     from knight.tasks._config import preset, presets
-    from knight.tasks._decoders import Task, decoders, find_decoder
+    from knight.tasks._decoders import Detector, decoders, find_decoder
 
     if any(len(shape) == 4 and shape[2] * _COARSE > size[0] for shape in shapes):
         return None  # finer maps are masks
     try:
-        found = find_decoder(shapes, Task(size))
+        found = find_decoder(shapes, Detector(size))
     except ConfigError:  # none, or more than one
         return None
     keys = [key for key in decoders.names() if decoders.get(key) is found]

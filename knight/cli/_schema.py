@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from knight.cli._compare_flags import COMPARE
-from knight.cli._flags import CONVERT, INFER, QUANT, Flag
-from knight.cli._run_config import ELSEWHERE, JOINED
+from knight.cli._command import FlagCommand
+from knight.cli._flags import Flag
+from knight.cli._run_config import ELSEWHERE, JOINED, STEPS
 
 if TYPE_CHECKING:
     from msgspec import inspect as kinds
@@ -92,9 +92,12 @@ def _lenient(kind: kinds.Type) -> Schema:
 
 def run_config() -> Schema:
     """The schema of the whole file (JSON Schema 2020-12)."""
+    from knight.cli import commands
     from knight.cli.build import OWN
 
-    sections = {"convert": CONVERT, "quant": QUANT, "compare": COMPARE, "infer": INFER, "build": OWN}
+    steps = {name: commands.get(name) for name in STEPS}
+    sections = {name: step.flags for name, step in steps.items() if isinstance(step, FlagCommand)}
+    sections["build"] = OWN
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "run-config of knight: the arguments of its subcommands",
@@ -138,7 +141,7 @@ _ENTRIES: Mapping[str, Any] = {
 
 
 def _flag(flag: Flag) -> Schema:
-    found: Schema = {"description": flag.help}
+    found: Schema = {"description": flag.text}
     if flag.default not in (None, ()):
         found["default"] = list(flag.default) if isinstance(flag.default, tuple) else flag.default
     if flag.key == "input_configs":
@@ -154,8 +157,8 @@ def _flag(flag: Flag) -> Schema:
 
 
 def _single(flag: Flag) -> Schema:
-    if flag.choices:
-        return {"enum": [*flag.choices, *(str(choice) for choice in flag.choices if choice != str(choice))]}
+    if flag.known:
+        return {"enum": [*flag.known, *(str(choice) for choice in flag.known if choice != str(choice))]}
     if flag.kind is bool:
         return _SWITCH
     return _ANY_TEXT if flag.kind is str else _numeric("integer" if flag.kind is int else "number")

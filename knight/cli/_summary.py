@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from knight.conversion import Converted
+    from knight.explaining import Explained
     from knight.host import HostFigures
     from knight.inferring import InferResult
     from knight.pipeline import Outcome
@@ -39,6 +40,24 @@ def conversion(converted: Converted, verb: str) -> Iterator[str]:
     yield f"Operators        : {len(converted.model.graph)}, opset {converted.model.opset_imports['']}"
 
 
+def plan(explained: Explained) -> Iterator[str]:
+    """What will be quantized and how, and what stays float, by reason."""
+    left = sum(map(len, explained.left.values()))
+    quantized = explained.quantized
+    yield f"Quantized        : {len(quantized)} of {len(quantized) + left} operators"
+    if quantized:
+        rows = [("Operator", "Type", "Weights", "Activations", "Method")]
+        rows += [
+            (one.name, one.op_type, one.weights or "-", one.activations, one.method) for one in quantized
+        ]
+        yield from aligned(rows)
+    for reason, names in explained.left.items():
+        yield f"Float, {len(names)}: {reason}"
+        yield from aligned(names, head=False)
+    if explained.rest:
+        yield f"Neither          : {explained.rest} operators on shapes, indices and integers"
+
+
 def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """What a quantized model is worth, from its report."""
     yield f"Float metric     : {_number(report['metric_float'])}"
@@ -50,6 +69,8 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
         yield from _host(report)
+    for verdict in report["optimizers"]:
+        yield f"Optimizer        : {_verdict(verdict)}"
     yield f"Integer operators: {_coverage(report)}"
     for output in report["outputs"]:
         if output["scale"] is not None:
@@ -58,6 +79,12 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
     times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
     yield f"Times            : {times}"
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    from knight.optimizing import Verdict
+
+    return str(Verdict(**{key: value for key, value in found.items() if key != "accepted"}))
 
 
 def _host(report: Mapping[str, Any]) -> Iterator[str]:
@@ -161,10 +188,13 @@ def side_by_side(model: str, result: InferResult, other: str, reference: InferRe
     yield f"Quantization Loss: {'none (it needs two finite metrics)' if loss is None else f'{loss:.4f} %'}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows of a table, columns padded to their widest cell, the first row underlined."""
+def aligned(rows: Sequence[Sequence[str]], *, head: bool = True) -> Iterator[str]:
+    """The rows of a table, columns padded to their widest cell; a head is underlined, rows without one are
+    indented.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
-        yield " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        if number == 0:
+        text = " | ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield text if head else f"  {text}"
+        if head and number == 0:
             yield "-+-".join("-" * width for width in widths)

@@ -1,4 +1,4 @@
-"""``knight build``: every step that a run-config has a section for, one after the other."""
+"""``knight build``: run every step of a run-config, one after the other."""
 
 from __future__ import annotations
 
@@ -146,7 +146,6 @@ command = click.Command(
     ],
     callback=run,
     help=run.__doc__,
-    short_help="Run every step of a run-config.",
     epilog=EXAMPLE,
     context_settings={"ignore_unknown_options": True},
     options_metavar="--run-config FILE",

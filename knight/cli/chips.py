@@ -1,4 +1,4 @@
-"""``knight chips``: what can be quantized for, from the data of the targets."""
+"""``knight chips``: list the chips and runtimes, or show one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Examples:
 """
 
 
-@click.command(short_help="List the chips and runtimes, or show one.", epilog=EXAMPLE)
+@click.command(epilog=EXAMPLE)
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
     """List the chips and runtimes that Knight quantizes for; with NAME (or a .toml file) show one of them."""

@@ -1,4 +1,4 @@
-"""``knight compare``: a float and a quantized model, layer by layer."""
+"""``knight compare``: find the layers that quantization hurts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli import _compare_checks as checks, _comparison, _summary
-from knight.cli._command import FlagCommand, given
-from knight.cli._compare_flags import COMPARE
+from knight.cli._command import FlagCommand, added, given
+from knight.cli._compare_flags import compare_flags, shown_metrics
 from knight.cli._console import Console
 from knight.errors import GateError
 
@@ -50,7 +50,9 @@ def _compare(context: click.Context, values: dict[str, Any], console: Console) -
     checks.check(context, values)
     limits = gates.Gates(values["fail_under_cos"], values["fail_over_loss"], values["fail_under_sqnr"])
     console.say("Compare Start")
-    shown = {flag.names[-1]: values[flag.key] for flag in COMPARE if given(context, flag.key)}
+    shown = {
+        flag.names[-1]: values[flag.key] for flag in (*compare_flags(), *added()) if given(context, flag.key)
+    }
     for line in _summary.arguments(shown):
         console.say(line)
     idle = checks.idle(context, values)
@@ -84,24 +86,26 @@ def _comparisons(
     from knight.compare import folders
 
     reference = Path(values["quant_dump"])
-    named = [Path(folder) for folder in checks.second(values)]
-    pairs = [(_half(reference, "float"), _half(folder, "quant")) for folder in named]
+    named = [Path(folder) for folder in checks.second_folders(values)]
+    pairs = [(_dump_side(reference, "float"), _dump_side(folder, "quant")) for folder in named]
     pairs = pairs or [folders.halves(reference)]
-    found = [_look(left, right, values) for left, right in pairs]  # at all, before one is read through
+    found = [
+        _elements_of_output(left, right, values) for left, right in pairs
+    ]  # at all, before one is read through
     labels = _comparison.labels(named) if len(named) > 1 else [None]
     for (left, right), label, elements in zip(pairs, labels, found, strict=True):
         yield folders.compare_folders(left, right, listener=console), label, elements
 
 
-def _half(folder: Path, half: str) -> Path:
-    """That half of a dump folder; a folder that is no dump is taken as it is."""
+def _dump_side(folder: Path, side: str) -> Path:
+    """That side of a dump folder; a folder that is no dump is taken as it is."""
     for place in (folder, folder / "dump"):
-        if (place / half).is_dir():
-            return place / half
+        if (place / side).is_dir():
+            return place / side
     return folder
 
 
-def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | None:
+def _elements_of_output(reference: Path, result: Path, values: dict[str, Any]) -> Elements | None:
     """The elements of -on, after a look at what the two folders have. Raises as the checks do."""
     from knight.compare import folders
     from knight.compare.comparison import Layer
@@ -116,7 +120,7 @@ def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | N
         checks.check_names(layers, values)
     if not layers or values["output_name"] is None:
         return None
-    wanted = _comparison.find(layers, values["output_name"])
+    wanted = checks.find(layers, values["output_name"])
     elements = next(folders.elements(reference, result, wanted.output))
     checks.check_start(elements[0], values)
     return elements
@@ -124,10 +128,10 @@ def _look(reference: Path, result: Path, values: dict[str, Any]) -> Elements | N
 
 def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
-    from knight.cli.quant import infer_function, run_settings
+    from knight.cli._inputs import infer_function, run_settings
     from knight.compare.comparison import Layer
-    from knight.compare.layerwise import Row
     from knight.compare.models import Options, compare_models
+    from knight.compare.rows import Row
 
     infer = infer_function(values, console)
     name = values["output_name"]
@@ -141,7 +145,7 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         ]
         checks.check_names(layers, values)
         if name is not None:
-            wanted.append(_comparison.find(layers, name).output)
+            wanted.append(checks.find(layers, name).output)
 
     def watch(row: Row, reference: np.ndarray, result: np.ndarray) -> None:
         if row.twin.name in wanted and not watched:
@@ -158,7 +162,7 @@ def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, El
         run_settings(values, values["iteration"][0], "compare"),
         names=(values["model"], values["quantized"]),
         options=Options(*_normalization(model, quantized, values), threads=values["cpu_num"]),
-        arguments={flag.names[-1]: values[flag.key] for flag in COMPARE},
+        arguments={flag.names[-1]: values[flag.key] for flag in (*compare_flags(), *added())},
         watch=watch if name is not None else None,
         begin=begin,
         listener=console,
@@ -188,11 +192,7 @@ def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, 
         return
     rows = tables.rows(
         comparison,
-        mre=not values["no_mre"],
-        cos=not values["no_cos"],
-        rmse=values["rmse"],
-        maxdiff=values["maxdiff"],
-        bias=values["bias"],
+        shown=shown_metrics(values),
         own=any(layer.own_sqnr is not None for layer in comparison.layers),
         sort=values["sort"],
         op_types=checks.op_types(values),
@@ -204,9 +204,8 @@ def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, 
 
 command = FlagCommand(
     "compare",
-    COMPARE,
+    compare_flags,
     run,
     help=run.__doc__,
-    short_help="Find the layers that quantization hurts.",
     epilog=EXAMPLE,
 )

@@ -1,4 +1,4 @@
-"""``knight convert``: from the files of a framework to a proven ONNX model."""
+"""``knight convert``: convert a model to ONNX, proven."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from knight.cli import _summary
-from knight.cli._command import FlagCommand, given
+from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import DEBUG, Console
 from knight.cli._flags import CONVERT, QUANT
 from knight.errors import ConfigError
@@ -54,7 +54,8 @@ def _convert(context: click.Context, values: dict[str, Any], console: Console) -
     from knight.store import Store
 
     console.say("Convert Start")
-    for line in _summary.arguments({flag.names[-1]: values[flag.key] for flag in CONVERT}):
+    shown = {flag.names[-1]: values[flag.key] for flag in (*CONVERT, *added())}
+    for line in _summary.arguments(shown):
         console.say(line)
     with Store(values["save_dir"]) as store:
         convert_to_store(context, values, store, console)
@@ -68,9 +69,22 @@ def convert_to_store(
 
     Raises KnightError; nothing is written then.
     """
-    from knight import conversion
-    from knight.cli.quant import run_settings
     from knight.converters import converters
+
+    converted, name = converted_model(context, values, console)
+    store.write({f"{name}.onnx": converted.model})
+    for line in _summary.conversion(converted, converters.get(values["framework"]).verb):
+        console.say(line)
+    console.say(f"ONNX model       : {store.folder / name}.onnx")
+    return converted, name
+
+
+def converted_model(
+    context: click.Context, values: dict[str, Any], console: Console
+) -> tuple[Converted, str]:
+    """The conversion of what `values` name, and the name of its file; nothing is written."""
+    from knight import conversion
+    from knight.cli._inputs import run_settings
 
     framework, source = values["framework"], source_of(context, values, console)
     conversion.check_framework(framework, source)
@@ -84,12 +98,7 @@ def convert_to_store(
         listener=console,
         debug=values["log_level"] == DEBUG,
     )
-    name = conversion.name_of(framework, source)
-    store.write({f"{name}.onnx": converted.model})
-    for line in _summary.conversion(converted, converters.get(framework).verb):
-        console.say(line)
-    console.say(f"ONNX model       : {store.folder / name}.onnx")
-    return converted, name
+    return converted, conversion.name_of(framework, source)
 
 
 def source_of(context: click.Context, values: dict[str, Any], console: Console) -> Source:
@@ -110,9 +119,9 @@ def source_of(context: click.Context, values: dict[str, Any], console: Console) 
     if idle:
         console.warn(f"no effect with -f {values['framework']}: {', '.join(idle)}")
     fields = {field: values[key] for field, key in _FIELDS.items() if field in read}
-    return Source(model=values["model"], script=values["user_defined_script"], **fields)
+    return Source(
+        model=values["model"], script=values["user_defined_script"], extras=extras(values), **fields
+    )
 
 
-command = FlagCommand(
-    "convert", CONVERT, run, help=run.__doc__, short_help="Convert a model to ONNX.", epilog=EXAMPLE
-)
+command = FlagCommand("convert", CONVERT, run, help=run.__doc__, epilog=EXAMPLE)

@@ -1,4 +1,4 @@
-"""``knight infer``: a float or quantized model over all the data, through the user's function."""
+"""``knight infer``: run a float or quantized model over the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from knight.cli import _summary
-from knight.cli._command import FlagCommand, given
+from knight.cli._command import FlagCommand, added, given
 from knight.cli._compare_checks import check_counts
 from knight.cli._console import Console
 from knight.cli._flags import INFER
@@ -40,12 +40,13 @@ def run(**values: Any) -> None:
 
 def _infer(context: click.Context, values: dict[str, Any], console: Console) -> None:
     from knight import border, model as models
-    from knight.cli.quant import infer_function, name_infer_function, run_settings
+    from knight.cli._inputs import infer_function, name_infer_function, run_settings
     from knight.inferring import run_infer
 
     console.say("Infer Start")
     name_infer_function(values)
-    for line in _summary.arguments({flag.names[-1]: values[flag.key] for flag in INFER}):
+    shown = {flag.names[-1]: values[flag.key] for flag in (*INFER, *added())}
+    for line in _summary.arguments(shown):
         console.say(line)
     infer = infer_function(values, console)
     model = models.load(values["model"])
@@ -73,6 +74,4 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
     console.say("Infer complete")
 
 
-command = FlagCommand(
-    "infer", INFER, run, help=run.__doc__, short_help="Run a model over the data.", epilog=EXAMPLE
-)
+command = FlagCommand("infer", INFER, run, help=run.__doc__, epilog=EXAMPLE)

@@ -1,35 +1,47 @@
-"""``knight quant``: from a float model and a user script to quantized models."""
+"""``knight quant``: quantize a float model."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from knight.cli import _summary
-from knight.cli._command import FlagCommand, given
+from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import Console
 from knight.cli._flags import AVAILABLE, QUANT
-from knight.config import METHODS, QuantConfig
-from knight.errors import ConfigError, KnightError, did_you_mean
+from knight.cli._inputs import infer_function, name_infer_function, run_settings
+from knight.config import QuantConfig
+from knight.errors import ConfigError, KnightError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from knight.executor import InferFunction, RunSettings
-    from knight.listener import Listener
     from knight.pipeline import Outcome
     from knight.store import Store
+    from knight.targets import Target
 
 EXAMPLE = """\b
 Examples:
   knight --chip TX5368AV200 quant -m net.onnx -uds infer.py -if infer_net -d images -i 100 --save-dir out
   knight --chip onnxruntime quant -m net.onnx -uds infer.py -if infer_net -qm kl mse -i 50 100 --save-dir out
 """
+
+
+_OPTIONS = {
+    "methods": "quant_mode",
+    "iterations": "iteration",
+    "bits": "bit_width",
+    "threads": "cpu_num",
+    "output_names": "output_name",
+    "input_dtypes": "quantize_input_dtype",
+    "optimizers": "optimize",
+}
+"""Field of `QuantConfig` -> option, where their names differ."""
 
 
 def run(**values: Any) -> None:
@@ -55,36 +67,23 @@ def run(**values: Any) -> None:
 
 
 def make_config(values: dict[str, Any]) -> QuantConfig:
-    """The options as the pipeline takes them. Raises ConfigError for unknown methods and halves of pairs."""
+    """The options as the pipeline takes them: field by field the option of that name. Raises ConfigError for
+    halves of pairs.
+    """
     if bool(values["mean"]) != bool(values["std"]):
         one, other = ("--mean", "--std") if values["mean"] else ("--std", "--mean")
         raise ConfigError(f"{one} is given without {other}; give both or none")
-    return QuantConfig(
-        methods=_methods(values["quant_mode"]),
-        iterations=tuple(dict.fromkeys(values["iteration"])),
-        batch_size=values["batch_size"],
-        ir_batch=values["ir_batch"],
-        percent=values["percent"],
-        bits=values["bit_width"],
-        threads=values["cpu_num"],
-        output_names=values["output_name"],
-        mean=values["mean"],
-        std=values["std"],
-        strict=values["strict"],
-        input_dtypes=values["quantize_input_dtype"],
-        output_dequant=values["output_dequant"],
-        reduce_range=values["reduce_range"],
-    )
+    names = [field.name for field in fields(QuantConfig) if field.name not in ("extras", "rules")]
+    chosen = {name: values[_OPTIONS.get(name, name)] for name in names}
+    chosen["methods"] = _methods(chosen["methods"])
+    chosen["iterations"] = tuple(dict.fromkeys(chosen["iterations"]))
+    return QuantConfig(**chosen, extras=extras(values))
 
 
 def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
-    from knight.calibration import calibrations
+    from knight.calibration import methods
 
-    known = (*calibrations.names(), "all")
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"-qm/--quant-mode: unknown method {name!r}: {did_you_mean(name, known)}")
-    chosen = [method for name in names for method in (METHODS if name == "all" else (name,))]
+    chosen = [method for name in names for method in (methods() if name == "all" else (name,))]
     return tuple(dict.fromkeys(chosen))
 
 
@@ -95,20 +94,23 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
     name_infer_function(values)
-    shown = {flag.names[-1]: values[flag.key] for flag in AVAILABLE}
+    shown = {flag.names[-1]: values[flag.key] for flag in (*AVAILABLE, *added())}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
 
-    from knight import pipeline
-    from knight.cli._border import with_input_configs
-    from knight.store import Store
-
     infer = infer_function(values, console)
     settings = run_settings(values, max(config.iterations))
+    if values["dry_run"]:
+        model, _ = _float_model(context, values, None, console)
+        _dry_run(model, target, _with_input_configs(config, settings, model, infer), console)
+        return
+
+    from knight import pipeline
+    from knight.store import Store
+
     with Store(values["save_dir"]) as store:
         model, name = _float_model(context, values, store, console)
-        inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
-        config = with_input_configs(config, settings.input_configs_dict, inputs, infer)
+        config = _with_input_configs(config, settings, model, infer)
         several = len(config.methods) * len(config.iterations) > 1
         made = []
         for outcome in pipeline.quantize(model, infer, target, config, settings, name=name, listener=console):
@@ -117,13 +119,40 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
                 path = store.publish(outcome, name, subdirectory)
                 if values["dump"]:
                     _dump(outcome, infer, settings, path.with_name("dump"), values, console)
-            made.append(replace(outcome, model=None, steps={}))
+            made.append(replace(outcome, model=None, steps={}, files=dict.fromkeys(outcome.files, b"")))
         console.close()
         if several:
             _report_several(made, name, store, console)
         else:
             _report_one(made[0], name, store, console)
     console.say("Quant complete")
+
+
+def _with_input_configs(
+    config: QuantConfig, settings: RunSettings, model: ir.Model, infer: InferFunction
+) -> QuantConfig:
+    from knight.cli._border import with_input_configs
+
+    inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
+    return with_input_configs(config, settings.input_configs_dict, inputs, infer)
+
+
+def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Console) -> None:
+    """What would be done, told without running any data or writing anything."""
+    from knight.explaining import explain
+    from knight.planning import plan_all
+    from knight.telling import about_source
+
+    planned = plan_all(model, target, config, console)
+    for text in about_source(planned):
+        console.warn(text)
+    for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
+        console.say(line)
+    tried = planned.candidates
+    others = list(dict.fromkeys(one.method for one in tried[1:] if one.method != tried[0].method))
+    if others:
+        console.say(f"Likewise by      : {', '.join(others)}")
+    console.say("Dry run: no data were run, and nothing was written")
 
 
 def _dump(
@@ -153,12 +182,18 @@ def _dump(
 
 
 def _float_model(
-    context: click.Context, values: dict[str, Any], store: Store, console: Console
+    context: click.Context, values: dict[str, Any], store: Store | None, console: Console
 ) -> tuple[ir.Model, str]:
-    """The model to quantize and its name; one of another framework is converted and stored first."""
-    from knight.cli.convert import convert_to_store, source_of
+    """The model to quantize and its name; one of another framework is converted first, and stored where there
+    is a store.
+    """
+    from knight.cli.convert import convert_to_store, converted_model, source_of
 
+    if values["framework"] != "onnx" and store is None:
+        converted, name = converted_model(context, {**values, "infer_func": "infer_auto"}, console)
+        return converted.model, name
     if values["framework"] != "onnx":
+        assert store is not None
         converted, name = convert_to_store(context, values, store, console)
         return converted.model, name
     from knight import model as models
@@ -167,63 +202,13 @@ def _float_model(
     return models.load(values["model"]), Path(values["model"]).stem
 
 
-def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
-    """What the infer function may read of the user's options."""
-    from knight.executor import RunSettings
-
-    return RunSettings(
-        iteration=iteration,
-        batch_size=values["batch_size"],
-        dataset=values["data"],
-        save_dir=values["save_dir"],
-        run_mode=run_mode,
-        user_defined_script=values["user_defined_script"],
-        input_configs_dict=input_configs(values["input_configs"]),
-    )
-
-
-def name_infer_function(values: dict[str, Any]) -> None:
-    """Puts into `values` which function and script are meant: infer_default where only input-configs are
-    given, and no script for the vendor's own infer_common.py, which is built in here.
-    """
-    name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
-    if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
-        values["user_defined_script"] = script = None
-    only_configs = name == "infer_auto" and values["input_configs"] is not None and script is None
-    values["infer_func"] = "infer_default" if only_configs else name
-
-
-def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
-    """What -if names."""
-    from knight.script import find_infer_function
-
-    name_infer_function(values)
-    return find_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
-
-
-def input_configs(given: object) -> tuple[dict[str, Any], ...]:
-    """The entries of --input-configs: a JSON file with a list of them, or the list itself."""
-    if given is None:
-        return ()
-    where = "--input-configs" if isinstance(given, list) else f"--input-configs {given}"
-    if not isinstance(given, list):
-        try:
-            given = json.loads(Path(str(given)).read_text("utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: no JSON: {error}") from error
-    entries = [given] if isinstance(given, dict) else given
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f'{where}: wants a list of objects such as [{{"data_dir": "pictures"}}]')
-    return tuple(entries)
-
-
 def _report_one(outcome: Outcome, name: str, store: Store, console: Console) -> None:
     path = store.folder / f"{name}_quantize.onnx"
     for line in _summary.result_lines(outcome.report):
         console.say(line)
     console.say(f"Report           : {path.with_name(f'{name}_report.json')}")
+    for file in outcome.files:
+        console.say(f"Written beside it: {path.parent / f'{name}_{file}'}")
     console.say(f"Quantized Model : {path}")
 
 
@@ -257,4 +242,4 @@ def _as_subcommand(context: click.Context, values: dict[str, Any]) -> None:
     context.invoke(command, **shared)  # what only the subcommand has keeps its default
 
 
-command = FlagCommand("quant", QUANT, run, help=run.__doc__, short_help="Quantize a model.", epilog=EXAMPLE)
+command = FlagCommand("quant", QUANT, run, help=run.__doc__, epilog=EXAMPLE)

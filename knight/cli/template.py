@@ -1,4 +1,4 @@
-"""``knight template``: a script, a run-config or a chip file to start from, valid at once for a model."""
+"""``knight template``: print a script, run-config or chip file to start from."""
 
 from __future__ import annotations
 
@@ -56,6 +56,5 @@ command = click.Command(
     ],
     callback=run,
     help=run.__doc__,
-    short_help="Print a script, run-config or chip file to start from.",
     epilog=EXAMPLE,
 )

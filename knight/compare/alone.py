@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
+from knight.model import name_of
+from knight.qdq.graph import DEQUANTIZE, Graph, Unit, evaluate
 
 _PREFIX = "alone/"
 
@@ -110,11 +111,11 @@ class _Builder:
     def _give(self, value: ir.Value) -> str:
         if value not in self.outputs:
             self.outputs.append(value)
-        return value.name or ""
+        return name_of(value)
 
     def _input(self, root: ir.Value) -> ir.Value:
         twin = self.twins[root]
-        name = twin.name or ""
+        name = name_of(twin)
         if name not in self.inputs:
             dtype = twin.dtype or root.dtype or ir.DataType.FLOAT
             if any(node.op_type == DEQUANTIZE for node, _ in root.uses()):
@@ -125,7 +126,7 @@ class _Builder:
     def _constant(self, value: ir.Value) -> ir.Value:
         name = f"{_PREFIX}{value.name}"
         if name not in self.initializers:
-            self.initializers[name] = models.initializer(name, self.constants[value.name or ""])
+            self.initializers[name] = models.initializer(name, self.constants[name_of(value)])
         return self.initializers[name]
 
     def _copy(self, node: ir.Node, inputs: Sequence[ir.Value | None], prefix: str) -> ir.Node:

@@ -30,7 +30,7 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class HistogramPair:
     """Counts of one layer's values, sampled, over common bins.
 
     edges: (n + 1,). reference, result: (n,) each, of the float and of the quantized model.
@@ -56,7 +56,7 @@ class Channels:
 
 
 @dataclass(frozen=True)
-class Weights:
+class LayerWeights:
     """A layer's weight: its name in the quantized model, bits, per-channel figures, and histograms."""
 
     name: str
@@ -64,15 +64,18 @@ class Weights:
     shape: tuple[int, ...]
     per_channel: bool
     channels: Channels
-    histogram: Histogram | None = None
+    histogram: HistogramPair | None = None
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a layer's own error is as it is. kind: a key of `causes.KINDS`. text: one sentence with numbers.
+    """Why a layer's own error is as it is.
 
-    remedy: what to try. gain_db: what that should win of the layer's own SQNR, None where not known. fault:
-    the layer's numbers contradict the float model or the data; it is wrong, however small the error.
+    kind: a word for it (`causes` looks for each).
+    text: one sentence with numbers.
+    remedy: what to try.
+    gain_db: what that should win of the layer's own SQNR, None where not known.
+    fault: the layer's numbers contradict the float model or the data; it is wrong, however small the error.
     """
 
     kind: str
@@ -86,13 +89,24 @@ class Cause:
 class Layer:
     """One value that both models have.
 
-    index: position in the graph; 0 is the (first) input. op_type: operator that makes it; "Input" for a model
-    input. name: of that operator in the float model. output: the value's name in the float model;
-    quantized_output: in the other one. shape: of the first call. figures: by metric key (see
-    `compare.metrics`), of the accumulated error; fractions, not percent. own_sqnr: dB of this layer quantized
-    alone, None where that could not be run (`own_missing` says why). best_sqnr: dB that the best range would
-    give at the same width. rounding: None for a value that stays float. clipped: fraction of the float
-    elements outside its range. minimum, maximum: of the float model's numbers.
+    index: position in the graph; 0 is the (first) input.
+    op_type: operator that makes it; "Input" for a model input.
+    name: of that operator in the float model.
+    output: the value's name in the float model.
+    quantized_output: its name in the other one.
+    shape: of the first call.
+    figures: by metric key (see `compare.metrics`), of the accumulated error; fractions, not percent.
+    own_sqnr: dB of this layer quantized alone, None where that could not be run.
+    own_missing: why it could not.
+    best_sqnr: dB that the best range would give at the same width.
+    broken: elements that are NaN or infinite in one model only.
+    rounding: how it is quantized, None for a value that stays float.
+    clipped: fraction of the float elements outside its range.
+    minimum, maximum: of the float model's numbers.
+    cause: why its own error is as it is, None where that needs no words.
+    histogram: of sampled elements in both models.
+    channels: figures of its channels.
+    weights: its weight, None without one.
     """
 
     index: int
@@ -111,9 +125,9 @@ class Layer:
     minimum: float | None = None
     maximum: float | None = None
     cause: Cause | None = None
-    histogram: Histogram | None = None
+    histogram: HistogramPair | None = None
     channels: Channels | None = None
-    weights: Weights | None = None
+    weights: LayerWeights | None = None
 
     @property
     def at_fault(self) -> bool:
@@ -138,8 +152,10 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change worth making, for one or several layers. gain_db: of the final output's SQNR, measured where
-    `measured`, else the layers' own."""
+    """A change worth making, for one or several layers.
+
+    gain_db: of the final output's SQNR where it was `measured`, else of the layers' own.
+    """
 
     text: str
     layers: tuple[str, ...] = ()
@@ -151,10 +167,18 @@ class Remedy:
 class Comparison:
     """A finished comparison.
 
-    reference, result: what was compared (files or folders). layers: in graph order. metric_reference,
-    metric_result: what the infer function returned for either model. output_sqnr: dB over the model's
-    outputs. mixed_precision: entries for a file for -mc. host: a few samples with this CPU's own kernels,
-    where those compute something else. arguments: of the run, for the record.
+    reference, result: what was compared (files or folders).
+    layers: in graph order.
+    unpaired: values that only one model has.
+    samples, calls, seconds: what was fed, in how many forward calls, and the time that took.
+    metric_reference, metric_result: what the infer function returned for either model.
+    loss: what the metric loses, in percent.
+    output_sqnr: dB over the model's outputs.
+    remedies: changes worth making, the best first.
+    mixed_precision: entries for a file for -mc.
+    host: a few samples with this CPU's own kernels, where those compute something else.
+    warnings: what a reader of the figures should know.
+    arguments: of the run, for the record.
     """
 
     reference: str

@@ -12,11 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.compare.dump import DumpWriter, Entry
-from knight.compare.layerwise import Row, Runner, rows_of
+from knight.compare.layerwise import PairRunner
 from knight.compare.models import forms, real_graph
 from knight.compare.pairing import pair
+from knight.compare.rows import Row, rows_of
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
+from knight.model import name_of
 from knight.runner import available_threads
 
 Arrays = dict[int, tuple[np.ndarray, np.ndarray]]
@@ -127,10 +129,10 @@ def dump_models(
     threads = available_threads(threads)
     pairing = pair(forms(reference), real_graph(result))
     rows = rows_of(pairing, result)
-    outputs = [value.name or "" for value in pairing.reference.graph.outputs]
+    outputs = [name_of(value) for value in pairing.reference.graph.outputs]
     with ExitStack() as stack:
         dumper = _Dumper(rows, outputs, folder, limit, listener, stack)
-        runner = Runner(
+        runner = PairRunner(
             pairing, result, rows, threads=threads, watch=dumper.watch, measure=False, listener=listener
         )
         stack.callback(runner.close)
@@ -154,7 +156,7 @@ def dump_models(
 
 
 def _entry(row: Row, outputs: Sequence[str]) -> Entry:
-    main, name = row.unit.main, row.twin.name or ""
+    main, name = row.unit.main, name_of(row.twin)
     return Entry(
         op_type=row.op_type,
         op_name=name if main is None else main.name or name,

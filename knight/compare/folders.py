@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knight.compare.comparison import Comparison, Histogram, Layer, Unpaired
+from knight.compare.comparison import Comparison, HistogramPair, Layer, Unpaired
 from knight.compare.dump import FLOAT, INDEX, QUANT, Entry, read_index, safe_name, stem
 from knight.compare.metrics import figures
 from knight.compare.tally import Tally
@@ -83,7 +83,7 @@ class _Sums:
             self.low = low if self.low is None else min(low, self.low)
             self.high = high if self.high is None else max(high, self.high)
 
-    def histogram(self) -> Histogram | None:
+    def histogram(self) -> HistogramPair | None:
         """Of the sampled finite elements; None where there are none, or they span more than a float can."""
         left, right = (
             values[np.isfinite(values)] for values in map(np.concatenate, zip(*self.samples, strict=True))
@@ -94,7 +94,7 @@ class _Sums:
         edges = _edges(float(both.min()), float(both.max()), self.whole)
         if edges is None:
             return None
-        return Histogram(
+        return HistogramPair(
             edges, *(np.histogram(values, edges)[0].astype(np.int64) for values in (left, right))
         )
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
-from knight.compare.graph import DEQUANTIZE, Graph, evaluate
+from knight.model import name_of
+from knight.qdq.graph import DEQUANTIZE, Graph, evaluate
 
 _SAMPLED = 1 << 14  # elements of a weight that are looked at to tell it from another
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -17,7 +18,7 @@ _WALK = 6  # operators between a weight and the one that reads it
 
 
 @dataclass
-class Weights:
+class WeightIndex:
     """The weights of one model, read when asked for; of each a few numbers are kept."""
 
     graph: Graph
@@ -42,7 +43,7 @@ class Weights:
         if value is None:
             return None
         if value not in self._directions:
-            array = evaluate(self.graph, [value])[value.name or ""]
+            array = evaluate(self.graph, [value])[name_of(value)]
             if array.dtype.kind not in "fiu":
                 return None
             flat = array.reshape(-1)

@@ -16,18 +16,21 @@ import onnx_ir as ir
 from knight import evaluation, model as models
 from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
-from knight.compare.graph import Graph, Unit
-from knight.compare.layerwise import Row, Runner, Watch, rows_of
-from knight.compare.lowering import lower
+from knight.compare.evidence import Evidence, kept_noise, used_share
+from knight.compare.layerwise import PairRunner, Watch
 from knight.compare.metrics import figures
 from knight.compare.pairing import Pairing, pair
+from knight.compare.rows import Row, rows_of
 from knight.compare.weights import Constants, constants, described, histogram, outliers
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
+from knight.model import name_of
 from knight.outputs import RealSession, is_for_onnxruntime
 from knight.passes import PassOptions, passes, prepare, tidy
+from knight.qdq.graph import Graph, Unit
+from knight.qdq.lowering import lower
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
@@ -88,11 +91,11 @@ def compare_models(
         )
     if begin is not None:
         begin(rows)
-    runner = Runner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
+    runner = PairRunner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
     listener.detail(f"{len(rows)} values paired, {pairing.share:.1%} of the quantized model's")
     try:
         with tempfile.TemporaryFile(prefix="knight-") as file:
-            outputs = [value.name or "" for value in result.graph.outputs]
+            outputs = [name_of(value) for value in result.graph.outputs]
             gathered = _Pass(evaluation.Agreement(outputs), evaluation.OutputSpool(file))
             metrics, executor = _measure(runner, pairing, infer, settings, gathered, listener)
     finally:
@@ -104,7 +107,7 @@ def compare_models(
     numbered = enumerate(zip(rows, facts, strict=True))
     layers = [_layer(index, row, found, used) for index, (row, found) in numbered if row.mismatch is None]
     unpaired = [*pairing.unpaired(), *_mismatched(rows)]
-    weights = {row.twin.name or "": fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
+    weights = {name_of(row.twin): fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
     tried = gathered.tried if options.remedies else []
     suggestion = remedies.suggest(layers, weights, pairing, tried, threads)
     return Comparison(
@@ -171,7 +174,7 @@ def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
 
 
 def _measure(
-    runner: Runner,
+    runner: PairRunner,
     pairing: Pairing,
     infer: InferFunction,
     settings: RunSettings,
@@ -239,14 +242,14 @@ def _twin_unit(pairing: Pairing, row: Row) -> Unit:
 def _mismatched(rows: Sequence[Row]) -> Iterator[Unpaired]:
     for row in rows:
         if row.mismatch is not None:
-            yield Unpaired("quantized", row.op_type, row.root.name or "", row.mismatch)
+            yield Unpaired("quantized", row.op_type, name_of(row.root), row.mismatch)
 
 
 def _used(rows: Sequence[Row]) -> dict[tuple[float, int], float]:
     """Scale and zero point -> the largest share of their range that any of their values reaches."""
     found: dict[tuple[float, int], float] = {}
     for row in rows:
-        if row.rounding is not None and (share := causes.used_share(row.own, row.rounding)) is not None:
+        if row.rounding is not None and (share := used_share(row.own, row.rounding)) is not None:
             key = (row.rounding.scale, row.rounding.zero_point)
             found[key] = max(found.get(key, 0.0), share)
     return found
@@ -256,15 +259,15 @@ def _layer(index: int, row: Row, found: Constants | None, used: Mapping[tuple[fl
     numbers, results = row.samples.arrays()
     measured = bool(row.own.sums) and row.own_missing is None
     grid = None if row.rounding is None else used.get((row.rounding.scale, row.rounding.zero_point))
-    kept = causes.kept_noise(numbers, row.rounding, row.own)
-    evidence = causes.Evidence(row.own, row.rounding, found, kept, row.tally.broken, grid)
+    kept = kept_noise(numbers, row.rounding, row.own)
+    evidence = Evidence(row.own, row.rounding, found, kept, row.tally.broken, grid)
     main = row.unit.main
     known = row.own.low.size > 0
     return Layer(
         index=index,
         op_type=row.op_type,
         name=(main.name or "") if main is not None else "",
-        output=row.twin.name or "",
+        output=name_of(row.twin),
         quantized_output=row.tapped,
         shape=row.shape or (),
         figures=figures(row.tally),

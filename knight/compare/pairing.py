@@ -17,9 +17,10 @@ import onnx_ir as ir
 
 from knight import operators
 from knight.compare.comparison import Unpaired
-from knight.compare.graph import Graph
-from knight.compare.likeness import Weights, cosine, fit, same_kind, same_parameters
-from knight.compare.lowering import real_name
+from knight.compare.likeness import WeightIndex, cosine, fit, same_kind, same_parameters
+from knight.model import name_of
+from knight.qdq.graph import Graph
+from knight.qdq.names import real_name
 
 _COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min", "Sum", "Mean"})
 _FUSED = 4  # operators that a tool may make one of
@@ -86,7 +87,7 @@ def pair(candidates: Iterable[Graph], result: Graph) -> Pairing:
     first of equals.
     """
     best: Pairing | None = None
-    weights = Weights(result)
+    weights = WeightIndex(result)
     for candidate in candidates:
         found = Pairing(candidate, result, _Pairer(candidate, result, weights).run())
         if best is None or found.share > best.share:
@@ -99,15 +100,15 @@ def pair(candidates: Iterable[Graph], result: Graph) -> Pairing:
 
 def _unpaired(side: str, value: ir.Value, reason: str) -> Unpaired:
     node = value.producer()
-    return Unpaired(side, "Input" if node is None else node.op_type, value.name or "", reason)
+    return Unpaired(side, "Input" if node is None else node.op_type, name_of(value), reason)
 
 
 class _Pairer:
-    def __init__(self, reference: Graph, result: Graph, weights: Weights) -> None:
+    def __init__(self, reference: Graph, result: Graph, weights: WeightIndex) -> None:
         self.reference = reference
         self.result = result
         self.weights = weights  # of the result
-        self.own_weights = Weights(reference)
+        self.own_weights = WeightIndex(reference)
         self.pairs: dict[ir.Value, ir.Value] = {}
         self.taken: set[ir.Value] = set()
         self.computed = list(result.computed())

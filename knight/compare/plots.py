@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from knight.compare.comparison import Array, Comparison, Histogram, Layer, Rounding
+from knight.compare.comparison import Array, Comparison, HistogramPair, Layer, Rounding
 from knight.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _dress(axis: Axes, layers: Sequence[Layer]) -> None:
 
 
 def _histograms(
-    axes: Sequence[Axes], histogram: Histogram | None, titles: Sequence[str], missing: str
+    axes: Sequence[Axes], histogram: HistogramPair | None, titles: Sequence[str], missing: str
 ) -> None:
     """Two panels, float and quantized, on the same axes; `missing` is said where there is nothing."""
     for axis, title in zip(axes, titles, strict=True):

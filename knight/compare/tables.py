@@ -1,7 +1,6 @@
 """A comparison as rows of text for people and as CSV for spreadsheets.
 
-The order of the columns is fixed by `SHOWN`; what a column is called and how many digits it has is said by
-its metric. Metrics from other distributions come behind the bands.
+Where its columns stand, what they are called and how many digits they have is said by each metric.
 """
 
 from __future__ import annotations
@@ -11,17 +10,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from csv import writer
+from types import MappingProxyType
 from typing import Any
 
 from knight.compare.comparison import Comparison, Layer
 from knight.compare.metrics import Column, columns, metrics
 from knight.errors import ConfigError, did_you_mean
-
-SHOWN = ("mre", "cos", "rmse", "maxdiff", "bias", "bands")
-"""Metrics in the order of the table."""
-
-LAST = ("accumulated_sqnr",)
-"""Metrics that stand behind all others, beside the own error."""
 
 OWN = Column("own SQNR(dB)", falling=True)
 
@@ -50,11 +44,7 @@ _WIDE = 1e7  # beyond it a number is written as 1.23e+09, so that one figure can
 def rows(
     comparison: Comparison,
     *,
-    mre: bool = True,
-    cos: bool = True,
-    rmse: bool = False,
-    maxdiff: bool = False,
-    bias: bool = False,
+    shown: Mapping[str, bool] = MappingProxyType({}),
     own: bool = True,
     sort: str | None = None,
     op_types: Sequence[str] = (),
@@ -62,28 +52,27 @@ def rows(
 ) -> list[list[str]]:
     """Header and one row per layer, all text; "-" where a figure is not defined.
 
-    mre ... own: which columns are there. sort: a field of `fields()`; the worst comes first, unknown figures
-    last; None keeps the order of the graph, in which the Input is first. op_types, indices: only layers of
-    these operators, and with an index in one of these ranges (see `parse_ranges`). Raises ConfigError for a
-    field or an operator type that no layer has.
+    shown: name of a metric -> whether its columns are there; for others the metric says it. own: whether
+    the own error's column is. sort: a field of `fields()`; the worst comes first, unknown figures last;
+    None keeps the order of the graph, in which the Input is first. op_types, indices: only layers of these
+    operators, and with an index in one of these ranges (see `parse_ranges`). Raises ConfigError for a field
+    or an operator type that no layer has.
     """
-    wanted = {"mre": mre, "cos": cos, "rmse": rmse, "maxdiff": maxdiff, "bias": bias}
-    shown = _columns(wanted)
+    chosen = _columns(shown)
     layers = ordered(select(comparison.layers, op_types, indices), sort)
     last = [OWN.title] if own else []
-    header = ["index", *(column.title for column in shown.values()), *last, "OP-TYPE", "OUT-NAME"]
+    header = ["index", *(column.title for column in chosen.values()), *last, "OP-TYPE", "OUT-NAME"]
     table = [header]
     for layer in layers:
-        cells = [cell(layer.figures.get(key), column) for key, column in shown.items()]
+        cells = [cell(layer.figures.get(key), column) for key, column in chosen.items()]
         if own:
             cells.append(cell(layer.own_sqnr, OWN))
         table.append([str(layer.index), *cells, layer.op_type, layer.output])
     return table
 
 
-def _columns(wanted: Mapping[str, bool]) -> dict[str, Column]:
-    others = [name for name in metrics.names() if name not in SHOWN and name not in LAST]
-    names = [name for name in (*SHOWN, *others, *LAST) if wanted.get(name, True)]
+def _columns(shown: Mapping[str, bool]) -> dict[str, Column]:
+    names = [name for name in metrics.ranked() if shown.get(name, metrics.get(name).shown)]
     return {key: column for name in names for key, column in metrics.get(name).columns.items()}
 
 

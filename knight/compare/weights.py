@@ -9,9 +9,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from knight import operators
-from knight.compare.comparison import Channels, Histogram, Weights
-from knight.compare.graph import DEQUANTIZE, Graph, Unit, evaluate
-from knight.model import attribute
+from knight.compare.comparison import Channels, HistogramPair, LayerWeights
+from knight.model import name_of
+from knight.qdq.graph import DEQUANTIZE, Graph, Unit, evaluate
 
 Array = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ def _axis(node: ir.Node, index: int, rank: int) -> int:
     if node.op_type == "MatMul":
         return max(0, rank - 1 if index == 1 else rank - 2)
     if node.op_type == "Gemm":
-        return int(index == 1) ^ int(str(attribute(node, "transB" if index == 1 else "transA", 0)))
+        return int(index == 1) ^ node.attributes.get_int("transB" if index == 1 else "transA", 0)
     return operators.channel_axis(node, index) or 0
 
 
@@ -117,7 +117,7 @@ def _constants(reference: Graph, result: Graph, unit: Unit, twin: Unit) -> Const
     if unit.main is None or twin.main is None or here is None or there is None:
         return None
     numbers, wanted = (
-        evaluate(graph, [value])[value.name or ""] for graph, value in ((result, here), (reference, there))
+        evaluate(graph, [value])[name_of(value)] for graph, value in ((result, here), (reference, there))
     )
     axis = _axis(unit.main, list(unit.main.inputs).index(here), numbers.ndim)
     if wanted.ndim == 2 and axis != _axis(twin.main, list(twin.main.inputs).index(there), 2):
@@ -127,10 +127,10 @@ def _constants(reference: Graph, result: Graph, unit: Unit, twin: Unit) -> Const
     dequantize = _dequantize(here)
     scale = dequantize.inputs[1] if dequantize is not None else None
     stored = dequantize.inputs[0] if dequantize is not None else None
-    size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[scale.name or ""].shape))
+    size = 1 if scale is None else int(np.prod(evaluate(result, [scale])[name_of(scale)].shape))
     bias, bias_result, stored_bias = _biases(reference, result, unit, twin)
     return Constants(
-        here.name or "",
+        name_of(here),
         wanted,
         numbers,
         axis,
@@ -183,13 +183,13 @@ def _bias(graph: Graph, unit: Unit) -> ir.Value | None:
 def _flat(graph: Graph, value: ir.Value | None) -> Array | None:
     if value is None:
         return None
-    return evaluate(graph, [value])[value.name or ""].astype(np.float64).reshape(-1)
+    return evaluate(graph, [value])[name_of(value)].astype(np.float64).reshape(-1)
 
 
 def _saturated(graph: Graph, stored: ir.Value | None) -> int:
     if stored is None:
         return 0
-    integers = evaluate(graph, [stored])[stored.name or ""]
+    integers = evaluate(graph, [stored])[name_of(stored)]
     if integers.dtype.kind not in "iu":
         return 0
     limits = np.iinfo(integers.dtype)
@@ -197,10 +197,10 @@ def _saturated(graph: Graph, stored: ir.Value | None) -> int:
 
 
 def _largest(graph: Graph, scale: ir.Value | None) -> float:
-    return 0.0 if scale is None else float(evaluate(graph, [scale])[scale.name or ""].max())
+    return 0.0 if scale is None else float(evaluate(graph, [scale])[name_of(scale)].max())
 
 
-def described(found: Constants) -> Weights:
+def described(found: Constants) -> LayerWeights:
     """The figures of a weight, for tables and plots."""
     left, _ = found.rows()
     ratio = found.noise_ratio()
@@ -208,7 +208,7 @@ def described(found: Constants) -> Weights:
         sqnr = np.where((left != 0).any(axis=1), np.clip(-10 * np.log10(ratio), -200, 200), np.nan)
     low, high = left.min(axis=1, initial=0.0), left.max(axis=1, initial=0.0)
     channels = Channels(low, high, sqnr, outliers(np.maximum(high, -low)))
-    return Weights(
+    return LayerWeights(
         found.name,
         found.bits,
         tuple(found.reference.shape),
@@ -227,7 +227,7 @@ def outliers(reach: Array) -> tuple[int, ...]:
     return tuple(int(index) for index in np.argsort(-reach, kind="stable") if reach[index] > limit)
 
 
-def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
+def histogram(reference: np.ndarray, result: np.ndarray) -> HistogramPair | None:
     """Common bins over two arrays, sampled; None where there is nothing finite."""
     left, right = (array.reshape(-1) for array in (reference, result))
     step = max(1, left.size // _SAMPLED)
@@ -242,4 +242,4 @@ def histogram(reference: np.ndarray, result: np.ndarray) -> Histogram | None:
         if not np.isfinite(high - low) or not high - low > 0:
             return None
     edges = np.linspace(low, high, BINS + 1)
-    return Histogram(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])
+    return HistogramPair(edges, np.histogram(left, edges)[0], np.histogram(right, edges)[0])

@@ -7,7 +7,8 @@ happens in `Converter.convert`, which runs in a process of its own (frameworks c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,9 +24,14 @@ Feeds = Mapping[str, np.ndarray]
 class Source:
     """What the user names on the command line.
 
-    model: a path, or the name under which `script` registers a PyTorch model. weights: a second file.
-    input_shapes: one shape per input, for models that leave dimensions open. start_nodes, end_nodes: names at
-    which a graph is cut out. nchw: turn inputs from NHWC to NCHW. allow_pickle: weights may run code.
+    model: a path, or the name under which `script` registers a model.
+    weights: a second file.
+    script: the user's Python file.
+    input_shapes: one shape per input, for models that leave dimensions open.
+    start_nodes, end_nodes: names at which a graph is cut out.
+    nchw: turn inputs from NHWC to NCHW.
+    allow_pickle: weights may run code.
+    extras: values of the options that other distributions add, by name.
     """
 
     model: str
@@ -36,6 +42,7 @@ class Source:
     end_nodes: tuple[str, ...] = ()
     nchw: bool = False
     allow_pickle: bool = False
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,10 @@ class Conversion:
     """A converted model, and the source framework ready to run beside it.
 
     reference: the source's outputs for given feeds, in the order and layout of the ONNX outputs; None where
-    nothing can run the source, and `unproven` says why. probe: the intermediate values that the source
-    knows, by ONNX value name, of those that are asked for; None where one cannot look inside. examples: feeds
-    that the user gave, which the proof uses beside random ones.
+        nothing can run the source, and `unproven` says why.
+    probe: the intermediate values that the source knows, by ONNX value name, of those asked for; None
+        where one cannot look inside.
+    examples: feeds that the user gave, which the proof uses beside random ones.
     """
 
     model: ir.Model
@@ -59,9 +67,13 @@ class Conversion:
 class Converter:
     """One framework.
 
-    title: its name as people write it. extra: of ``pip install knight-quant[EXTRA]``. modules: what has to be
-    importable. verb: the vendor's spelling in the line that tells success. flags: the options of
-    the command line that this framework reads, beside -m and -uds.
+    title: its name as people write it.
+    extra: of ``pip install knight-quant[EXTRA]``, "" where another distribution brings the converter.
+    modules: what has to be importable.
+    verb: the vendor's spelling in the line that tells success.
+    flags: the options of the command line that this framework reads, beside -m and -uds (fields of `Source`).
+    convert: reads the files that the user names. Raises KnightError naming what does not fit.
+    takes_names: -m may also be the name under which a script registers a model.
     """
 
     title: str
@@ -70,6 +82,7 @@ class Converter:
     verb: str
     flags: frozenset[str]
     convert: Callable[[Source, Listener], Conversion]
+    takes_names: bool = False
 
 
 converters: Registry[Converter] = Registry("framework", "knight.converters", "knight.converters", "converter")

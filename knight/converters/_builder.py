@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from knight.errors import ModelError
+from knight.names import Names
 
 OPSET = 20
 IR_VERSION = 10
@@ -28,8 +29,8 @@ class Builder:
     def __init__(self, name: str) -> None:
         self._graph = ir.Graph((), (), nodes=(), opset_imports={"": OPSET}, name=name)
         self._layer = ""
-        self._values: set[str] = set()  # nodes and values may share a name: a layer and its result often do
-        self._nodes: set[str] = set()
+        self._values = Names()  # nodes and values may share a name: a layer and its result often do
+        self._nodes = Names()
 
     @contextmanager
     def layer(self, name: str) -> Iterator[None]:
@@ -42,7 +43,7 @@ class Builder:
 
     def input(self, name: str, dtype: np.dtype | type, shape: Sequence[int | str | None]) -> ir.Value:
         """A graph input; a string or None is an open dimension."""
-        value = ir.Value(name=_unique(name, self._values), shape=ir.Shape(shape))
+        value = ir.Value(name=self._values.fresh(name), shape=ir.Shape(shape))
         value.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(dtype)))
         self._graph.inputs.append(value)
         return value
@@ -52,13 +53,13 @@ class Builder:
         if value.is_graph_input() or value.is_initializer() or value in self._graph.outputs:
             value = self.op("Identity", value)
         if value.name != name:
-            value.name = _unique(name, self._values)
+            value.name = self._values.fresh(name)
         self._graph.outputs.append(value)
 
     def constant(self, array: Any, name: str = "", dtype: np.dtype | type | None = None) -> ir.Value:
         """An initializer; `name` defaults to one after the layer."""
         array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
-        name = _unique(name or (f"{self._layer}.constant" if self._layer else "constant"), self._values)
+        name = self._values.fresh(name or (f"{self._layer}.constant" if self._layer else "constant"))
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
         self._graph.register_initializer(value)
@@ -74,7 +75,7 @@ class Builder:
         name = self._layer or op_type
         if self._layer and name in self._nodes:
             name = f"{name}/{op_type}"
-        name = _unique(name, self._nodes)
+        name = self._nodes.fresh(name)
         given = [
             ir.convenience.convert_attribute(key, value)
             for key, value in attributes.items()
@@ -82,7 +83,7 @@ class Builder:
         ]
         node = ir.Node("", op_type, inputs, given, num_outputs=outputs, name=name, version=OPSET)
         for index, value in enumerate(node.outputs):
-            value.name = _unique(f"{name}:{index}" if index else f"{name}:out", self._values)
+            value.name = self._values.fresh(f"{name}:{index}" if index else f"{name}:out")
         self._graph.append(node)
         _infer(node)
         return list(node.outputs)
@@ -90,22 +91,12 @@ class Builder:
     def rename(self, value: ir.Value, name: str) -> ir.Value:
         """Calls the result of a layer `name`, unless it is an input or a constant, or the name is taken."""
         if value.producer() is not None and value not in self._graph.outputs and name not in self._values:
-            value.name = _unique(name, self._values)
+            value.name = self._values.fresh(name)
         return value
 
     def model(self) -> ir.Model:
         """The finished model."""
         return ir.Model(self._graph, ir_version=IR_VERSION, producer_name="knight")
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """`name`, with a number where it is among `taken`, to which it is added."""
-    chosen, number = name, 0
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}_{number}"
-    taken.add(chosen)
-    return chosen
 
 
 def shape_of(value: ir.Value) -> tuple[int | str | None, ...] | None:

@@ -16,9 +16,6 @@ from knight.converters import Conversion, Feeds
 from knight.errors import KnightError, ModelError
 from knight.runner import Session, TensorInfo
 
-GOOD = 1e-4
-"""Up to this error a conversion is beyond doubt: float32 arithmetic in another order stays below it."""
-
 _SAMPLES = 3
 _BATCHES = (1, 2, 5)
 _LENGTHS = {2: 16, 3: 16, 4: 64, 5: 16}

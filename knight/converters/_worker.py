@@ -89,7 +89,7 @@ class Events(Listener):
 def run(request: Request, listener: Listener) -> dict[str, Any]:
     """Converts, tidies, proves and writes; gives what there is to tell of it. Raises KnightError."""
     converter = converters.get(request.framework)
-    require(converter)
+    require(request.framework, converter)
     listener.work(f"Reading the {converter.title} model")
     conversion = converter.convert(request.source, listener)
     conversion = replace(conversion, model=tidy(conversion.model, PassOptions(threads=request.threads)))
@@ -104,13 +104,13 @@ def run(request: Request, listener: Listener) -> dict[str, Any]:
     }
 
 
-def require(converter: Converter) -> None:
+def require(framework: str, converter: Converter) -> None:
     """Raises ConfigError where a package that `converter` needs is not installed."""
     missing = [module for module in converter.modules if not _installed(module)]
     if missing:
+        wanted = f"'knight-quant[{converter.extra}]'" if converter.extra else " ".join(missing)
         raise ConfigError(
-            f"-f {converter.extra} needs {' and '.join(missing)}, not installed here; "
-            f"run: pip install 'knight-quant[{converter.extra}]'"
+            f"-f {framework} needs {' and '.join(missing)}, not installed here; run: pip install {wanted}"
         )
 
 

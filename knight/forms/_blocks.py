@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.names import Names
 
 
 class Blocks:
@@ -15,16 +16,11 @@ class Blocks:
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
-        self._taken = {value.name for value in models.values(graph)} | {node.name for node in graph}
+        self._names = Names(thing.name for thing in (*models.values(graph), *graph))
 
     def fresh(self, base: str) -> str:
         """`base`, or `base_1`, `base_2` ..."""
-        name, number = base, 0
-        while name in self._taken:
-            number += 1
-            name = f"{base}_{number}"
-        self._taken.add(name)
-        return name
+        return self._names.fresh(base)
 
     def initializer(self, name: str, array: np.ndarray) -> ir.Value:
         """A constant of the graph."""

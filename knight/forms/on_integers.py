@@ -27,6 +27,4 @@ def integers(writing: Writing) -> ir.Value | None:
         node.resize_inputs(max(3, len(node.inputs)))
         node.replace_input_with(2, writing.zero_point)
     writing.value.type = writing.zero_point.type  # a new type: the float model's value shares the old one
-    if not dequantize.outputs[0].uses() and not dequantize.outputs[0].is_graph_output():
-        writing.blocks.graph.remove(dequantize, safe=True)
     return writing.value

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from knight.edit import Editor
 from knight.errors import ModelError
-from knight.passes._rewrite import become_constant, is_op
+from knight.operators import is_op
 
 
-def lift_constant(node: ir.Node) -> bool:
+def lift_constant(edit: Editor, node: ir.Node) -> bool:
     """Turns a Constant node into an initializer; False for other nodes and for a graph output."""
     if not is_op(node, "Constant") or node.outputs[0].is_graph_output():
         return False
-    become_constant(node.outputs[0], _tensor(node))
+    edit.become_constant(node.outputs[0], _tensor(node))
     return True
 
 

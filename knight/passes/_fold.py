@@ -16,7 +16,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from knight import model as models
-from knight.passes._rewrite import is_op, rank
+from knight.edit import Editor
+from knight.operators import is_op
+from knight.passes._queries import rank
 
 Doubles = NDArray[np.float64]
 
@@ -54,61 +56,6 @@ class Channels:
         return np.broadcast_to(array.astype(np.float64).reshape(-1), (self.count,))
 
 
-def hand_over(old: ir.Value, new: ir.Value) -> None:
-    """Everybody who reads `old` reads `new`, which takes its name; the node that made `old` is removed."""
-    name, node = old.name, old.producer()
-    new.shape = old.shape if old.shape is not None else new.shape
-    new.type = old.type if old.type is not None else new.type
-    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
-    assert node is not None and node.graph is not None
-    remove(node)
-    new.name = name
-
-
-def take_place(old: ir.Node, new: ir.Node) -> None:
-    """`new` stands where `old` stood: its node name, the name and the readers of its first output."""
-    name = old.name
-    hand_over(old.outputs[0], new.outputs[0])
-    new.name = name
-
-
-def remove(node: ir.Node) -> None:
-    """Takes `node`, whose outputs nobody reads, out of the graph, and the constants that only it read."""
-    graph, inputs = node.graph, node.inputs
-    assert isinstance(graph, ir.Graph)
-    graph.remove(node, safe=True)
-    for value in inputs:
-        drop_unread_constant(graph, value)
-
-
-def drop_unread_constant(graph: ir.Graph, value: ir.Value | None) -> None:
-    """Removes `value` if it is a constant of `graph` that nothing reads."""
-    if value is None or value.uses() or value.is_graph_output() or not models.is_constant(value):
-        return
-    producer = value.producer()
-    if producer is None:
-        graph.initializers.pop(str(value.name), None)
-    elif producer.graph is graph:
-        graph.remove(producer, safe=True)
-
-
-def set_constant(node: ir.Node, index: int, array: np.ndarray, name: str) -> None:
-    """Makes `array` the input `index` of `node`; other readers of the constant there keep the old numbers."""
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    old = node.inputs[index] if index < len(node.inputs) else None
-    if old is not None and old.is_initializer() and len(old.uses()) == 1 and not old.is_graph_output():
-        old.const_value = ir.tensor(array, name=old.name)
-        old.shape = ir.Shape(array.shape)
-        old.dtype = ir.DataType.from_numpy(array.dtype)
-        return
-    if index >= len(node.inputs):
-        node.resize_inputs(index + 1)
-    name = name if old is None else str(old.name)
-    node.replace_input_with(index, models.add_initializer(graph, name, array))
-    drop_unread_constant(graph, old)
-
-
 def output_channels(node: ir.Node) -> Channels | None:
     """Channels of a linear operator's result; None if its weight or bias is not constant."""
     weight = models.constant(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -129,7 +76,7 @@ def output_channels(node: ir.Node) -> Channels | None:
     return None if _bias(node, channels) is None else channels
 
 
-def fold_after(node: ir.Node, affine: Affine) -> bool:
+def fold_after(edit: Editor, node: ir.Node, affine: Affine) -> bool:
     """Folds `affine` on the result of the linear operator `node` into its weight and bias."""
     channels = output_channels(node)
     if channels is None or not affine.finite:
@@ -144,7 +91,7 @@ def fold_after(node: ir.Node, affine: Affine) -> bool:
     else:
         scaled = weight * affine.scale
     bias = _bias(node, channels)
-    return _store(node, scaled, affine.shift if bias is None else bias * affine.scale + affine.shift)
+    return _store(edit, node, scaled, affine.shift if bias is None else bias * affine.scale + affine.shift)
 
 
 def input_channels(node: ir.Node) -> int | None:
@@ -162,7 +109,7 @@ def input_channels(node: ir.Node) -> int | None:
     return None
 
 
-def fold_before(node: ir.Node, affine: Affine) -> bool:
+def fold_before(edit: Editor, node: ir.Node, affine: Affine) -> bool:
     """Folds `affine` on the channels that the linear operator `node` reads into its weight and bias.
 
     A Conv pads with zeros after the map, not with what the map makes of zero: exact only without padding or
@@ -187,17 +134,17 @@ def fold_before(node: ir.Node, affine: Affine) -> bool:
         scaled = weight * (affine.scale if transposed else affine.scale[:, None])
         moved = alpha * (weight @ affine.shift if transposed else affine.shift @ weight)
     bias = _bias(node, channels)
-    return _store(node, scaled, moved if bias is None else bias + moved)
+    return _store(edit, node, scaled, moved if bias is None else bias + moved)
 
 
-def fold_factors(gemm: ir.Node) -> bool:
+def fold_factors(edit: Editor, gemm: ir.Node) -> bool:
     """Folds alpha and beta of a Gemm with constant weight and bias into them."""
     channels = output_channels(gemm)
     alpha, beta = gemm.attributes.get_float("alpha", 1.0), gemm.attributes.get_float("beta", 1.0)
     bias = None if channels is None else _bias(gemm, channels)
     if bias is None or (alpha == 1.0 and (beta == 1.0 or not bias.any())):
         return False
-    if not _store(gemm, _weight(gemm) * alpha, bias):
+    if not _store(edit, gemm, _weight(gemm) * alpha, bias):
         return False
     gemm.attributes.pop("alpha", None)
     return True
@@ -246,7 +193,7 @@ def _unpadded(node: ir.Node) -> bool:
     return not np.any(pads)
 
 
-def _store(node: ir.Node, weight: Doubles, bias: Doubles) -> bool:
+def _store(edit: Editor, node: ir.Node, weight: Doubles, bias: Doubles) -> bool:
     """Gives `node` its new numbers, if they are finite in the weight's type and `node` can hold them."""
     old, value = models.constant(node.inputs[1]), node.inputs[1]
     assert old is not None and value is not None
@@ -260,8 +207,8 @@ def _store(node: ir.Node, weight: Doubles, bias: Doubles) -> bool:
             return False
         node.op_type = "Gemm"
     if not np.array_equal(new_weight, old):  # a shared weight that stays the same stays shared
-        set_constant(node, 1, new_weight, str(value.name))
+        edit.set_constant(node, 1, new_weight, str(value.name))
     if has_bias or new_bias.any():
-        set_constant(node, 2, new_bias, f"{value.name}_bias")
+        edit.set_constant(node, 2, new_bias, f"{value.name}_bias")
         node.attributes.pop("beta", None)
     return True

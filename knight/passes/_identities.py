@@ -12,14 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.passes._rewrite import (
-    constant_ints,
-    is_random,
-    rank,
-    same_dims,
-    same_shape,
-    static_shape,
-)
+from knight.passes._queries import constant_ints, is_random, rank, same_dims, same_shape, static_shape
 
 Source = Callable[[ir.Node], "ir.Value | None"]
 _INT32_MAX = 2**31 - 1

@@ -24,8 +24,9 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.passes._fold import hand_over, remove
-from knight.passes._rewrite import constant_ints, constant_scalar, is_op, new_node, rank
+from knight.edit import Editor, hand_over, remove_with_constants
+from knight.operators import is_op
+from knight.passes._queries import constant_scalar, rank
 
 COMMUTATIVE = frozenset({"Add", "Mul", "Max", "Min"})
 TOLERANCE = 1e-4  # relative; constants are often written with five digits
@@ -69,8 +70,12 @@ Pattern: TypeAlias = "str | float | Scalar | Weight | Op | OneOf"
 
 @dataclass(frozen=True)
 class Match:
-    """A place where a pattern was found: `values` by name, `nodes` from the last operator back."""
+    """A place where a pattern was found: `values` by name, `nodes` from the last operator back.
 
+    edit: puts in what replaces it.
+    """
+
+    edit: Editor
     values: Mapping[str, ir.Value]
     nodes: tuple[ir.Node, ...] = ()
     scalars: tuple[ir.Value, ...] = ()
@@ -97,13 +102,11 @@ class Match:
     ) -> ir.Value:
         """The result of a new operator in front of the last one, of the type and shape of the match."""
         last = self.nodes[0]
-        return new_node(last, op_type, inputs, attributes, like=last.outputs[0]).outputs[0]
+        return self.edit.new_node(last, op_type, inputs, attributes, like=last.outputs[0]).outputs[0]
 
     def constant(self, name: str, array: np.ndarray) -> ir.Value:
         """A new initializer; its name starts with that of the match."""
-        graph = self.nodes[0].graph
-        assert isinstance(graph, ir.Graph)
-        return models.add_initializer(graph, f"{self.nodes[0].outputs[0].name}_{name}", array)
+        return self.edit.constant(f"{self.nodes[0].outputs[0].name}_{name}", array)
 
 
 Rewrite: TypeAlias = Callable[[Match], "ir.Value | None"]
@@ -112,13 +115,13 @@ Rewrite: TypeAlias = Callable[[Match], "ir.Value | None"]
 
 def rewrite_all(model: ir.Model, rules: Sequence[tuple[Pattern, Rewrite]]) -> int:
     """Replaces every match, from the end of the graph back, so that the longest form is found first."""
-    graph = model.graph
-    return sum(node.graph is graph and _rewrite(node, rules) for node in reversed(tuple(graph)))
+    graph, edit = model.graph, Editor(model.graph)
+    return sum(node.graph is graph and _rewrite(edit, node, rules) for node in reversed(tuple(graph)))
 
 
-def _rewrite(node: ir.Node, rules: Sequence[tuple[Pattern, Rewrite]]) -> bool:
+def _rewrite(edit: Editor, node: ir.Node, rules: Sequence[tuple[Pattern, Rewrite]]) -> bool:
     for pattern, rewrite in rules:
-        for match in matches(node, pattern):
+        for match in matches(edit, node, pattern):
             result = rewrite(match)
             if result is not None:
                 hand_over(node.outputs[0], result)
@@ -135,15 +138,15 @@ def _remove_unread(nodes: Sequence[ir.Node]) -> None:
         if not unread:
             return
         for node in unread:
-            remove(node)
+            remove_with_constants(node)
         waiting = [node for node in waiting if node not in unread]
 
 
-def matches(node: ir.Node, pattern: Pattern) -> Iterator[Match]:
+def matches(edit: Editor, node: ir.Node, pattern: Pattern) -> Iterator[Match]:
     """All ways in which `pattern` ends at `node` and can be replaced."""
     if not node.outputs:
         return
-    for match in _match(node.outputs[0], pattern, Match({})):
+    for match in _match(node.outputs[0], pattern, Match(edit, {})):
         if match.nodes and match.nodes[0] is node and _is_private(match) and _keeps_rank(match):
             yield match
 
@@ -172,12 +175,12 @@ def _match(value: ir.Value | None, pattern: Pattern, so_far: Match) -> Iterator[
         yield from _match_op(value, pattern, so_far)
     elif isinstance(pattern, (int, float)):
         if _is_near(value, pattern):
-            yield Match(so_far.values, so_far.nodes, (*so_far.scalars, value))
+            yield Match(so_far.edit, so_far.values, so_far.nodes, (*so_far.scalars, value))
     elif isinstance(pattern, str):
         yield from _bind(value, pattern, so_far)
     elif isinstance(pattern, Scalar):
         if constant_scalar(value) is not None:
-            bound = Match(so_far.values, so_far.nodes, (*so_far.scalars, value))
+            bound = Match(so_far.edit, so_far.values, so_far.nodes, (*so_far.scalars, value))
             yield from _bind(value, pattern.name, bound)
     elif models.is_constant(value):
         yield from _bind(value, pattern.name, so_far)
@@ -186,7 +189,7 @@ def _match(value: ir.Value | None, pattern: Pattern, so_far: Match) -> Iterator[
 def _bind(value: ir.Value, name: str, so_far: Match) -> Iterator[Match]:
     bound = so_far.values.get(name)
     if bound is None:
-        yield Match({**so_far.values, name: value}, so_far.nodes, so_far.scalars)
+        yield Match(so_far.edit, {**so_far.values, name: value}, so_far.nodes, so_far.scalars)
     elif bound is value:
         yield so_far
 
@@ -202,7 +205,7 @@ def _match_op(value: ir.Value, pattern: Op, so_far: Match) -> Iterator[Match]:
     if len(inputs) < count or (len(inputs) > count and not pattern.open):
         return
     nodes = so_far.nodes if node in so_far.nodes else (*so_far.nodes, node)
-    start = Match(so_far.values, nodes, so_far.scalars)
+    start = Match(so_far.edit, so_far.values, nodes, so_far.scalars)
     orders = [inputs[:count]]
     if node.op_type in COMMUTATIVE and count == 2:
         orders.append([inputs[1], inputs[0]])
@@ -226,13 +229,3 @@ def _is_near(value: ir.Value, wanted: float) -> bool:
         return False
     tolerance = TOLERANCE_HALF if value.dtype == ir.DataType.FLOAT16 else TOLERANCE
     return abs(number - wanted) <= tolerance * abs(wanted)
-
-
-def reduced_axes(node: ir.Node, axis_count: int) -> tuple[int, ...] | None:
-    """The axes of a Reduce operator, sorted, counted from 0; None where not fixed or not kept."""
-    axes = node.attributes.get_ints("axes")
-    if axes is None and len(node.inputs) > 1:
-        axes = constant_ints(node.inputs[1])
-    if not axes or not node.attributes.get_int("keepdims", 1):
-        return None
-    return tuple(sorted(axis % axis_count for axis in axes))

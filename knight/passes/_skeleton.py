@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from knight.model import name_of
+
 LARGE = 1024  # bytes; smaller tensors stay, since shapes and axes are among them
 
 
@@ -30,7 +32,7 @@ def with_weights(proto: onnx.ModelProto, source: ir.Model) -> ir.Model:
     graph = model.graph
     own = {value.name for value in source.graph.inputs}
     for value in tuple(graph.inputs):
-        origin = source.graph.initializers.get(value.name or "")
+        origin = source.graph.initializers.get(name_of(value))
         if origin is None or value.is_initializer():
             continue
         value.const_value = origin.const_value

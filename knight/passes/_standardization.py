@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from knight.passes._pattern import Match, OneOf, Op, Pattern, Scalar, Weight, reduced_axes
-from knight.passes._rewrite import rank, static_shape
+from knight.passes._pattern import Match, OneOf, Op, Pattern, Scalar, Weight
+from knight.passes._queries import rank, reduced_axes, static_shape
 
 EPSILON = Scalar("epsilon")
 GAMMA = Weight("gamma")
@@ -67,8 +67,13 @@ def common_axes(match: Match) -> tuple[int, ...] | None:
     count = rank(match["x"])
     if count is None:
         return None
-    axes = {reduced_axes(node, count) for node in match.of_type("ReduceMean")}
+    axes = {kept_axes(node, count) for node in match.of_type("ReduceMean")}
     return axes.pop() if len(axes) == 1 else None
+
+
+def kept_axes(node: ir.Node, axis_count: int) -> tuple[int, ...] | None:
+    """The axes of a reduction that leaves them in its result, with one element each; None of another."""
+    return reduced_axes(node, axis_count) if node.attributes.get_int("keepdims", 1) else None
 
 
 def parameter(

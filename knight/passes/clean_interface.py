@@ -11,17 +11,19 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from knight import model as models
+from knight.edit import Editor
 from knight.errors import ModelError
 from knight.passes import PassOptions
 from knight.passes._constants import lift_constant
-from knight.passes._rewrite import live_nodes
+from knight.passes._queries import live_nodes
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of inputs, functions, constants, dimensions and operator sets changed."""
     changes = _name_standard_domain(model) + _allow_plain_weights(model) + _drop_default_inputs(model.graph)
     changes += _inline_functions(model)
-    changes += sum(lift_constant(node) for node in live_nodes(model.graph))
+    edit = Editor(model.graph)
+    changes += sum(lift_constant(edit, node) for node in live_nodes(model.graph))
     changes += sum(_free_negative_dims(value) for value in (*model.graph.inputs, *model.graph.outputs))
     changes += _join_weights(model)
     imports = len(model.graph.opset_imports)

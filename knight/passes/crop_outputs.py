@@ -6,8 +6,8 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.errors import ConfigError, did_you_mean
+from knight.model import name_of
 from knight.passes import PassOptions, infer_shapes, remove_unused
-from knight.passes._rewrite import name_of
 from knight.runner import Session
 
 

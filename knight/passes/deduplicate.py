@@ -7,8 +7,10 @@ from collections import Counter
 
 import onnx_ir as ir
 
+from knight.edit import Editor, is_used
+from knight.operators import has_subgraph, is_op
 from knight.passes import PassOptions
-from knight.passes._rewrite import is_op, is_random, live_nodes, replace_value, subgraphs
+from knight.passes._queries import is_random, live_nodes
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
@@ -45,16 +47,17 @@ def _digest(tensor: ir.TensorProtocol) -> bytes:
 
 def _merge_nodes(graph: ir.Graph) -> int:
     firsts: dict[object, ir.Node] = {}
+    edit = Editor(graph)
     changes = 0
     for node in live_nodes(graph):
-        if is_random(node) or is_op(node, "Identity", "Constant") or subgraphs(node):
+        if is_random(node) or is_op(node, "Identity", "Constant") or has_subgraph(node):
             continue
         first = firsts.setdefault(_key(node), node)
         if first is node:
             continue
         for own, other in zip(tuple(node.outputs), first.outputs, strict=True):
-            if own.is_graph_output() or own.uses():
-                replace_value(own, other)
+            if is_used(own):
+                edit.replace_value(own, other)
         changes += 1
     return changes
 

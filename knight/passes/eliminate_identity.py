@@ -11,42 +11,34 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, is_used, remove_node
+from knight.operators import is_op
 from knight.passes import PassOptions
 from knight.passes._identities import IDENTITIES
-from knight.passes._rewrite import (
-    bypass,
-    constant_ints,
-    is_op,
-    is_tensor,
-    live_nodes,
-    rank,
-    remove_node,
-    same_shape,
-    sole_consumer,
-)
+from knight.passes._queries import constant_ints, is_tensor, live_nodes, rank, same_shape, sole_consumer
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of nodes removed or merged."""
-    changes = 0
+    changes, edit = 0, Editor(model.graph)
     for node in live_nodes(model.graph):
-        while node.graph is not None and (_merge_transposes(node) or _merge_reshapes(node)):
+        while node.graph is not None and (_merge_transposes(node) or _merge_reshapes(edit, node)):
             changes += 1
         if node.graph is not None:
-            changes += _eliminate(node)
+            changes += _eliminate(edit, node)
     return changes
 
 
-def _eliminate(node: ir.Node) -> bool:
+def _eliminate(edit: Editor, node: ir.Node) -> bool:
     is_identity = IDENTITIES.get(node.op_type)
     if is_identity is None or not is_op(node) or not node.inputs or node.inputs[0] is None:
         return False
     if node.op_type != "Identity" and not is_tensor(node.outputs[0]):
         return False
     source = is_identity(node)
-    return source is not None and bypass(node, source)
+    return source is not None and edit.bypass(node, source)
 
 
 def _merge_transposes(node: ir.Node) -> bool:
@@ -78,33 +70,32 @@ def _perm(node: ir.Node) -> list[int] | None:
     return None if size is None else list(reversed(range(size)))
 
 
-def _merge_reshapes(node: ir.Node) -> bool:
+def _merge_reshapes(edit: Editor, node: ir.Node) -> bool:
     """Of two operators that only change the shape, the second can do it alone, or both are in vain."""
     first = _reshaper_before(node, *RESHAPES)
     if first is None or first.inputs[0] is None:
         return False
     if same_shape(first.inputs[0], node.outputs[0]):
-        merged = bypass(node, first.inputs[0])
+        merged = edit.bypass(node, first.inputs[0])
     else:
-        merged = sole_consumer(first.outputs[0]) is node and _reshape_directly(node, first.inputs[0])
+        merged = sole_consumer(first.outputs[0]) is node and _reshape_directly(edit, node, first.inputs[0])
     if merged:
         _remove_idle(first)
     return merged
 
 
-def _reshape_directly(node: ir.Node, source: ir.Value) -> bool:
+def _reshape_directly(edit: Editor, node: ir.Node, source: ir.Value) -> bool:
     """Makes `node` the Reshape from `source` to what it gives now."""
     own = constant_ints(node.inputs[1]) if node.op_type == "Reshape" else None
     if own is None or (0 in own and not models.attribute(node, "allowzero", 0)):
         target = _target(node.outputs[0])
-        graph = node.graph
-        if target is None or graph is None:
+        if target is None:
             return False
         node.op_type = "Reshape"
         node.attributes.clear()
         node.resize_inputs(2)
         name = f"{node.outputs[0].name}_shape"
-        node.replace_input_with(1, models.add_initializer(graph, name, np.array(target, dtype=np.int64)))
+        node.replace_input_with(1, edit.constant(name, np.array(target, dtype=np.int64)))
     node.replace_input_with(0, source)
     return True
 
@@ -118,5 +109,5 @@ def _target(value: ir.Value) -> list[int] | None:
 
 
 def _remove_idle(node: ir.Node) -> None:
-    if node.graph is not None and not any(value.uses() or value.is_graph_output() for value in node.outputs):
+    if node.graph is not None and not any(map(is_used, node.outputs)):
         remove_node(node)

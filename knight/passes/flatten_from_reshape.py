@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from knight.edit import Editor, take_place
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import take_place
-from knight.passes._rewrite import is_op, live_nodes, new_node, rank, same_dim
+from knight.passes._queries import live_nodes, rank, same_dim
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of operators that became a Flatten."""
     del options
-    return sum(_rewrite(node) for node in live_nodes(model.graph) if is_op(node, "Reshape", "Squeeze"))
+    edit = Editor(model.graph)
+    return sum(_rewrite(edit, node) for node in live_nodes(model.graph) if is_op(node, "Reshape", "Squeeze"))
 
 
-def _rewrite(node: ir.Node) -> bool:
+def _rewrite(edit: Editor, node: ir.Node) -> bool:
     data, output = node.inputs[0], node.outputs[0]
     if data is None or data.shape is None or output.shape is None or rank(output) != 2:
         return False
@@ -27,7 +29,7 @@ def _rewrite(node: ir.Node) -> bool:
         return False
     if isinstance(data.shape[0], ir.SymbolicDim) and not _others_decide(data):
         return False
-    take_place(node, new_node(node, "Flatten", [data], {"axis": 1}, like=output))
+    take_place(node, edit.new_node(node, "Flatten", [data], {"axis": 1}, like=output))
     return True
 
 

@@ -12,18 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, hand_over, remove_with_constants
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import (
-    Affine,
-    Channels,
-    fold_after,
-    fold_before,
-    hand_over,
-    input_channels,
-    output_channels,
-    remove,
-)
-from knight.passes._rewrite import is_op, live_nodes, rank, sole_consumer
+from knight.passes._fold import Affine, Channels, fold_after, fold_before, input_channels, output_channels
+from knight.passes._queries import live_nodes, rank, sole_consumer
 
 ELEMENTWISE = ("Mul", "Add", "Sub", "Div")
 INFERENCE_ONLY_SINCE = 7  # until opset 6 BatchNormalization trained unless is_test said otherwise
@@ -32,14 +25,14 @@ INFERENCE_ONLY_SINCE = 7  # until opset 6 BatchNormalization trained unless is_t
 def run(model: ir.Model, options: PassOptions) -> int:
     """Folds until nothing is left to fold; returns the number of operators that went away."""
     del options
-    opset = models.opset(model)
-    return sum(_fold(node, opset) for node in live_nodes(model.graph))
+    edit, opset = Editor(model.graph), models.opset(model)
+    return sum(_fold(edit, node, opset) for node in live_nodes(model.graph))
 
 
-def _fold(node: ir.Node, opset: int) -> bool:
+def _fold(edit: Editor, node: ir.Node, opset: int) -> bool:
     if is_op(node, "BatchNormalization"):
-        return _is_inference(node, opset) and (_into_producer(node) or _into_reader(node))
-    return is_op(node, *ELEMENTWISE) and _into_producer(node)
+        return _is_inference(node, opset) and (_into_producer(edit, node) or _into_reader(edit, node))
+    return is_op(node, *ELEMENTWISE) and _into_producer(edit, node)
 
 
 def _is_inference(node: ir.Node, opset: int) -> bool:
@@ -51,7 +44,7 @@ def _is_inference(node: ir.Node, opset: int) -> bool:
     )
 
 
-def _into_producer(node: ir.Node) -> bool:
+def _into_producer(edit: Editor, node: ir.Node) -> bool:
     for index in (0, 1) if node.op_type in ELEMENTWISE else (0,):
         data = node.inputs[index]
         producer = data.producer() if data is not None else None
@@ -61,7 +54,7 @@ def _into_producer(node: ir.Node) -> bool:
         affine = _affine(node, index, channels) if channels is not None else None
         if affine is None or (producer.op_type == "MatMul" and _only_shifts(node, producer)):
             continue
-        if fold_after(producer, affine):
+        if fold_after(edit, producer, affine):
             hand_over(node.outputs[0], data)
             return True
     return False
@@ -74,7 +67,7 @@ def _only_shifts(node: ir.Node, matmul: ir.Node) -> bool:
     return node.op_type == "BatchNormalization" and rank(matmul.outputs[0]) != 2
 
 
-def _into_reader(node: ir.Node) -> bool:
+def _into_reader(edit: Editor, node: ir.Node) -> bool:
     data, output = node.inputs[0], node.outputs[0]
     reader = sole_consumer(output)
     if data is None or reader is None or reader.inputs[0] is not output:
@@ -83,10 +76,10 @@ def _into_reader(node: ir.Node) -> bool:
         return False
     count = input_channels(reader)
     affine = _batch_norm(node, Channels(1, 0, count)) if count is not None else None
-    if affine is None or not fold_before(reader, affine):
+    if affine is None or not fold_before(edit, reader, affine):
         return False
     reader.replace_input_with(0, data)
-    remove(node)
+    remove_with_constants(node)
     return True
 
 

@@ -12,21 +12,14 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, is_used, remove_node
 from knight.errors import KnightError, ModelError
+from knight.model import name_of
+from knight.names import Names
+from knight.operators import all_graphs, is_op, subgraphs
 from knight.passes import PassOptions
 from knight.passes._constants import lift_constant
-from knight.passes._rewrite import (
-    all_graphs,
-    become_constant,
-    is_op,
-    is_random,
-    live_nodes,
-    name_of,
-    outer_values,
-    remove_node,
-    replace_value,
-    subgraphs,
-)
+from knight.passes._queries import is_random, live_nodes, outer_values
 from knight.runner import Session
 
 LARGE = 1 << 20  # bytes; a result up to this size is always kept
@@ -44,12 +37,12 @@ _FOLDABLE_TYPES = frozenset(
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of nodes evaluated or inlined. Raises ModelError for one that cannot be."""
-    changes = 0
+    changes, edit = 0, Editor(model.graph)
     refused: set[ir.Node] = set()
     while True:
-        inlined = sum(_inline_if(node) for node in live_nodes(model.graph))
+        inlined = sum(_inline_if(edit, node) for node in live_nodes(model.graph))
         ready = [node for node in model.graph if node not in refused and _is_ready(node)]
-        folded = _fold(model, ready, refused) if ready else 0
+        folded = _fold(model, edit, ready, refused) if ready else 0
         if not inlined and not ready:
             return changes
         changes += inlined + folded
@@ -82,19 +75,19 @@ def _is_foldable_constant(value: ir.Value) -> bool:
     return value.const_value.dtype in _FOLDABLE_TYPES
 
 
-def _fold(model: ir.Model, nodes: list[ir.Node], refused: set[ir.Node]) -> int:
+def _fold(model: ir.Model, edit: Editor, nodes: list[ir.Node], refused: set[ir.Node]) -> int:
     """Evaluates one level; `refused` takes what must stay."""
     shapes = _inferred(model, nodes)
     accepted = [node for node in nodes if all(_fits(node, shapes.get(o.name or "")) for o in _used(node))]
     refused.update(set(nodes) - set(accepted))
     for node, arrays in zip(accepted, _evaluate_all(model, accepted), strict=True):
         for output, array in zip(_used(node), arrays, strict=True):
-            become_constant(output, array)
+            edit.become_constant(output, array)
     return len(accepted)
 
 
 def _used(node: ir.Node) -> list[ir.Value]:
-    return [output for output in node.outputs if output.is_graph_output() or output.uses()]
+    return [output for output in node.outputs if is_used(output)]
 
 
 def _inferred(model: ir.Model, nodes: list[ir.Node]) -> dict[str, ir.Value]:
@@ -156,10 +149,9 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> list[np.ndarray]:
     return session.run({name: array for name, array in feeds.items() if array is not None})
 
 
-def _inline_if(node: ir.Node) -> bool:
+def _inline_if(edit: Editor, node: ir.Node) -> bool:
     """Puts the branch that is always taken in place of its If."""
-    graph = node.graph
-    if graph is None or not is_op(node, "If"):
+    if node.graph is None or not is_op(node, "If"):
         return False
     condition = models.constant(node.inputs[0])
     if condition is None:
@@ -167,39 +159,34 @@ def _inline_if(node: ir.Node) -> bool:
     branch = node.attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].as_graph()
     results = list(branch.outputs)
     branch.outputs.clear()
-    _move(branch, graph, node)
+    _move(edit, branch, node)
     for output, result in zip(tuple(node.outputs), results, strict=True):
-        if output.is_graph_output() or output.uses():
-            replace_value(output, result)
+        if is_used(output):
+            edit.replace_value(output, result)
     if node.graph is not None:
         remove_node(node)
-    for inner in live_nodes(graph):
-        lift_constant(inner)
+    for inner in live_nodes(edit.graph):
+        lift_constant(edit, inner)
     return True
 
 
-def _move(body: ir.Graph, graph: ir.Graph, before: ir.Node) -> None:
-    """Moves all of `body` into `graph`, under names that are free there."""
-    values = {value.name for value in models.values(graph)}
-    names = {node.name for node in graph}
+def _move(edit: Editor, body: ir.Graph, before: ir.Node) -> None:
+    """Moves all of `body` into the graph, under names that are free there."""
+    graph = edit.graph
+    values = Names(value.name for value in models.values(graph))
+    names = Names(node.name for node in graph)
     for name, value in tuple(body.initializers.items()):
         del body.initializers[name]
-        value.name = _free(name, values)
+        value.name = values.fresh(name)
+        edit.names.add(value.name)
         graph.register_initializer(value)
     nodes = tuple(body)
     body.remove(nodes)
     graph.insert_before(before, nodes)
     for node in nodes:
-        node.name = _free(node.name or "", names)
+        node.name = names.fresh(node.name or "")
+        edit.names.add(node.name)
         for output in node.outputs:
             if output.name:
-                output.name = _free(output.name, values)
-
-
-def _free(name: str, taken: set[str | None]) -> str:
-    candidate, number = name, 0
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    taken.add(candidate)
-    return candidate
+                output.name = values.fresh(output.name)
+                edit.names.add(output.name)

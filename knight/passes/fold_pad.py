@@ -14,9 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import remove_with_constants
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import remove
-from knight.passes._rewrite import is_op, live_nodes, rank
+from knight.passes._queries import live_nodes, rank
 
 NEVER_NEGATIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp", "Sqrt"})
 SELECTING = frozenset({"MaxPool", "GlobalMaxPool", "Max", "Concat"})  # each result is one of the inputs
@@ -55,7 +56,7 @@ def _fold(pad: ir.Node) -> bool:
         if reader.op_type == "AveragePool":
             reader.attributes.add(ir.AttrInt64("count_include_pad", 1))
         reader.replace_input_with(0, data)
-    remove(pad)
+    remove_with_constants(pad)
     return True
 
 

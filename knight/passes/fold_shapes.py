@@ -17,8 +17,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from knight import model as models
+from knight.edit import Editor
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._rewrite import become_constant, is_op, live_nodes, rank
+from knight.passes._queries import live_nodes, rank
 
 LARGEST = 256  # elements; shapes are small
 Elements: TypeAlias = NDArray[np.object_]
@@ -33,16 +35,16 @@ def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of tensors that became constants and of Reshape targets made constant."""
     known: dict[ir.Value, Elements] = {}
     targets: dict[tuple[int, ...], ir.Value] = {}
-    changes = 0
+    changes, edit = 0, Editor(model.graph)
     for node in live_nodes(model.graph):
         if is_op(node, "Reshape"):
-            changes += _fix_target(node, known, targets)
+            changes += _fix_target(edit, node, known, targets)
         elements = _evaluate(node, known)
         if elements is None:
             continue
         output = node.outputs[0]
         if output.dtype is not None and all(isinstance(item, int) for item in elements.reshape(-1)):
-            become_constant(output, elements.astype(output.dtype.numpy()))
+            edit.become_constant(output, elements.astype(output.dtype.numpy()))
             changes += 1
         else:
             known[output] = elements
@@ -99,7 +101,7 @@ def _gather(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None
     numbers = _numbers(indices)
     if data is None or indices is None or numbers is None:
         return None
-    axis = int(str(models.attribute(node, "axis", 0)))
+    axis = node.attributes.get_int("axis", 0)
     if data.ndim == 0 or any(not -data.shape[axis] <= number < data.shape[axis] for number in numbers):
         return None
     return np.asarray(np.take(data, np.array(numbers, dtype=int).reshape(indices.shape), axis), dtype=object)
@@ -121,7 +123,7 @@ def _slice(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
 
 def _concat(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
     arrays = [array for array in inputs if array is not None]
-    return np.concatenate(arrays, axis=int(str(models.attribute(node, "axis", 0))))
+    return np.concatenate(arrays, axis=node.attributes.get_int("axis", 0))
 
 
 def _unsqueeze(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
@@ -238,7 +240,10 @@ _RULES: dict[str, Rule] = {
 
 
 def _fix_target(
-    node: ir.Node, known: dict[ir.Value, Elements], targets: dict[tuple[int, ...], ir.Value]
+    edit: Editor,
+    node: ir.Node,
+    known: dict[ir.Value, Elements],
+    targets: dict[tuple[int, ...], ir.Value],
 ) -> bool:
     """Makes the target of a Reshape constant where that is exact; `targets` are those that exist by now."""
     data, target = node.inputs[0], node.inputs[-1]
@@ -259,10 +264,8 @@ def _fix_target(
     if not copies_zero and -1 in final and 0 in final:
         return False  # what is left for -1 beside a true zero cannot be told
     if final not in targets:
-        graph = node.graph
-        assert graph is not None
         array = np.array(final, dtype=np.int64)
-        targets[final] = models.add_initializer(graph, f"{target.name}_fixed", array)
+        targets[final] = edit.constant(f"{target.name}_fixed", array)
     node.replace_input_with(1, targets[final])
     return True
 

@@ -15,10 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, hand_over, remove_with_constants
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import hand_over, remove
 from knight.passes._pattern import Match, OneOf, Op, Pattern, Rewrite, Scalar, rewrite_all
-from knight.passes._rewrite import constant_scalar, is_op, live_nodes, new_node, rank, sole_consumer
+from knight.passes._queries import constant_scalar, live_nodes, rank, sole_consumer
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 CLIP_INPUTS_SINCE = 11  # before, the limits were attributes
@@ -28,8 +29,9 @@ MISH_SINCE = 18
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of operators or expressions replaced."""
-    changes = sum(_canonical_limits(node, models.opset(model)) for node in live_nodes(model.graph))
-    return changes + rewrite_all(model, _rules(options.recognise, models.opset(model)))
+    edit, opset = Editor(model.graph), models.opset(model)
+    changes = sum(_canonical_limits(edit, node, opset) for node in live_nodes(model.graph))
+    return changes + rewrite_all(model, _rules(options.recognise, opset))
 
 
 def _limits(node: ir.Node | None) -> tuple[ir.Value, float, float] | None:
@@ -73,7 +75,7 @@ def _operand_and_limit(node: ir.Node) -> tuple[ir.Value, float] | None:
     return None
 
 
-def _canonical_limits(node: ir.Node, opset: int) -> bool:
+def _canonical_limits(edit: Editor, node: ir.Node, opset: int) -> bool:
     """Merges `node` with the limits before it, and writes it as Relu or Clip; False if it is so already."""
     found = _limits(node)
     if found is None or opset < CLIP_INPUTS_SINCE:
@@ -87,23 +89,22 @@ def _canonical_limits(node: ir.Node, opset: int) -> bool:
     op_type = "Relu" if (low, high) == (0.0, math.inf) else "Clip"
     if not chain and node.op_type == op_type:
         return False
-    inputs = [data] if op_type == "Relu" else [data, *_limit_constants(node, data, low, high)]
-    new = new_node(node, op_type, inputs, like=node.outputs[0])
+    inputs = [data] if op_type == "Relu" else [data, *_limit_constants(edit, node, data, low, high)]
+    new = edit.new_node(node, op_type, inputs, like=node.outputs[0])
     hand_over(node.outputs[0], new.outputs[0])
     for inner_node in chain:
         assert inner_node is not None
-        remove(inner_node)
+        remove_with_constants(inner_node)
     return True
 
 
-def _limit_constants(node: ir.Node, data: ir.Value, low: float, high: float) -> Sequence[ir.Value | None]:
-    graph, dtype = node.graph, data.dtype
-    assert isinstance(graph, ir.Graph) and dtype is not None
-    name = node.outputs[0].name
+def _limit_constants(
+    edit: Editor, node: ir.Node, data: ir.Value, low: float, high: float
+) -> Sequence[ir.Value | None]:
+    name, dtype = node.outputs[0].name, data.dtype
+    assert dtype is not None
     return [
-        None
-        if math.isinf(limit)
-        else models.add_initializer(graph, f"{name}_{end}", np.array(limit, dtype.numpy()))
+        None if math.isinf(limit) else edit.constant(f"{name}_{end}", np.array(limit, dtype.numpy()))
         for limit, end in ((low, "min"), (high, "max"))
     ]
 

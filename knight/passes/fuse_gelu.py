@@ -26,7 +26,7 @@ def run(model: ir.Model, options: PassOptions) -> int:
     return rewrite_all(model, [(_gelu(_ERF), _exact), (_gelu(_TANH), _approximate)])
 
 
-def _half(value: Pattern) -> OneOf:
+def _halved(value: Pattern) -> OneOf:
     return OneOf(Op("Mul", value, 0.5), Op("Div", value, 2.0))
 
 
@@ -34,10 +34,10 @@ def _gelu(function: Pattern) -> OneOf:
     """``x * (1 + function) / 2`` in its orders."""
     sum_ = Op("Add", function, 1.0)
     return OneOf(
-        _half(Op("Mul", "x", sum_)),
-        Op("Mul", _half("x"), sum_),
-        Op("Mul", "x", _half(sum_)),
-        Op("Mul", "x", Op("Add", _half(function), 0.5)),
+        _halved(Op("Mul", "x", sum_)),
+        Op("Mul", _halved("x"), sum_),
+        Op("Mul", "x", _halved(sum_)),
+        Op("Mul", "x", Op("Add", _halved(function), 0.5)),
     )
 
 

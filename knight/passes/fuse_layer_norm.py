@@ -11,7 +11,7 @@ import onnx_ir as ir
 from knight import model as models
 from knight.passes import PassOptions
 from knight.passes._pattern import Match, rewrite_all
-from knight.passes._rewrite import rank
+from knight.passes._queries import rank
 from knight.passes._standardization import STANDARDIZED, common_axes, lengths, operand, parameter
 
 SINCE_OPSET = 17

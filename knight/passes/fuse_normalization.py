@@ -15,12 +15,14 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._pattern import Match, OneOf, Op, Pattern, Rewrite, Weight, reduced_axes, rewrite_all
-from knight.passes._rewrite import is_op, rank, static_shape
+from knight.passes._pattern import Match, OneOf, Op, Pattern, Rewrite, Weight, rewrite_all
+from knight.passes._queries import rank, static_shape
 from knight.passes._standardization import (
     STANDARDIZED,
     common_axes,
+    kept_axes,
     lengths,
     operand,
     parameter,
@@ -75,7 +77,7 @@ def _l1(match: Match) -> ir.Value | None:
 def _lp(match: Match, power: int) -> ir.Value | None:
     count = rank(match["x"])
     (node,) = [node for node in match.nodes if node.op_type.startswith("Reduce")]
-    axes = reduced_axes(node, count) if count else None
+    axes = kept_axes(node, count) if count else None
     if axes is None or len(axes) != 1:
         return None
     return match.insert("LpNormalization", [match["x"]], {"axis": axes[0], "p": power})

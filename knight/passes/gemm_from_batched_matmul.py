@@ -13,27 +13,21 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, copy_type
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._rewrite import (
-    copy_type,
-    is_op,
-    live_nodes,
-    new_node,
-    rank,
-    replace_value,
-    sole_consumer,
-    static_shape,
-)
+from knight.passes._queries import live_nodes, rank, sole_consumer, static_shape
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of MatMuls replaced."""
     if "Gemm" not in options.recognise:
         return 0
-    return sum(_replace(model.graph, node) for node in live_nodes(model.graph) if is_op(node, "MatMul"))
+    edit = Editor(model.graph)
+    return sum(_replace(edit, node) for node in live_nodes(model.graph) if is_op(node, "MatMul"))
 
 
-def _replace(graph: ir.Graph, matmul: ir.Node) -> bool:
+def _replace(edit: Editor, matmul: ir.Node) -> bool:
     data, weight = matmul.inputs
     add = sole_consumer(matmul.outputs[0])
     if data is None or weight is None or not is_op(add, "Add") or not models.is_constant(weight):
@@ -45,28 +39,28 @@ def _replace(graph: ir.Graph, matmul: ir.Node) -> bool:
         return False
     if not models.is_constant(bias):
         return False
-    flat = new_node(
+    flat = edit.new_node(
         add,
         "Reshape",
-        [data, _ints(graph, (-1, shape[0]))],
+        [data, _ints(edit, (-1, shape[0]))],
         name=f"{matmul.name}_flatten",
         output=f"{data.name}_flat",
     )
     flat.outputs[0].type, flat.outputs[0].shape = data.type, ir.Shape([None, shape[0]])
-    gemm = new_node(
+    gemm = edit.new_node(
         add, "Gemm", [flat.outputs[0], weight, bias], name=matmul.name, output=matmul.outputs[0].name
     )
     gemm.outputs[0].type, gemm.outputs[0].shape = data.type, ir.Shape([None, shape[1]])
-    restore = new_node(
-        add, "Reshape", [gemm.outputs[0], _ints(graph, (*leading, shape[1]))], name=f"{add.name}_restore"
+    restore = edit.new_node(
+        add, "Reshape", [gemm.outputs[0], _ints(edit, (*leading, shape[1]))], name=f"{add.name}_restore"
     )
     name = add.outputs[0].name
     copy_type(add.outputs[0], restore.outputs[0])
-    replace_value(add.outputs[0], restore.outputs[0])
+    edit.replace_value(add.outputs[0], restore.outputs[0])
     if not restore.outputs[0].is_graph_output():
         restore.outputs[0].name = name  # later comparison pairs values by name
     if matmul.graph is not None:
-        graph.remove(matmul, safe=True)
+        edit.graph.remove(matmul, safe=True)
     return True
 
 
@@ -78,5 +72,5 @@ def _leading(data: ir.Value) -> tuple[int, ...] | None:
     return tuple(dims) if dims.count(-1) <= 1 and 0 not in dims else None
 
 
-def _ints(graph: ir.Graph, numbers: tuple[int, ...]) -> ir.Value:
-    return models.add_initializer(graph, "shape", np.array(numbers, np.int64))
+def _ints(edit: Editor, numbers: tuple[int, ...]) -> ir.Value:
+    return edit.constant("shape", np.array(numbers, np.int64))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from knight.edit import Editor, take_place
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import take_place
-from knight.passes._rewrite import is_op, live_nodes, new_node, rank, reduced_axes
+from knight.passes._queries import live_nodes, rank, reduced_axes
 
 POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 
@@ -19,24 +20,24 @@ POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of reductions that became a pooling."""
     del options
-    return sum(_rewrite(node) for node in live_nodes(model.graph) if is_op(node, *POOLS))
+    edit = Editor(model.graph)
+    return sum(_rewrite(edit, node) for node in live_nodes(model.graph) if is_op(node, *POOLS))
 
 
-def _rewrite(node: ir.Node) -> bool:
+def _rewrite(edit: Editor, node: ir.Node) -> bool:
     data, output, size = node.inputs[0], node.outputs[0], rank(node.inputs[0])
     if data is None or size is None or size < 4:
         return False
     if output.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE):
         return False
-    axes = reduced_axes(node)
-    if axes is None or sorted(axis % size for axis in axes) != list(range(2, size)):
+    if reduced_axes(node, size) != tuple(range(2, size)):
         return False
     assert data.shape is not None
-    pool = new_node(node, POOLS[node.op_type], [data])
+    pool = edit.new_node(node, POOLS[node.op_type], [data])
     pool.outputs[0].type = output.type
     pool.outputs[0].shape = ir.Shape([*tuple(data.shape)[:2], *[1] * (size - 2)])
     if node.attributes.get_int("keepdims", 1):
         take_place(node, pool)
     else:
-        take_place(node, new_node(node, "Flatten", pool.outputs, {"axis": 1}, like=output))
+        take_place(node, edit.new_node(node, "Flatten", pool.outputs, {"axis": 1}, like=output))
     return True

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
+from knight.edit import Editor, drop_unread_constant, remove_with_constants
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import drop_unread_constant, remove
-from knight.passes._rewrite import constant_ints, is_op, live_nodes, rank, sole_consumer
+from knight.passes._queries import constant_ints, live_nodes, rank, sole_consumer
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of Slice operators that went away."""
     del options
-    return sum(_merge(node) for node in live_nodes(model.graph) if is_op(node, "Slice"))
+    edit = Editor(model.graph)
+    return sum(_merge(edit, node) for node in live_nodes(model.graph) if is_op(node, "Slice"))
 
 
-def _merge(second: ir.Node) -> bool:
+def _merge(edit: Editor, second: ir.Node) -> bool:
     between = second.inputs[0]
     first = between.producer() if between is not None else None
     if between is None or first is None or not is_op(first, "Slice") or sole_consumer(between) is not second:
@@ -26,8 +27,6 @@ def _merge(second: ir.Node) -> bool:
     if bounds[0] is None or bounds[1] is None or set(bounds[0]) & set(bounds[1]):
         return False
     both = {**bounds[0], **bounds[1]}
-    graph = second.graph
-    assert isinstance(graph, ir.Graph)
     columns = {"starts": 0, "ends": 1, "steps": 2}
     arrays = {key: [bound[column] for bound in both.values()] for key, column in columns.items()}
     arrays["axes"] = list(both)
@@ -35,11 +34,11 @@ def _merge(second: ir.Node) -> bool:
     second.resize_inputs(5)
     for index, key in enumerate(("starts", "ends", "axes", "steps"), 1):
         array = np.array(arrays[key], np.int64)
-        second.replace_input_with(index, models.add_initializer(graph, f"{second.name}.{key}", array))
+        second.replace_input_with(index, edit.constant(f"{second.name}.{key}", array))
     second.replace_input_with(0, first.inputs[0])
-    remove(first)
+    remove_with_constants(first)
     for value in replaced:
-        drop_unread_constant(graph, value)
+        drop_unread_constant(edit.graph, value)
     return True
 
 

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
+from knight.names import Names
+from knight.operators import all_graphs
 from knight.passes import PassOptions
-from knight.passes._rewrite import all_graphs
 
 Named = TypeVar("Named", ir.Node, ir.Value)
 
@@ -32,14 +33,9 @@ def _make_unique(things: Sequence[Named], default: Callable[[Named], str]) -> in
         if thing.name:
             owners.setdefault(thing.name, thing)
     homeless = [thing for thing in things if not thing.name or owners[thing.name] is not thing]
-    numbers: dict[str, int] = {}
+    names = Names(owners)
     for thing in homeless:
-        wanted = name = thing.name or default(thing)
-        while name in owners:
-            numbers[wanted] = numbers.get(wanted, 0) + 1
-            name = f"{wanted}_{numbers[wanted]}"
-        owners[name] = thing
-        thing.name = name
+        thing.name = names.fresh(thing.name or default(thing))
     return len(homeless)
 
 

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
+from knight.edit import Editor
 from knight.errors import ConfigError
+from knight.operators import is_op
 from knight.passes import PassOptions
 from knight.passes._fold import Affine, Channels, fold_before, input_channels
-from knight.passes._rewrite import is_op, new_node, sole_consumer
+from knight.passes._queries import sole_consumer
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
@@ -29,9 +30,10 @@ def run(model: ir.Model, options: PassOptions) -> int:
     channels = _channels(data, max(len(options.mean), len(options.std)))
     mean, std = np.array(options.mean, np.float64), np.array(options.std, np.float64)
     affine = Affine(1.0 / std, -mean / std)
-    if not _fold(data, channels, affine):
+    edit = Editor(model.graph)
+    if not _fold(edit, data, channels, affine):
         steps = (("Mul", affine.scale, "scale", "scaled"), ("Add", affine.shift, "shift", "normalized"))
-        _insert(model.graph, data, channels, steps)
+        _insert(edit, data, channels, steps)
     return 1
 
 
@@ -45,7 +47,7 @@ def insert(model: ir.Model, options: PassOptions) -> None:
     channels = _channels(data, max(len(options.mean), len(options.std)))
     mean, std = np.array(options.mean, np.float64), np.array(options.std, np.float64)
     steps = (("Sub", mean, "mean", "centred"), ("Div", std, "std", "normalized"))
-    _insert(model.graph, data, channels, steps)
+    _insert(Editor(model.graph), data, channels, steps)
 
 
 def _check_numbers(options: PassOptions) -> None:
@@ -97,7 +99,7 @@ def _channels(data: ir.Value, length: int) -> Channels | None:
     return Channels(len(dims), axis, length)
 
 
-def _fold(data: ir.Value, channels: Channels | None, affine: Affine) -> bool:
+def _fold(edit: Editor, data: ir.Value, channels: Channels | None, affine: Affine) -> bool:
     reader = sole_consumer(data)
     count = input_channels(reader) if is_op(reader) and reader is not None else None
     if reader is None or reader.inputs[0] is not data or count is None:
@@ -107,13 +109,12 @@ def _fold(data: ir.Value, channels: Channels | None, affine: Affine) -> bool:
         return False
     if max(affine.scale.size, affine.shift.size) not in (1, count):
         return False
-    return fold_before(
-        reader, Affine(np.broadcast_to(affine.scale, (count,)), np.broadcast_to(affine.shift, (count,)))
-    )
+    scale, shift = (np.broadcast_to(numbers, (count,)) for numbers in (affine.scale, affine.shift))
+    return fold_before(edit, reader, Affine(scale, shift))
 
 
 def _insert(
-    graph: ir.Graph,
+    edit: Editor,
     data: ir.Value,
     channels: Channels | None,
     steps: Sequence[tuple[str, np.ndarray, str, str]],
@@ -123,16 +124,15 @@ def _insert(
     """
     assert data.dtype is not None
     uses = data.uses()
-    first = graph.node(0)
+    first = edit.graph.node(0)
     result = data
     for op_type, numbers, suffix, ending in steps:
         array = numbers if channels is None else np.broadcast_to(numbers, (channels.count,))
         shape = () if channels is None else _broadcastable(channels)
-        constant = models.add_initializer(
-            graph, f"{data.name}_{suffix}", array.astype(data.dtype.numpy()).reshape(shape)
-        )
+        constant = edit.constant(f"{data.name}_{suffix}", array.astype(data.dtype.numpy()).reshape(shape))
         name = f"{data.name}_{ending}"
-        result = new_node(first, op_type, [result, constant], name=name, output=name, like=data).outputs[0]
+        node = edit.new_node(first, op_type, [result, constant], name=name, output=name, like=data)
+        result = node.outputs[0]
     for use in uses:
         use.node.replace_input_with(use.idx, result)
 

@@ -8,18 +8,20 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, take_place
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import take_place
-from knight.passes._rewrite import is_op, live_nodes, new_node, rank
+from knight.passes._queries import live_nodes, rank
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of Concat operators that became a Pad."""
     del options
-    return sum(_rewrite(node) for node in live_nodes(model.graph) if is_op(node, "Concat"))
+    edit = Editor(model.graph)
+    return sum(_rewrite(edit, node) for node in live_nodes(model.graph) if is_op(node, "Concat"))
 
 
-def _rewrite(concat: ir.Node) -> bool:
+def _rewrite(edit: Editor, concat: ir.Node) -> bool:
     output, size = concat.outputs[0], rank(concat.outputs[0])
     if size is None or output.dtype not in (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE):
         return False
@@ -34,9 +36,8 @@ def _rewrite(concat: ir.Node) -> bool:
         return False
     pads = np.zeros(2 * size, np.int64)
     pads[axis], pads[size + axis] = before, after
-    assert concat.graph is not None
-    amount = models.add_initializer(concat.graph, f"{concat.name}.pads", pads)
-    take_place(concat, new_node(concat, "Pad", [tensors[0], amount], like=output))
+    amount = edit.constant(f"{concat.name}.pads", pads)
+    take_place(concat, edit.new_node(concat, "Pad", [tensors[0], amount], like=output))
     return True
 
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
+from knight.edit import Editor, remove_with_constants, take_place
+from knight.operators import is_op
 from knight.passes import PassOptions
-from knight.passes._fold import remove, take_place
-from knight.passes._rewrite import (
-    constant_ints,
-    is_op,
-    live_nodes,
-    new_node,
-    rank,
-    sole_consumer,
-)
+from knight.passes._queries import constant_ints, live_nodes, rank, sole_consumer
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of Unsqueeze, Pad, Squeeze chains that became a Pad."""
     del options
-    return sum(_rewrite(node) for node in live_nodes(model.graph) if is_op(node, "Squeeze"))
+    edit = Editor(model.graph)
+    return sum(_rewrite(edit, node) for node in live_nodes(model.graph) if is_op(node, "Squeeze"))
 
 
-def _rewrite(squeeze: ir.Node) -> bool:
+def _rewrite(edit: Editor, squeeze: ir.Node) -> bool:
     pad = _only_reader_of(squeeze, "Pad")
     unsqueeze = _only_reader_of(pad, "Unsqueeze") if pad is not None else None
     if pad is None or unsqueeze is None or len(pad.inputs) > 3:
@@ -37,14 +31,13 @@ def _rewrite(squeeze: ir.Node) -> bool:
     if both[:, sorted(added)].any():
         return False
     kept = np.delete(both, sorted(added), axis=1).reshape(-1)
-    assert pad.graph is not None
-    amount = models.add_initializer(pad.graph, f"{pad.name}.pads", kept)
+    amount = edit.constant(f"{pad.name}.pads", kept)
     inputs = [unsqueeze.inputs[0], amount, *pad.inputs[2:]]
     mode = {"mode": pad.attributes.get_string("mode", "constant")}
-    name, new = pad.name, new_node(squeeze, "Pad", inputs, mode, like=squeeze.outputs[0])
+    name, new = pad.name, edit.new_node(squeeze, "Pad", inputs, mode, like=squeeze.outputs[0])
     take_place(squeeze, new)
-    remove(pad)
-    remove(unsqueeze)
+    remove_with_constants(pad)
+    remove_with_constants(unsqueeze)
     new.name = name  # the layer is the Pad; the others are its exporter's
     return True
 

@@ -10,9 +10,11 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor
 from knight.errors import ConfigError, ModelError
+from knight.operators import all_graphs, is_op
 from knight.passes import PassOptions
-from knight.passes._rewrite import all_graphs, is_op, live_nodes, new_node, replace_value
+from knight.passes._queries import live_nodes
 from knight.passes._skeleton import skeleton, with_weights
 
 OLDEST_IR_VERSION = 8
@@ -45,25 +47,26 @@ def _set_ir_version(model: ir.Model) -> bool:
 def _prepare_nodes(graph: ir.Graph, own: int, wanted: int) -> None:
     """Writes down what older operator versions took for granted and the converter leaves out."""
     for body in tuple(all_graphs(graph)):
+        edit = Editor(body)
         for node in live_nodes(body):
             if own < 16 <= wanted and is_op(node, "RoiAlign"):
                 _set(node, "coordinate_transformation_mode", "output_half_pixel")
             if own < 13 <= wanted and is_op(node, "Hardmax"):
-                _flatten_hardmax(node)
+                _flatten_hardmax(edit, node)
 
 
 def _set(node: ir.Node, name: str, text: str) -> None:
     node.attributes[name] = ir.AttrString(name, text)
 
 
-def _flatten_hardmax(node: ir.Node) -> None:
+def _flatten_hardmax(edit: Editor, node: ir.Node) -> None:
     """Until opset 13 Hardmax saw its input as a matrix, with all dimensions from `axis` on as one row."""
     axis = models.attribute(node, "axis", 1)
-    shape = new_node(node, "Shape", [node.inputs[0]])
-    flat = new_node(node, "Flatten", [node.inputs[0]], {"axis": axis})
-    maxima = new_node(node, "Hardmax", [flat.outputs[0]], {"axis": -1})
-    whole = new_node(node, "Reshape", [maxima.outputs[0], shape.outputs[0]], like=node.outputs[0])
-    replace_value(node.outputs[0], whole.outputs[0])
+    shape = edit.new_node(node, "Shape", [node.inputs[0]])
+    flat = edit.new_node(node, "Flatten", [node.inputs[0]], {"axis": axis})
+    maxima = edit.new_node(node, "Hardmax", [flat.outputs[0]], {"axis": -1})
+    whole = edit.new_node(node, "Reshape", [maxima.outputs[0], shape.outputs[0]], like=node.outputs[0])
+    edit.replace_value(node.outputs[0], whole.outputs[0])
 
 
 def _fix_resizes(graph: ir.Graph) -> None:

@@ -6,8 +6,9 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import is_used, remove_node
+from knight.operators import STANDARD, is_op
 from knight.passes import PassOptions
-from knight.passes._rewrite import STANDARD, is_op, remove_node
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
@@ -15,20 +16,16 @@ def run(model: ir.Model, options: PassOptions) -> int:
     graph = model.graph
     changes = 0
     for node in reversed(tuple(graph)):
-        if not any(map(_is_read, node.outputs)):
+        if not any(map(is_used, node.outputs)):
             remove_node(node)
             changes += 1
         else:
             changes += _drop_optional_outputs(node, models.opset(model)) + _drop_trailing_inputs(node)
     for name, value in tuple(graph.initializers.items()):
-        if not _is_read(value) and not value.is_graph_input():
+        if not is_used(value) and not value.is_graph_input():
             del graph.initializers[name]
             changes += 1
     return changes
-
-
-def _is_read(value: ir.Value) -> bool:
-    return value.is_graph_output() or bool(value.uses())
 
 
 def _drop_optional_outputs(node: ir.Node, opset: int) -> int:
@@ -41,7 +38,7 @@ def _drop_optional_outputs(node: ir.Node, opset: int) -> int:
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     changes = 0
     for output, parameter in zip(node.outputs, formal, strict=False):
-        if output.name and parameter.option == optional and not _is_read(output):
+        if output.name and parameter.option == optional and not is_used(output):
             output.name = ""
             changes += 1
     kept = len(node.outputs)

@@ -11,8 +11,8 @@ import re
 import onnx_ir as ir
 
 from knight.errors import ConfigError, ModelError
+from knight.operators import is_op
 from knight.passes import PassOptions, infer_shapes
-from knight.passes._rewrite import is_op
 
 _GENERATED = re.compile(r"unk__\d+|DynamicDimension\.\d+")
 """Names that exporters (tf2onnx, paddle2onnx) give to each unknown dimension anew; they mean nothing."""

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from knight import model as models, operators
 from knight.errors import ConfigError
+from knight.names import Names
 from knight.planner._nodes import Nodes
 from knight.planner._subject import Subject
 from knight.recipe import FLOAT, Choice
@@ -62,7 +63,7 @@ def choose_widths(subject: Subject, nodes: Nodes, quantized: frozenset[ir.Value]
     keys: dict[ir.Value, dict[int, str]] = {}
     reads: dict[Edge, str] = {}
     outputs: dict[str, str] = {}
-    taken = {value.name or "" for value in models.values(subject.graph)}
+    names = Names(value.name for value in models.values(subject.graph))
     for value in models.values(subject.graph):
         if value not in quantized:
             continue
@@ -72,7 +73,7 @@ def choose_widths(subject: Subject, nodes: Nodes, quantized: frozenset[ir.Value]
         is_output = own is not None and value.is_graph_output()
         found = keys[value] = {}
         for choice in _widths(own, list(readers.values()), own_is_read=is_output or not readers):
-            key = _key(value, choice.activation_bits, taken) if found else value.name or ""
+            key = names.fresh(f"{value.name}_{choice.activation_bits}bit") if found else models.name_of(value)
             kept[key] = Kept(value, choice)
             found[choice.activation_bits] = key
         reads.update({edge: found[choice.activation_bits] for edge, choice in readers.items()})
@@ -147,14 +148,3 @@ def _widths(own: Choice | None, readers: list[Choice], *, own_is_read: bool) -> 
     for choice in readers:
         found.setdefault(choice.activation_bits, choice)
     return list(found.values())
-
-
-def _key(value: ir.Value, bits: int, taken: set[str]) -> str:
-    """A name that no value has, for a second width."""
-    base = key = f"{value.name}_{bits}bit"
-    number = 0
-    while key in taken:
-        number += 1
-        key = f"{base}_{number}"
-    taken.add(key)
-    return key

@@ -12,7 +12,7 @@ from knight.errors import wrong_value
 from knight.schema import Table, wants
 from knight.types import QParams, QuantSpec
 
-_Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**32)]
 
 
@@ -46,7 +46,7 @@ class Numbers(Table, frozen=True, omit_defaults=True):
     ]
     shape: (
         Annotated[
-            tuple[_Size, ...],
+            tuple[Size, ...],
             msgspec.Meta(max_length=8),
             wants("a list of at most 8 sizes, with blocks only"),
         ]
@@ -88,7 +88,7 @@ def numbers(params: QParams) -> dict[str, Any]:
             f"not float32 and {params.spec.dtype}"
         )
     blocks = params.spec.block_size is not None and params.scale.ndim > 0
-    scales = [_short(scale) for scale in params.scale.reshape(-1)]
+    scales = [short(scale) for scale in params.scale.reshape(-1)]
     zeros = params.zero_point.astype(np.int64).reshape(-1).tolist()
     found: dict[str, Any] = {"spec": params.spec, "scale": scales, "zero_point": zeros}
     if params.scale.ndim == 0:
@@ -96,7 +96,7 @@ def numbers(params: QParams) -> dict[str, Any]:
     return found | ({"shape": params.scale.shape} if blocks else {})
 
 
-def _short(number: np.float32) -> float:
+def short(number: np.float32) -> float:
     """The double that is written with the fewest digits among those that round to `number`."""
     short = float(str(number))
     return short if np.float32(short) == number else float(number)

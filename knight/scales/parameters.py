@@ -12,6 +12,7 @@ from knight.errors import ConfigError, printable
 from knight.scales.checks import check_name
 from knight.scales.documents import Format, ModelDocument
 from knight.scales.numbers import Numbers, numbers, scales_shape
+from knight.scales.patches import PatchDocument, check_patch, patch_keys
 from knight.scales.structure import check_structure, structure
 from knight.solver import Parameters
 from knight.types import QParams, QuantPlan
@@ -24,6 +25,7 @@ class ParametersDocument(ModelDocument, frozen=True):
     weights: dict[str, Numbers]
     biases: dict[str, Numbers]
     warnings: tuple[str, ...]
+    patch: PatchDocument
 
 
 PARAMETERS = Format("parameters", 1, ParametersDocument)
@@ -41,6 +43,7 @@ def save_parameters(parameters: Parameters, path: str | Path, model: ir.Model, p
         kind: {key: numbers(params) for key, params in getattr(parameters, kind).items()} for kind in _KINDS
     }
     fields = {"model": structure(model), **found, "warnings": parameters.warnings}
+    fields["patch"] = patch_keys(parameters.patch)
     return PARAMETERS.write(path, fields)
 
 
@@ -52,7 +55,9 @@ def load_parameters(path: str | Path, model: ir.Model, plan: QuantPlan) -> Param
     path = Path(path)
     document = PARAMETERS.read(path)
     found = {kind: {key: entry.params() for key, entry in getattr(document, kind).items()} for kind in _KINDS}
-    parameters = Parameters(**found, warnings=document.warnings)
+    parameters = Parameters(
+        found["activations"], found["weights"], found["biases"], document.warnings, document.patch.patch()
+    )
     check_parameters(parameters, model, plan, PARAMETERS.before(path))
     check_structure(model, document.model, PARAMETERS.before(path))
     return parameters
@@ -72,6 +77,7 @@ def check_parameters(parameters: Parameters, model: ir.Model, plan: QuantPlan, b
             check_name(key, wanted, before, kind, f"{{}} is none of the plan's {kind}")
         for key in wanted:
             check_name(key, found, before, kind, f"lacks {{}}, one of the plan's {kind}")
+    check_patch(parameters.patch, model, plan, before)
     for place, params, shape in _with_shapes(parameters, model, plan, biases):
         allowed = {(), shape} - {None}
         if params.scale.shape not in allowed:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from knight.errors import ConfigError, did_you_mean
+from knight.registry import FileRegistry
 from knight.targets import _file
 from knight.targets._scheme import Scheme
 from knight.types import QuantSpec
@@ -24,6 +23,8 @@ from knight.types import QuantSpec
 __all__ = ["DEFAULT_CHIP", "Scheme", "Target", "chip_names", "families", "load_target"]
 
 DEFAULT_CHIP = "TX5368AV200"
+
+targets = FileRegistry("target", __package__, "knight.targets", ".toml")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Target:
     chips: the names by which users ask for it (the family name always works).
     schemes: the widths that go together and how each quantizes, the default first. widths: operator -> the
         names of the only schemes that it runs in; the others run in all.
+    forms: operator -> how it is written (see `knight.forms`), where that is not between Q/DQ.
     runtime: "onnxruntime" where ONNX Runtime itself executes the result, so integer coverage is counted
         after its own optimisation; "" where the chip does.
     opset: opset that the quantized model has at least.
@@ -47,6 +49,8 @@ class Target:
     keep_scale: operators that only move or select values: output and input share one scale.
     on_integers: keep-scale operators that run as integers only when they stand on the integers themselves,
         between QuantizeLinear and DequantizeLinear, because the runtime drops no pairs around them.
+    kept_apart: operators whose weights the runtime quantizes by itself where they stay float between pairs,
+        unless something stands between.
     float_result: integer operators that can hand a float result to a float reader.
     software: operators that the vendor runs on the CPU: supported, in float.
     recognise: composite operators worth recognising from their decomposed form.
@@ -64,6 +68,7 @@ class Target:
     chips: tuple[str, ...] = ()
     schemes: tuple[Scheme, ...] = ()
     widths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
     runtime: str = ""
     opset: int = 17
     static_shapes: bool = False
@@ -73,6 +78,7 @@ class Target:
     followers: frozenset[str] = frozenset()
     keep_scale: frozenset[str] = frozenset()
     on_integers: frozenset[str] = frozenset()
+    kept_apart: frozenset[str] = frozenset()
     float_result: frozenset[str] = frozenset()
     software: frozenset[str] = frozenset()
     recognise: frozenset[str] = frozenset()
@@ -157,20 +163,19 @@ def load_target(name_or_path: str) -> Target:
 
 
 def _sources() -> dict[str, _file.Readable]:
-    """Family name -> its file: ours, then those of other distributions."""
-    sources: dict[str, _file.Readable] = {}
-    for file in resources.files(__package__).iterdir():
-        if file.name.endswith(".toml"):
-            sources[file.name.removesuffix(".toml")] = file
-    for entry in entry_points(group="knight.targets"):
-        if entry.name in sources:
-            raise ConfigError(
-                f"target {entry.name!r} is defined twice: {entry.value} repeats an existing name; "
-                f"uninstall one of the two packages"
-            )
-        loaded = entry.load()
-        sources[entry.name] = Path(loaded) if isinstance(loaded, str) else loaded
-    return sources
+    """Family name -> its file, found when it is read: ours, then those of other distributions."""
+    names = sorted(targets.names(), key=lambda name: (name not in targets.built_in, name))
+    return {name: _Entry(name) for name in names}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """The file of one family."""
+
+    name: str
+
+    def read_bytes(self) -> bytes:
+        return targets.get(self.name).read_bytes()
 
 
 def _find(name: str) -> tuple[str, str] | None:

@@ -113,6 +113,7 @@ class Operators(_Table, frozen=True):
     followers: Texts = ()
     keep_scale: Texts = ()
     on_integers: Texts = ()
+    kept_apart: Texts = ()
     float_result: Texts = ()
     software: Texts = ()
     recognise: Texts = ()
@@ -136,6 +137,9 @@ class Document(Numbers, frozen=True):
         dict[str, Annotated[Numbers, TABLE]], wants("tables such as [scheme.w16a16.weight]")
     ] = msgspec.field(default_factory=dict)
     widths: Annotated[dict[str, Schemes], wants("a table of operators and their lists of schemes")] = (
+        msgspec.field(default_factory=dict)
+    )
+    forms: Annotated[dict[str, str], wants("a table of operators and the names of their forms")] = (
         msgspec.field(default_factory=dict)
     )
     requantization: Annotated[Requantization, TABLE] = Requantization()
@@ -174,7 +178,10 @@ def fields(stated: Mapping[str, Any], label: str) -> dict[str, Any]:
     _check_together(document, label)
     operators = msgspec.structs.asdict(document.operators)
     return {
-        **{key: getattr(document, key) for key in ("description", "source", "chips", "runtime", "widths")},
+        **{
+            key: getattr(document, key)
+            for key in ("description", "source", "chips", "runtime", "widths", "forms")
+        },
         **msgspec.structs.asdict(document.model),
         **msgspec.structs.asdict(document.requantization),
         **{key: frozenset(value) if isinstance(value, tuple) else value for key, value in operators.items()},

@@ -17,7 +17,7 @@ from knight.tasks._average_precision import mean_average_precision
 from knight.tasks._batches import Prepared, batches, chosen, picture_input
 from knight.tasks._boxes import Boxes, nms
 from knight.tasks._config import Detection, InputConfig
-from knight.tasks._decoders import Decoder, Task, find_decoder
+from knight.tasks._decoders import Decoder, Detector, find_decoder
 from knight.tasks._draw import draw
 from knight.tasks._labels import box_labels
 from knight.tasks._pictures import find_pictures, load_picture, picture_size, pil
@@ -45,7 +45,7 @@ def detect(executor: Executor, config: InputConfig) -> float | None:
     wanted = picture_input(executor)
     pictures = chosen(executor, find_pictures(Path(config.data_dir)), wanted)
     truth = _truth(executor, config, how, pictures) if config.measure else _Truth()
-    task = Task(wanted.size, _classes(how), how.anchors, how.confidence)
+    detector = Detector(wanted.size, _classes(how), how.anchors, how.confidence)
     drawing = how.draw and executor.run_mode == "infer"
     decoder: Decoder | None = None
     found: dict[Path, Boxes] = {}
@@ -55,8 +55,8 @@ def detect(executor: Executor, config: InputConfig) -> float | None:
             if executor.early_stop_flag:
                 break
             continue
-        decoder = decoder or find_decoder([array.shape for array in outputs], task, how.decoder)
-        for one, boxes in zip(group, decoder.decode(outputs, task), strict=False):
+        decoder = decoder or find_decoder([array.shape for array in outputs], detector, how.decoder)
+        for one, boxes in zip(group, decoder.decode(outputs, detector), strict=False):
             found[one.path] = _finished(boxes, one, how)
             if drawing:
                 _draw(one.path, Path(config.data_dir), found[one.path], how)

@@ -11,9 +11,16 @@ from typing import Any
 
 from knight.errors import ConfigError
 from knight.executor import Executor
+from knight.tasks import reads_inputs
 from knight.tasks._config import InputConfig, read_configs
 
 
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entries say of the model's inputs. Raises ConfigError."""
+    return read_configs(entries)
+
+
+@reads_inputs(read_inputs)
 def infer(executor: Executor) -> float | None:
     """The task's metric as a fraction (top-1, mAP50), None where none is asked for."""
     from knight.tasks import _arrays, _classification, _detection
@@ -30,8 +37,3 @@ def infer(executor: Executor) -> float | None:
         )
     task = _classification.classify if configs[0].detection is None else _detection.detect
     return task(executor, configs[0])
-
-
-def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
-    """What the entries say of the model's inputs. Raises ConfigError."""
-    return read_configs(entries)

@@ -12,25 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
 
-from knight.errors import ConfigError, DataError
+from knight.errors import DataError
 from knight.executor import Executor
-from knight.tasks._batches import PictureInput, Prepared, batches, chosen, picture_input
+from knight.tasks import reads_inputs
+from knight.tasks._batches import PictureInput, Prepared, batches
 from knight.tasks._config import InputConfig, Pictures, Preparation
 from knight.tasks._entry import (
-    label_folder,
     output_of,
     paired,
     read_entry,
     without_nan,
 )
+from knight.tasks._labelled import over_pictures
 from knight.tasks._masks import Overlap, at_size, load_mask, png, scores_or_classes
-from knight.tasks._own_labels import check_place, is_own, place_of, say_none, write
+from knight.tasks._own_labels import check_place, is_own, place_of, write
 from knight.tasks._pictures import find_pictures
 from knight.tasks._values import Count, Number
 
@@ -54,35 +56,28 @@ class Segmentation(Pictures, frozen=True):
         return replace(super().preparation, resize=self.resize)
 
 
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entry says of the model's input. Raises ConfigError."""
+    return [read_entry(entries, Segmentation).source]
+
+
+@reads_inputs(read_inputs)
 def infer(executor: Executor) -> float | None:
     """mIoU as a fraction over the classes that occur; the pixel accuracy is said as well.
 
     None with `calculate_acc` false, and where a quantized model has no labels to be measured against.
     """
     how = read_entry(executor.input_configs_dict, Segmentation)
-    executor.init_shape_info()
-    if len(executor.input_nodes) != 1:
-        raise ConfigError(f"infer_segmentation feeds one input; the model has {len(executor.input_nodes)}")
-    wanted = picture_input(executor)
-    pictures = chosen(executor, find_pictures(Path(how.source.data_dir)), wanted)
-    folder = label_folder(executor, how.source) if how.source.measure else None
-    if folder is not None:
-        masks = paired(pictures, find_pictures(folder), folder, "mask")
-        return _measured(executor, how, wanted, pictures, masks, is_own(folder))
-    if how.source.measure and executor.is_float:
-        return _made(executor, how, wanted, pictures)
-    if how.source.measure:
-        say_none(executor, how.source)
-    for _, numbers in batches(pictures, wanted, how.source.preparation):
-        executor.forward(numbers)
-        if executor.early_stop_flag:
-            break
-    return None
-
-
-def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
-    """What the entry says of the model's input. Raises ConfigError."""
-    return [read_entry(entries, Segmentation).source]
+    return over_pictures(
+        executor,
+        "infer_segmentation",
+        how.source,
+        measured=partial(_measured, executor, how),
+        made=partial(_made, executor, how),
+        numbers=lambda wanted, pictures: (
+            numbers for _, numbers in batches(pictures, wanted, how.source.preparation)
+        ),
+    )
 
 
 def _found(
@@ -105,11 +100,11 @@ def _measured(
     how: Segmentation,
     wanted: PictureInput,
     pictures: list[Path],
-    masks: dict[Path, Path],
-    own: bool,
+    folder: Path,
 ) -> float:
+    masks = paired(pictures, find_pictures(folder), folder, "mask")
     overlap = Overlap()
-    ignore = None if own else how.ignore
+    ignore = None if is_own(folder) else how.ignore
     for one, found, known in _found(executor, how, wanted, pictures):
         truth = _checked(load_mask(masks[one.path]), masks[one.path], one, known, ignore)
         overlap.add(truth, found, ignore)

@@ -13,26 +13,28 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
 
-from knight.errors import ConfigError, DataError
+from knight.errors import DataError
 from knight.executor import Executor
 from knight.files import write_file
+from knight.tasks import reads_inputs
 from knight.tasks._arrays import load_npy
-from knight.tasks._batches import PictureInput, chosen, filled, groups, numbers_of, picture_input
+from knight.tasks._batches import PictureInput, filled, groups, numbers_of
 from knight.tasks._config import InputConfig, Normalized
 from knight.tasks._entry import (
-    label_folder,
     output_of,
     paired,
     read_entry,
     without_nan,
 )
-from knight.tasks._own_labels import is_own, place_of, say_none, start
+from knight.tasks._labelled import over_pictures
+from knight.tasks._own_labels import is_own, place_of, start
 from knight.tasks._pictures import find_pictures, load_picture
 
 RANGES = {"0..1": 1.0, "0..255": 255.0}
@@ -69,37 +71,26 @@ class _Sample:
     brightest: int
 
 
+def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What the entry says of the model's input. Raises ConfigError."""
+    return [read_entry(entries, SuperResolution).source]
+
+
+@reads_inputs(read_inputs)
 def infer(executor: Executor) -> float | None:
     """The mean over pictures of their PSNR in dB; None in the pass whose outputs become the truth.
 
     None as well with `calculate_acc` false, and where a quantized model has nothing to be measured against.
     """
     how = read_entry(executor.input_configs_dict, SuperResolution)
-    executor.init_shape_info()
-    if len(executor.input_nodes) != 1:
-        raise ConfigError(
-            f"infer_super_resolution feeds one input; the model has {len(executor.input_nodes)}"
-        )
-    wanted = picture_input(executor)
-    pictures = chosen(executor, find_pictures(Path(how.source.data_dir)), wanted)
-    folder = label_folder(executor, how.source) if how.source.measure else None
-    if folder is not None:
-        return _measured(executor, how, wanted, pictures, folder)
-    if how.source.measure and executor.is_float:
-        _make_truth(executor, how, wanted, pictures)
-        return None
-    if how.source.measure:
-        say_none(executor, how.source)
-    for group in groups(pictures, lambda path: _load(path, wanted, how), wanted.batch):
-        executor.forward(filled([one.numbers for one in group], wanted.batch))
-        if executor.early_stop_flag:
-            break
-    return None
-
-
-def read_inputs(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
-    """What the entry says of the model's input. Raises ConfigError."""
-    return [read_entry(entries, SuperResolution).source]
+    return over_pictures(
+        executor,
+        "infer_super_resolution",
+        how.source,
+        measured=partial(_measured, executor, how),
+        made=partial(_make_truth, executor, how),
+        numbers=lambda wanted, pictures: (numbers for _, numbers in _batches(how, wanted, pictures)),
+    )
 
 
 def _load(path: Path, wanted: PictureInput, how: SuperResolution) -> _Sample:
@@ -116,13 +107,19 @@ def _load(path: Path, wanted: PictureInput, how: SuperResolution) -> _Sample:
     return _Sample(path, numbers, (height, width), (top, left), int(part.max()))
 
 
+def _batches(
+    how: SuperResolution, wanted: PictureInput, pictures: list[Path]
+) -> Iterator[tuple[list[_Sample], np.ndarray]]:
+    for group in groups(pictures, lambda path: _load(path, wanted, how), wanted.batch):
+        yield group, filled([one.numbers for one in group], wanted.batch)
+
+
 def _found(
     executor: Executor, how: SuperResolution, wanted: PictureInput, pictures: list[Path]
 ) -> Iterator[tuple[_Sample, np.ndarray]]:
     """Per picture the model's [H, W, C], RGB or grey, from 0 to 255."""
     place = output_of(executor, how.output)
-    for group in groups(pictures, lambda path: _load(path, wanted, how), wanted.batch):
-        numbers = filled([one.numbers for one in group], wanted.batch)
+    for group, numbers in _batches(how, wanted, pictures):
         output = np.asarray(executor.forward(numbers)[place], np.float64)
         without_nan(output, group[0].path.name)
         for one, found in zip(group, _channels_last(output), strict=False):

@@ -25,7 +25,8 @@ from onnxruntime import quantization as peer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from knight import model as models
-from knight.config import METHODS, QuantConfig
+from knight.calibration import methods
+from knight.config import QuantConfig
 from knight.coverage import optimised_coverage
 from knight.executor import Executor, RunSettings
 from knight.outputs import dequantized, output_scales
@@ -49,7 +50,7 @@ def knight_models(
         for sample in samples[: executor.iteration]:
             executor.forward(sample)
 
-    config = QuantConfig(methods=METHODS, iterations=(len(samples),), threads=2)
+    config = QuantConfig(methods=methods(), iterations=(len(samples),), threads=2)
     source = models.load(path)
     for outcome in quantize(source, feed, target, config, RunSettings(), name=path.stem):
         if outcome.model is None:

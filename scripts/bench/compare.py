@@ -30,9 +30,9 @@ from PIL import Image
 import knight
 from knight import model as models
 from knight.compare.comparison import Comparison
-from knight.compare.layerwise import rows_of
 from knight.compare.models import Options, compare_models, forms, real_graph
 from knight.compare.pairing import pair
+from knight.compare.rows import rows_of
 from knight.executor import Executor, InferFunction, RunSettings
 from knight.runner import Session, available_threads
 

@@ -23,7 +23,8 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.config import METHODS, QuantConfig
+from knight.calibration import methods
+from knight.config import QuantConfig
 from knight.executor import Executor, RunSettings
 from knight.pipeline import quantize
 from knight.runner import Session
@@ -49,7 +50,7 @@ def one_round(path: Path, samples: Sequence[np.ndarray]) -> dict[str, float]:
         for sample in samples[: executor.iteration]:
             executor.forward(sample)
 
-    config = QuantConfig(methods=METHODS, iterations=(len(samples),), threads=2)
+    config = QuantConfig(methods=methods(), iterations=(len(samples),), threads=2)
     source = models.load(path)
     start = time.perf_counter()
     outcomes = quantize(source, feed, load_target("onnxruntime"), config, RunSettings(), name=NET.name)

@@ -247,7 +247,7 @@ def test_unknown_chip(refuse: Callable[..., str]) -> None:
 
 
 def test_unknown_method(refuse: Callable[..., str]) -> None:
-    assert "unknown method 'minmax': did you mean 'min_max'?" in refuse("-qm", "kl", "minmax")
+    assert "unknown value 'minmax': did you mean 'min_max'?" in refuse("-qm", "kl", "minmax")
 
 
 @pytest.mark.parametrize("bits", [4, 7, 32])

@@ -64,8 +64,8 @@ def test_short_and_long_names_mean_the_same(flag: Flag) -> None:
     value = (
         flag.default
         if flag.default is not None and not flag.several
-        else flag.choices[0]
-        if flag.choices
+        else flag.known[0]
+        if flag.known
         else {int: 3, float: 0.5}.get(flag.kind, "kl")
     )
     values = {str(parse(name, value)[flag.key]) for name in flag.names}
@@ -120,7 +120,6 @@ def test_a_flag_without_values_is_left_to_click() -> None:
         (("-lsj", "x"), "-lsj/--load-scale-json"),
         (("-b", 16), "-b/--bit-width 16"),
         (("-gt",), "-gt/--generate-template"),
-        (("-mc", "x"), "-mc/--mix-config"),
         (("-ll", 8), "-ll/--lut-len 8"),
         (("-lt", -3), "-lt/--layer-threshold"),
         (("-cd", "x"), "-cd/--cache-distribution"),

@@ -237,3 +237,33 @@ def test_an_unused_script_is_told(run: Run, tmp_path: Path) -> None:
     result = run("quant", "-m", tmp_path / "net.onnx", "-uds", script, "--save-dir", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert "the built-in infer_auto is used, not the script's own infer_net" in result.output
+
+
+def test_optimizers_are_tried_in_order_and_their_fate_is_told(run: Run, tmp_path: Path) -> None:
+    words = ("-i", 20, "-qm", "mse", "min_max", "--chip", "onnxruntime", "--optimize")
+    result = quant(run, tmp_path, *words, "equalization,bias_correction")
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("Optimizer ")]
+    assert len(lines) == 2 and "equalization was not used: it found nothing to change" in lines[0]
+    assert "bias_correction was " in lines[1] and lines[1].endswith("on 5 samples held back")
+    label = "mse_it_20_equalization_bias_correction"
+    report = json.loads((tmp_path / "out" / label / "net_report.json").read_text())
+    jsonschema.validate(report, json.loads(Path(knight.__file__).with_name("report_schema.json").read_text()))
+    assert [one["optimizer"] for one in report["optimizers"]] == ["equalization", "bias_correction"]
+    assert report["arguments"]["optimizers"] == ["equalization", "bias_correction"]
+    assert f"optimizer {lines[0].partition(': ')[2]}" in report["warnings"]
+
+
+def test_an_optimizer_that_there_is_not(run: Run, tmp_path: Path) -> None:
+    result = quant(run, tmp_path, "--optimize", "bias_corection")
+    assert result.exit_code == 2
+    assert "--optimize: unknown value 'bias_corection': did you mean 'bias_correction'?" in result.output
+    result = quant(run, tmp_path, "--optimize", "bias_correction", "equalization")
+    assert result.exit_code == 2 and "name equalization before bias_correction" in result.output
+    assert "bias_correction equalization" in " ".join(run("quant", "--help").output.split())
+
+
+def test_too_few_samples_for_an_optimizer_are_said(run: Run, tmp_path: Path) -> None:
+    result = quant(run, tmp_path, "-i", 3, "--optimize", "bias_correction")
+    assert result.exit_code == 0, result.output
+    assert "warning: optimizer bias_correction was not used: plain rounding, since " in result.output

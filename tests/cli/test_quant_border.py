@@ -13,6 +13,10 @@ import pytest
 from click.testing import Result
 
 import knight
+from knight.cli._border import with_input_configs
+from knight.config import QuantConfig
+from knight.executor import Executor
+from knight.tasks import infer_default, reads_inputs, tasks
 from tests import exact, small_models
 
 Run = Callable[..., Result]
@@ -127,3 +131,29 @@ def test_pictures_of_floats_are_refused_by_name(run: Run, tmp_path: Path) -> Non
     result = run("quant", "-m", tmp_path / "net.onnx", *words, "-qid", "uint8")
     assert result.exit_code == 1
     assert "input 'x' wants uint8[1x3x8x8], got float32[1x3x8x8]" in result.output
+
+
+def test_a_task_from_elsewhere_says_itself_how_its_entries_are_read() -> None:
+    """Also one that lies in no module of Knight's; what says nothing keeps its entries to itself."""
+
+    def plain(executor: Executor) -> None:
+        """Feeds what it likes."""
+
+    @reads_inputs(infer_default.read_inputs)
+    def marked(executor: Executor) -> None:
+        """Reads entries as infer_default does."""
+
+    entry = {
+        "data_dir": "pictures",
+        "input_name": "x",
+        "quant_data_format": "Image",
+        "quantize_input_dtype": "uint8",
+        "mean": [120, 110, 100],
+        "std": [60, 50, 55],
+    }
+    config = QuantConfig(methods=("kl",))
+    found = with_input_configs(config, [entry], ["x"], marked)
+    assert found.input_dtypes == ("uint8",)
+    assert (found.mean, found.std) == ((120, 110, 100), (60, 50, 55))
+    assert found == with_input_configs(config, [entry], ["x"], tasks.get("infer_default"))
+    assert with_input_configs(config, [entry], ["x"], plain) == config

@@ -13,7 +13,7 @@ from click.testing import Result
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from knight.cli._command import FlagCommand
-from knight.cli._compare_flags import COMPARE
+from knight.cli._compare_flags import compare_flags
 from knight.cli._flags import CONVERT, INFER, QUANT
 from knight.cli._run_config import read_section
 from knight.errors import ConfigError
@@ -30,7 +30,7 @@ def section(path: Path, values: Any, name: str = "compare") -> Path:
 def parsed(path: Path, *words: str) -> dict[str, Any]:
     """What the options come to, with the file and these words."""
     got: dict[str, Any] = {}
-    command = FlagCommand("compare", COMPARE, lambda **values: got.update(values))
+    command = FlagCommand("compare", compare_flags(), lambda **values: got.update(values))
     command.main([*words, "-rc", str(path)], standalone_mode=False)
     return got
 
@@ -280,7 +280,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = st.sampled_from([name for flag in COMPARE for name in (flag.key, flag.names[-1], flag.names[0])])
+KEYS = st.sampled_from(
+    [name for flag in compare_flags() for name in (flag.key, flag.names[-1], flag.names[0])]
+)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -288,11 +290,11 @@ KEYS = st.sampled_from([name for flag in COMPARE for name in (flag.key, flag.nam
 def test_no_value_crashes(tmp_path: Path, values: Any) -> None:
     path = section(tmp_path / "rc.json", values)
     try:
-        found = read_section(str(path), "compare", COMPARE)
+        found = read_section(str(path), "compare", compare_flags())
     except ConfigError as error:
         assert str(error).startswith(f"-rc/--run-config {path}: ")
         return
-    flags = {flag.key: flag for flag in COMPARE}
+    flags = {flag.key: flag for flag in compare_flags()}
     for key, value in found.items():
         kind, items = flags[key].kind, value if flags[key].several else [value]
         assert items and (kind is object or all(type(item) is kind for item in items))
@@ -306,4 +308,4 @@ def test_what_is_read_is_an_option_or_an_error(tmp_path: Path, values: Any) -> N
         got = parsed(path)
     except (ConfigError, click.UsageError):
         return
-    assert set(got) >= {flag.key for flag in COMPARE}
+    assert set(got) >= {flag.key for flag in compare_flags()}

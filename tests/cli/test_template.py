@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from onnx import helper
 
-from knight.cli._compare_flags import COMPARE
+from knight.cli._compare_flags import compare_flags
 from knight.cli._flags import CONVERT, INFER, QUANT
 from knight.cli._run_config import ELSEWHERE, read_section
 from knight.cli._schema import input_config
@@ -328,7 +328,7 @@ def test_entries_of_other_functions_have_keys_of_their_own(schema: dict[str, Any
 
 
 def test_the_schema_has_every_key_that_is_read(schema: dict[str, Any]) -> None:
-    tables = {"quant": QUANT, "compare": COMPARE, "infer": INFER, "convert": CONVERT}
+    tables = {"quant": QUANT, "compare": compare_flags(), "infer": INFER, "convert": CONVERT}
     for name, flags in tables.items():
         keys = {flag.key.replace("_", "-") for flag in flags} - {"run-config"}
         assert set(schema["properties"][name]["properties"]) == keys
@@ -380,7 +380,7 @@ FLAG_SAMPLES: tuple[Any, ...] = (
 @pytest.mark.parametrize("name", ["quant", "compare", "infer", "convert"])
 def test_sections_agree_with_their_reader(name: str, schema: dict[str, Any]) -> None:
     """What is read is accepted; and what the schema accepts is read, but for texts."""
-    flags = {"quant": QUANT, "compare": COMPARE, "infer": INFER, "convert": CONVERT}[name]
+    flags = {"quant": QUANT, "compare": compare_flags(), "infer": INFER, "convert": CONVERT}[name]
     section = {"$defs": schema["$defs"], **schema["properties"][name]}
     validator = jsonschema.Draft202012Validator(section)
     for flag in flags:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
-from knight.compare.graph import DEQUANTIZE, QUANTIZE
+from knight.qdq.graph import DEQUANTIZE, QUANTIZE
 
 CAUSES = {
     "scale_halved": {"clipped"},

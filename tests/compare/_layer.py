@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from knight.api import _as_infer_function
 from knight.compare.comparison import Comparison, Layer
 from knight.compare.models import Options, compare_models
 from knight.executor import RunSettings
+from knight.feeding import counted
 
 FLOAT = TensorProto.FLOAT
 
@@ -85,7 +85,7 @@ class Lone:
 
     def compare(self) -> Comparison:
         """The two models side by side, over all calls."""
-        infer, count = _as_infer_function(list(self.calls))
+        infer, count = counted(list(self.calls))
         return compare_models(
             self.float_model(),
             self.quantized_model(),

@@ -8,12 +8,12 @@ from knight.compare.comparison import (
     Cause,
     Channels,
     Comparison,
-    Histogram,
+    HistogramPair,
     Layer,
+    LayerWeights,
     Remedy,
     Rounding,
     Unpaired,
-    Weights,
 )
 
 OPERATORS = ("Conv", "Relu", "Conv", "Add", "Relu", "Conv", "MaxPool", "Gemm", "Softmax", "Concat")
@@ -138,11 +138,11 @@ def _rounding(low: float, high: float) -> Rounding:
     return Rounding(scale=scale, zero_point=round(-low / scale), bits=8, low=low, high=high)
 
 
-def _histogram(values: np.ndarray, result: np.ndarray, high: float) -> Histogram:
+def _histogram(values: np.ndarray, result: np.ndarray, high: float) -> HistogramPair:
     edges = np.linspace(values.min(), values.max(), 65)
     steps = (high - values.min()) / 255
     rounded = np.round(result / steps) * steps
-    return Histogram(edges, np.histogram(values, edges)[0], np.histogram(rounded, edges)[0])
+    return HistogramPair(edges, np.histogram(values, edges)[0], np.histogram(rounded, edges)[0])
 
 
 def _channels(random: np.random.Generator, count: int, spread: float, outlier: bool) -> Channels:
@@ -159,14 +159,14 @@ def _channels(random: np.random.Generator, count: int, spread: float, outlier: b
     return Channels(low, high, sqnr, (7,) if outlier and count > 7 else ())
 
 
-def _weights(random: np.random.Generator, index: int, channels: int) -> Weights:
+def _weights(random: np.random.Generator, index: int, channels: int) -> LayerWeights:
     values = random.normal(0, 0.04, 9 * channels * 8)
     top = float(np.abs(values).max())
     rounded = np.round(values / top * 127) / 127 * top
     edges = np.linspace(-top, top, 65)
-    counts = Histogram(edges, np.histogram(values, edges)[0], np.histogram(rounded, edges)[0])
+    counts = HistogramPair(edges, np.histogram(values, edges)[0], np.histogram(rounded, edges)[0])
     outlier = index == 22
-    return Weights(
+    return LayerWeights(
         name=f"conv_{index}.weight",
         bits=8,
         shape=(channels, 8, 3, 3),

@@ -11,14 +11,15 @@ import onnx_ir as ir
 
 import knight
 from knight import model as models
-from knight.api import _as_infer_function
 from knight.compare.comparison import Comparison
-from knight.compare.graph import Graph
-from knight.compare.layerwise import Row, Runner, rows_of
-from knight.compare.lowering import lower
+from knight.compare.layerwise import PairRunner
 from knight.compare.models import Options, compare_models, forms
 from knight.compare.pairing import Pairing, pair
+from knight.compare.rows import Row, rows_of
 from knight.executor import RunSettings
+from knight.feeding import counted
+from knight.qdq.graph import Graph
+from knight.qdq.lowering import lower
 from tests import small_models
 
 TARGETS = ("onnxruntime", "TX5368AV200")
@@ -50,7 +51,7 @@ def quantized(model: ir.Model, data: Sequence[Any], target: str, **options: Any)
 
 def compared(reference: ir.Model, result: ir.Model, data: Sequence[Any], **options: Any) -> Comparison:
     """The two models side by side over `data`."""
-    infer, count = _as_infer_function(data)
+    infer, count = counted(data)
     given = Options(**{"remedies": False, "threads": 1, **options})
     return compare_models(reference, result, infer, RunSettings(iteration=count or 1), options=given)
 
@@ -64,7 +65,7 @@ def run_rows(reference: ir.Model, result: ir.Model, data: Sequence[Feeds]) -> li
     """The rows of the comparison, with their sums over `data`."""
     pairing = pairing_of(reference, result)
     rows = rows_of(pairing, result)
-    runner = Runner(pairing, result, rows, threads=1)
+    runner = PairRunner(pairing, result, rows, threads=1)
     try:
         for feeds in data:
             runner.feed(feeds)

@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 
 from knight.compare.alone import build, is_rounded
-from knight.compare.graph import Graph, Unit
 from knight.compare.pairing import Pairing
+from knight.qdq.graph import Graph, Unit
 from knight.runner import Session
 from tests.compare._reference import Alone, all_values, decibels
 from tests.compare._small import NETS, TARGETS, Feeds, compared, net, pairing_of, quantized

@@ -12,9 +12,9 @@ import pytest
 
 import knight
 from knight import model as models
-from knight.api import _as_infer_function
 from knight.compare.models import Options, compare_models
 from knight.executor import RunSettings
+from knight.feeding import counted
 from tests.compare import _damage, _kit
 
 CASES_OF = {
@@ -80,7 +80,7 @@ class Laboratory:
         kind = kinds[(start + number) % len(kinds)]
         damage = chance.choice([choice for choice in choices if choice.kind == kind])
         damaged, value = _damage.apply(result, damage, chance)
-        infer, count = _as_infer_function(data)
+        infer, count = counted(data)
         settings = RunSettings(iteration=count or 1)
         found = compare_models(
             reference, damaged, infer, settings, options=Options(remedies=False, threads=2)
@@ -130,7 +130,7 @@ def test_own_error_alone_finds_most_of_them(laboratory: Laboratory) -> None:
 @pytest.mark.parametrize("file", ["resnet20_cifar10.onnx", "mnist-8_onnxruntime_example.onnx", _kit.VAD])
 def test_a_net_without_damage_has_no_fault(laboratory: Laboratory, file: str) -> None:
     reference, result, data = laboratory.models_of(file)
-    infer, count = _as_infer_function(data)
+    infer, count = counted(data)
     settings = RunSettings(iteration=count or 1)
     found = compare_models(reference, result, infer, settings, options=Options(remedies=False))
     assert [(layer.output, layer.cause) for layer in found.layers if layer.at_fault] == []

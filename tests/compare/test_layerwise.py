@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from knight import model as models
 from knight.compare import layerwise
-from knight.compare.layerwise import Row
 from knight.compare.own import Own
+from knight.compare.rows import Row
 from tests import small_models
 from tests.compare._reference import all_values, decibels
 from tests.compare._small import NETS, TARGETS, Feeds, compared, net, quantized, run_rows
@@ -78,10 +78,10 @@ def test_groups_change_nothing(name: str, held: int, tmp_path: Path, monkeypatch
     result = quantized(model, data, "TX5368AV200")
     together = sums(run_rows(model, result, data))
     groups: list[int] = []
-    whole = layerwise.Runner._group
+    whole = layerwise.PairRunner._group
     monkeypatch.setattr(layerwise, "HELD", held)
     monkeypatch.setattr(
-        layerwise.Runner, "_group", lambda self, rows: groups.append(len(rows)) or whole(self, rows)
+        layerwise.PairRunner, "_group", lambda self, rows: groups.append(len(rows)) or whole(self, rows)
     )
     apart = sums(run_rows(model, result, data))
     assert repr(apart) == repr(together)
@@ -94,9 +94,9 @@ def test_what_fits_is_run_in_one_group(tmp_path: Path, monkeypatch: pytest.Monke
     model, data = net("conv_net", tmp_path)
     result = quantized(model, data, "onnxruntime")
     groups: list[list[Row]] = []
-    whole = layerwise.Runner._group
+    whole = layerwise.PairRunner._group
     monkeypatch.setattr(
-        layerwise.Runner, "_group", lambda self, rows: groups.append(rows) or whole(self, rows)
+        layerwise.PairRunner, "_group", lambda self, rows: groups.append(rows) or whole(self, rows)
     )
     rows = run_rows(model, result, data)
     assert groups == [rows]

@@ -9,10 +9,10 @@ import onnx_ir as ir
 import pytest
 
 from knight import model as models
-from knight.api import _as_infer_function
 from knight.compare.comparison import Comparison
 from knight.compare.models import Options, compare_models
 from knight.executor import RunSettings
+from knight.feeding import counted
 from tests.compare._kit import FILES, samples
 from tests.compare._tools import by_onnxruntime
 
@@ -26,7 +26,7 @@ whose range spans all loudnesses."""
 
 
 def compared(reference: ir.Model, result: ir.Model, feeds: list[dict[str, np.ndarray]]) -> Comparison:
-    infer, _ = _as_infer_function(feeds)
+    infer, _ = counted(feeds)
     settings = RunSettings(iteration=len(feeds))
     return compare_models(reference, result, infer, settings, options=Options(remedies=False, threads=1))
 

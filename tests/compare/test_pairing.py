@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 import knight
 from knight import model as models
-from knight.compare.graph import Graph
 from knight.compare.models import Options, forms, real_graph
 from knight.compare.pairing import Pairing, pair
+from knight.qdq.graph import Graph
 from tests.compare._kit import samples
 from tests.compare._tools import by_onnxruntime, net, renamed
 from tests.compare.test_other_tools import compared

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from knight.compare import plots
-from knight.compare.comparison import Histogram, Rounding
+from knight.compare.comparison import HistogramPair, Rounding
 from knight.errors import ConfigError, OutputError
 from tests.compare._samples import sample_comparison
 
@@ -161,8 +161,8 @@ def test_a_layer_without_weights_has_empty_panels(tmp_path):
         {"rounding": Rounding(0.1, 0, 8, -12.8, 1e30)},
         {"rounding": Rounding(float("inf"), 0, 8, -float("inf"), float("inf"))},
         {"rounding": Rounding(1e-30, 0, 8, 0.0, 0.0)},
-        {"histogram": Histogram(np.full(5, 2.0), np.array([9, 0, 0, 0]), np.zeros(4, np.int64))},
-        {"histogram": Histogram(np.linspace(0, 1, 5), np.zeros(4, np.int64), np.zeros(4, np.int64))},
+        {"histogram": HistogramPair(np.full(5, 2.0), np.array([9, 0, 0, 0]), np.zeros(4, np.int64))},
+        {"histogram": HistogramPair(np.linspace(0, 1, 5), np.zeros(4, np.int64), np.zeros(4, np.int64))},
         {"output": ODD_NAME},
     ],
 )

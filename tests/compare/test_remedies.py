@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import knight
 from knight import model as models
 from knight.compare import remedies
 from knight.compare.comparison import Cause, Comparison, Layer, Rounding
@@ -47,7 +49,7 @@ def chain(folder: Path) -> tuple[ir.Model, list[Feeds]]:
 
 
 def in_float(source: ir.Model, result: ir.Model, layers: Sequence[Layer]) -> ir.Model:
-    """`result` with the weights of `layers` as they were and their outputs not rounded."""
+    """`result` with the weights of `layers` as they were, and nothing rounded between two of them."""
     copy = result.clone()
     values = {value.name: value for value in models.values(copy.graph)}
     for layer in layers:
@@ -60,7 +62,8 @@ def in_float(source: ir.Model, result: ir.Model, layers: Sequence[Layer]) -> ir.
         rounded = values.get(f"{layer.output}_DequantizeLinear_output")
         if rounded is not None:
             for reader, place in list(rounded.uses()):
-                reader.replace_input_with(place, node.outputs[0])
+                if reader.name in {other.name for other in layers}:
+                    reader.replace_input_with(place, node.outputs[0])
     return copy
 
 
@@ -108,14 +111,29 @@ def test_entries_name_layers_that_exist(nets: tuple[ir.Model, ir.Model, list[Fee
     model, _, _, found = nets
     (entry,) = found.mixed_precision
     names = {node.name for node in model.graph}
-    assert set(entry) == {"op_names", "bitwidth", "mode"}
-    assert entry["bitwidth"] == 16
+    assert set(entry) == {"op_names", "bitwidth"}
+    assert entry["bitwidth"] == "float"
     assert set(entry["op_names"]) <= names
     chosen = {layer.name for layer in found.layers if layer.output in found.remedies[0].layers}
     assert set(entry["op_names"]) == chosen
     worst = sorted((layer for layer in found.layers if layer.name), key=lambda layer: layer.own_sqnr or 0)
     assert worst[0].name == "gemm2"
     assert "gemm2" in entry["op_names"]
+
+
+@pytest.mark.parametrize("target", ["TX5368AV200", "generic"])
+def test_the_advice_can_be_followed_and_helps_as_it_says(target: str, tmp_path: Path) -> None:
+    model, data = chain(tmp_path)
+    data = data[:4]  # as many as are tried
+    before = knight.quantize(model, data, target=target)
+    found = compared(model, before.model, data, remedies=True)
+    path = tmp_path / "mix_config.json"
+    path.write_text(json.dumps(list(found.mixed_precision)))
+    after = knight.quantize(model, data, target=target, mix_config=str(path))
+    (entry,) = found.mixed_precision
+    assert set(entry["op_names"]) <= after.report["kept_in_float"].keys()
+    gain = after.report["sqnr_db"] - before.report["sqnr_db"]
+    assert gain > max(0.5, 0.9 * (found.remedies[0].gain_db or 0.0))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knight.compare.comparison import Channels, Comparison, Histogram, Layer
+from knight.compare.comparison import Channels, Comparison, HistogramPair, Layer
 from knight.compare.metrics import columns
 from knight.compare.report import _arrays, write_report
 from tests.compare._samples import sample_comparison
@@ -143,7 +143,7 @@ def test_short_keeps_four_significant_digits(value: float, text: float) -> None:
 def test_histograms_keep_every_element_in_at_most_64_bins(bins: int) -> None:
     random = np.random.default_rng(bins)
     counts = random.integers(0, 50, (2, bins))
-    found = _arrays.histogram(Histogram(np.linspace(-1.0, 3.0, bins + 1), counts[0], counts[1]))
+    found = _arrays.histogram(HistogramPair(np.linspace(-1.0, 3.0, bins + 1), counts[0], counts[1]))
     assert found is not None
     assert len(found["reference"]) == len(found["result"]) == len(found["edges"]) - 1 <= 64
     assert (sum(found["reference"]), sum(found["result"])) == (counts[0].sum(), counts[1].sum())

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from knight.compare.comparison import Channels
-from knight.compare.graph import Graph
 from knight.compare.weights import BINS, Constants, constants, described, histogram, outliers
+from knight.qdq.graph import Graph
 from tests.compare._reference import all_values
 from tests.compare._small import net, pairing_of, quantized
 

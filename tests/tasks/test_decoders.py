@@ -9,7 +9,7 @@ import pytest
 
 from knight.errors import ConfigError
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Task, decoders, find_decoder
+from knight.tasks._decoders import Detector, decoders, find_decoder
 
 CLASSES = 3
 SIZE = (192, 256)  # height and width differ, so that the two cannot be mixed up unseen
@@ -61,11 +61,11 @@ def twice(*outputs: np.ndarray) -> list[np.ndarray]:
     return [np.stack([output, output]).astype(np.float32) for output in outputs]
 
 
-def task(anchors: tuple[tuple[float, ...], ...] | None = None, classes: int | None = CLASSES) -> Task:
-    return Task(SIZE, classes, anchors, 0.3)
+def detector(anchors: tuple[tuple[float, ...], ...] | None = None, classes: int | None = CLASSES) -> Detector:
+    return Detector(SIZE, classes, anchors, 0.3)
 
 
-def recognised(name: str, outputs: Sequence[np.ndarray], about: Task) -> list[Boxes]:
+def recognised(name: str, outputs: Sequence[np.ndarray], about: Detector) -> list[Boxes]:
     """What the decoder finds that the shapes lead to; it must be the one called `name`."""
     decoder = find_decoder([output.shape for output in outputs], about)
     assert decoder is decoders.get(name)
@@ -113,15 +113,15 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("name", FORMS)
 def test_maps_with_anchors(name: str, layout: str) -> None:
     outputs = twice(*map(LAYOUTS[layout], anchored(FORMS[name])))
-    check(decoders.get(name).decode(outputs, task(ANCHORS)))
-    check(decoders.get(name).decode(outputs, task(ANCHORS, classes=None)))
+    check(decoders.get(name).decode(outputs, detector(ANCHORS)))
+    check(decoders.get(name).decode(outputs, detector(ANCHORS, classes=None)))
 
 
 @pytest.mark.parametrize("anchors", [ANCHORS[::-1], tuple(np.reshape(ANCHORS, (9, 2)).tolist())])
 def test_levels_and_anchors_come_in_any_order(anchors: tuple[tuple[float, ...], ...]) -> None:
     outputs = twice(*map(LAYOUTS["channels first"], anchored(inverse_v5)))
-    check(decoders.get("yolov5").decode(outputs[::-1], task(anchors)))
-    check(decoders.get("yolov5").decode([outputs[1], outputs[2], outputs[0]], task(anchors)))
+    check(decoders.get("yolov5").decode(outputs[::-1], detector(anchors)))
+    check(decoders.get("yolov5").decode([outputs[1], outputs[2], outputs[0]], detector(anchors)))
 
 
 @pytest.mark.parametrize("anchors", [ANCHORS[:2], ((1.0, 2.0, 3.0, 4.0),) * 3, ((1.0, 2.0, 3.0),) * 3, ()])
@@ -129,15 +129,15 @@ def test_maps_for_other_anchors_are_refused(anchors: tuple[tuple[float, ...], ..
     for layout in LAYOUTS.values():
         outputs = twice(*map(layout, anchored(inverse_v5)))
         with pytest.raises(ConfigError, match=r"'yolov5' reads .* check \"nc\" and \"anchors\""):
-            decoders.get("yolov5").decode(outputs, task(anchors))
+            decoders.get("yolov5").decode(outputs, detector(anchors))
 
 
 def test_maps_with_anchors_are_either_form_and_so_never_guessed() -> None:
     shapes = [output.shape for output in twice(*map(LAYOUTS["channels first"], anchored(inverse_v5)))]
     with pytest.raises(ConfigError, match='key "decoder": yolov3, yolov5, yolov7') as caught:
-        find_decoder(shapes, task(ANCHORS))
+        find_decoder(shapes, detector(ANCHORS))
     assert "[2, 24, 24, 32]" in str(caught.value)
-    assert find_decoder(shapes, task(ANCHORS), "yolov3") is decoders.get("yolov3")
+    assert find_decoder(shapes, detector(ANCHORS), "yolov3") is decoders.get("yolov3")
 
 
 # --- rows: decoded by the graph, or not ---
@@ -160,17 +160,17 @@ PLACES = sum(np.prod(cells(stride)) for stride in STRIDES)
 
 def test_rows_of_an_export_with_anchors() -> None:
     outputs = twice(exported(3 * PLACES))
-    check(recognised("yolov5", outputs, task()))
-    check(recognised("yolov5", outputs, task(ANCHORS)))
+    check(recognised("yolov5", outputs, detector()))
+    check(recognised("yolov5", outputs, detector(ANCHORS)))
     for name in ("yolov3", "yolov7", "yolov6"):
-        check(decoders.get(name).decode(outputs, task()))
+        check(decoders.get(name).decode(outputs, detector()))
 
 
 def test_rows_without_anchors_are_yolov6_or_yolox_and_so_never_guessed() -> None:
     outputs = twice(exported(PLACES))
     with pytest.raises(ConfigError, match=r"several .* yolov6, yolox$"):
-        find_decoder([outputs[0].shape], task())
-    check(decoders.get("yolov6").decode(outputs, task()))
+        find_decoder([outputs[0].shape], detector())
+    check(decoders.get("yolov6").decode(outputs, detector()))
 
 
 def test_yolox() -> None:
@@ -181,17 +181,17 @@ def test_yolox() -> None:
         place = table[first[level] + row * cells(stride)[1] + column]
         place[:4] = cx / stride - column, cy / stride - row, np.log(w / stride), np.log(h / stride)
         place[4], place[5 + label] = OBJECTNESS, score / OBJECTNESS
-    check(decoders.get("yolox").decode(twice(table), task()))
+    check(decoders.get("yolox").decode(twice(table), detector()))
     with pytest.raises(ConfigError, match=r"'yolox' reads one output .* one row per cell"):
-        decoders.get("yolox").decode(twice(table[:-1]), task())
+        decoders.get("yolox").decode(twice(table[:-1]), detector())
 
 
 @pytest.mark.parametrize("places", [PLACES, 300])
 def test_yolov8_export(places: int) -> None:
     table = np.delete(exported(places), 4, axis=1)
     table[:, 4:] *= OBJECTNESS
-    check(recognised("yolov8", twice(table.T), task()))
-    check(decoders.get("yolov8").decode(twice(table), task()))
+    check(recognised("yolov8", twice(table.T), detector()))
+    check(decoders.get("yolov8").decode(twice(table), detector()))
     assert decoders.get("yolov11") is decoders.get("yolov8")
 
 
@@ -248,16 +248,16 @@ def test_classes_and_distances_per_level(name: str, count: int | None, arrangeme
     outputs = twice(*in_two(distanced(0.5, count), ARRANGED[arrangement]))
     outputs = [outputs[index] for index in ORDERS[order]]
     if count == 17:  # which no published NanoDet has
-        check(decoders.get(name).decode(outputs, task()))
+        check(decoders.get(name).decode(outputs, detector()))
         return
-    check(recognised(name, outputs, task()))
-    check(recognised(name, outputs, task(classes=None)))
+    check(recognised(name, outputs, detector()))
+    check(recognised(name, outputs, detector(classes=None)))
 
 
 def test_nanodet_plus_counts_from_the_corner_of_the_cell() -> None:
     levels = distanced(0.0, 8, (8, 16, 32, 64))
     table = np.concatenate([ARRANGED["rows"](level) for level in levels])
-    check(recognised("nanodet_plus", twice(table), task()))
+    check(recognised("nanodet_plus", twice(table), detector()))
 
 
 @pytest.mark.parametrize("count", [16, 8])
@@ -268,9 +268,9 @@ def test_yolov8_heads(arrangement: str, count: int) -> None:
         classes = logit(np.clip(level[..., :CLASSES], 1e-9, 1 - 1e-9))
         levels.append(ARRANGED[arrangement](np.concatenate([level[..., CLASSES:], classes], axis=-1)))
     outputs = twice(*levels)
-    check(recognised("yolov8", [outputs[2], outputs[0], outputs[1]], task()))
+    check(recognised("yolov8", [outputs[2], outputs[0], outputs[1]], detector()))
     if count == 16:
-        check(decoders.get("yolov8").decode(outputs, task(classes=None)))
+        check(decoders.get("yolov8").decode(outputs, detector(classes=None)))
 
 
 @pytest.mark.parametrize("activated", [False, True])
@@ -281,7 +281,7 @@ def test_yolov8_cut_before_its_heads_are_joined(order: str, activated: bool) -> 
         for level in levels:
             level[..., :CLASSES] = logit(np.clip(level[..., :CLASSES], 1e-9, 1 - 1e-9))
     outputs = twice(*in_two(levels, ARRANGED["channels first"]))
-    check(recognised("yolov8", [outputs[index] for index in ORDERS[order]], task()))
+    check(recognised("yolov8", [outputs[index] for index in ORDERS[order]], detector()))
 
 
 # --- others ---
@@ -297,8 +297,8 @@ def test_fastestdet() -> None:
         place[1:3] = np.arctanh([cx * width - column, cy * height - row])
         place[3:5] = logit(np.array([w, h]))
         place[0], place[5 + label] = OBJECTNESS, score / OBJECTNESS
-    check(recognised("fastestdet", twice(level), task()))
-    check(recognised("fastestdet", twice(level), task(classes=None)))
+    check(recognised("fastestdet", twice(level), detector()))
+    check(recognised("fastestdet", twice(level), detector(classes=None)))
 
 
 def relative(places: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,28 +311,28 @@ def test_detr_leaves_out_the_last_class() -> None:
     classes, boxes = relative(100)
     nothing = 1 - classes.sum(axis=1, keepdims=True)
     logits = np.log(np.concatenate([classes, nothing], axis=1) + 1e-9) + 3
-    check(recognised("detr", twice(logits, boxes), task()))
+    check(recognised("detr", twice(logits, boxes), detector()))
 
 
 def test_boxes_before_classes_are_told_by_their_four_numbers() -> None:
     classes, boxes = relative(100)
     logits = logit(np.clip(classes, 1e-9, 1 - 1e-9))
-    check(recognised("rt_detr", twice(boxes, logits), task()))
+    check(recognised("rt_detr", twice(boxes, logits), detector()))
 
 
 def test_detr_with_a_sigmoid_for_each_class() -> None:
     classes, boxes = relative(300)
     logits = logit(np.clip(classes, 1e-9, 1 - 1e-9))
-    check(recognised("rt_detr", twice(logits, boxes), task()))
-    check(recognised("rt_detr", twice(np.concatenate([boxes, classes], axis=1)), task()))
+    check(recognised("rt_detr", twice(logits, boxes), detector()))
+    check(recognised("rt_detr", twice(np.concatenate([boxes, classes], axis=1)), detector()))
 
 
 def test_which_detr_only_the_number_of_classes_tells() -> None:
     shapes = [(1, 100, 92), (1, 100, 4)]
-    assert find_decoder(shapes, task(classes=91)) is decoders.get("detr")
-    assert find_decoder(shapes, task(classes=92)) is decoders.get("rt_detr")
+    assert find_decoder(shapes, detector(classes=91)) is decoders.get("detr")
+    assert find_decoder(shapes, detector(classes=92)) is decoders.get("rt_detr")
     with pytest.raises(ConfigError, match=r"detr, rt_detr$"):
-        find_decoder(shapes, task(classes=None))
+        find_decoder(shapes, detector(classes=None))
 
 
 def ultra_light_priors() -> np.ndarray:
@@ -373,15 +373,15 @@ def ssd(decoded: bool) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("decoded", [True, False])
 def test_ssd(decoded: bool) -> None:
-    check(recognised("ssd", ssd(decoded), task()))
-    check(recognised("ssd", ssd(decoded), task(classes=None)))
+    check(recognised("ssd", ssd(decoded), detector()))
+    check(recognised("ssd", ssd(decoded), detector(classes=None)))
 
 
 def test_ssd_with_priors_of_its_own() -> None:
     scores = np.array([[0.2, 0.8]] * 96)
     found = decoders.get("ssd").decode(
         [scores[None].astype(np.float32), np.zeros((1, 96, 4), np.float32)],
-        Task(
+        Detector(
             (64, 64),
             1,
             (
@@ -402,9 +402,9 @@ def test_offsets_to_priors_that_are_not_known_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"2000 boxes .* not decoded, but its priors are 2820 .* \"anchors\""
     ):
-        decoders.get("ssd").decode([scores, offsets], task())
+        decoders.get("ssd").decode([scores, offsets], detector())
     scores, corners = (output[:, :2000] for output in ssd(decoded=True))
-    found = decoders.get("ssd").decode([scores, corners], task())[0]
+    found = decoders.get("ssd").decode([scores, corners], detector())[0]
     assert set(found.scores.round(3)) <= set(KNOWN.scores)
 
 
@@ -415,10 +415,10 @@ def test_what_no_decoder_knows_is_named_with_all_there_are() -> None:
     with pytest.raises(
         ConfigError, match=r"no decoder .* outputs \[1, 10\].* \"nc\" and \"anchors\""
     ) as caught:
-        find_decoder([(1, 10)], task())
+        find_decoder([(1, 10)], detector())
     assert all(name in str(caught.value) for name in decoders.names())
     with pytest.raises(ConfigError, match="unknown decoder 'yolo5': did you mean 'yolov5'"):
-        find_decoder([(1, 10)], task(), "yolo5")
+        find_decoder([(1, 10)], detector(), "yolo5")
 
 
 @pytest.mark.parametrize(
@@ -443,4 +443,4 @@ def test_what_no_decoder_knows_is_named_with_all_there_are() -> None:
 def test_published_models_are_recognised(
     name: str, shapes: list[tuple[int, ...]], size: tuple[int, int], classes: int | None
 ) -> None:
-    assert find_decoder(shapes, Task(size, classes)) is decoders.get(name)
+    assert find_decoder(shapes, Detector(size, classes)) is decoders.get(name)

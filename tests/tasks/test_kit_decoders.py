@@ -12,7 +12,7 @@ import pytest
 
 from knight.runner import Session
 from knight.tasks._boxes import Boxes, iou, nms
-from knight.tasks._decoders import Task, decoders, find_decoder
+from knight.tasks._decoders import Detector, decoders, find_decoder
 from knight.tasks._decoders.ssd import priors
 
 
@@ -28,11 +28,11 @@ def run(model: Path, fed: np.ndarray) -> list[np.ndarray]:
     return session.run({session.inputs[0].name: fed})
 
 
-def decode(name: str, outputs: Sequence[np.ndarray], task: Task) -> Boxes:
+def decode(name: str, outputs: Sequence[np.ndarray], detector: Detector) -> Boxes:
     """What the decoder finds in one picture that the shapes lead to; it must be the one called `name`."""
-    decoder = find_decoder([output.shape for output in outputs], task)
+    decoder = find_decoder([output.shape for output in outputs], detector)
     assert decoder is decoders.get(name)
-    return decoder.decode(outputs, task)[0]
+    return decoder.decode(outputs, detector)[0]
 
 
 def test_nanodet_of_a_mirrored_picture_finds_mirrored_boxes(kit: Path) -> None:
@@ -44,7 +44,7 @@ def test_nanodet_of_a_mirrored_picture_finds_mirrored_boxes(kit: Path) -> None:
     found = []
     for pixels in (fed, np.ascontiguousarray(fed[..., ::-1])):
         outputs = run(kit / "onnx/nanodet_m_416.onnx", pixels)
-        about = Task(size, 80, None, 0.5)
+        about = Detector(size, 80, None, 0.5)
         found.append(nms(decode("nanodet", outputs, about), 0.5, 0.5, 100))
     straight, mirrored = found
     back = width - mirrored.xyxy[:, [2, 1, 0, 3]] * [1, -1, 1, -1] - [0, width, 0, width]
@@ -70,7 +70,7 @@ def ultra_light_priors_of(model: onnx.ModelProto) -> np.ndarray:
 
 def test_the_priors_are_those_in_the_published_face_net(kit: Path) -> None:
     model = onnx.load(kit / "onnx/version-RFB-320.onnx")
-    found = priors(Task((240, 320), 1))
+    found = priors(Detector((240, 320), 1))
     np.testing.assert_allclose(found, ultra_light_priors_of(model), atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_faces_have_the_shape_of_faces(kit: Path) -> None:
     size = (240, 320)
     fed = picture(kit / "images/faces/face_13.jpg", size, (127, 127, 127), (128, 128, 128))[:, ::-1]
     outputs = run(kit / "onnx/version-RFB-320.onnx", np.ascontiguousarray(fed))
-    faces = nms(decode("ssd", outputs, Task(size, 1, None, 0.7)), 0.7, 0.5, 10)
+    faces = nms(decode("ssd", outputs, Detector(size, 1, None, 0.7)), 0.7, 0.5, 10)
     assert len(faces) == 2 and set(faces.classes) == {0}
     np.testing.assert_array_equal(faces.clipped(*size).xyxy, faces.xyxy)
 
@@ -88,7 +88,7 @@ def test_fruits_are_where_their_labels_say(kit: Path) -> None:
     for name in ("grape_101", "pear_101", "mongo_141"):
         fed = picture(kit / f"images/fruits/{name}.jpg", size, (0, 0, 0), (255, 255, 255))
         outputs = run(kit / "onnx/fastestdet_fruits_512.onnx", fed)
-        found = nms(decode("fastestdet", outputs, Task(size, 5, None, 0.4)), 0.4, 0.35, 10)
+        found = nms(decode("fastestdet", outputs, Detector(size, 5, None, 0.4)), 0.4, 0.35, 10)
         labels = np.loadtxt(kit / f"images/fruits/{name}.txt", ndmin=2)
         half = labels[:, 3:] / 2
         truth = np.concatenate([labels[:, 1:3] - half, labels[:, 1:3] + half], axis=1) * 512

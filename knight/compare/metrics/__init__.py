@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from knight.compare.tally import Tally
+from knight.errors import ConfigError
 from knight.registry import Registry
 
 
@@ -24,10 +25,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Metric:
-    """columns: by key of the JSON report. compute: their values, in the same order."""
+    """One metric; its module may state the `rank` that places its columns in the table.
+
+    columns: by key of the JSON report.
+    compute: their values, in the same order.
+    shown: whether the table has its columns when the user says nothing; files have all.
+    title: what ``knight compare`` calls it in the help of the switch that says otherwise, ``--NAME`` or
+        ``--no-NAME``; without a title there is no switch.
+    """
 
     columns: Mapping[str, Column]
     compute: Callable[[Tally], tuple[float | None, ...]]
+    shown: bool = True
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.shown or self.title):
+            raise ConfigError(
+                "a metric that is not shown needs a title: the switch that shows it has to say what it is"
+            )
 
 
 metrics: Registry[Metric] = Registry("metric", "knight.compare.metrics", "knight.metrics", "metric")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import BAND_EDGES, Tally
 
+rank = 6
+
 TITLES = ("0-1", "1-10", "10-50", "50-100", "100+")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
+rank = 5
+
 
 def _compute(tally: Tally) -> tuple[float | None, float | None]:
     return (tally.above / tally.count, tally.below / tally.count) if tally.count else (None, None)
@@ -13,4 +15,6 @@ def _compute(tally: Tally) -> tuple[float | None, float | None]:
 metric = Metric(
     {"above": Column("r>l(%)", percent=True), "below": Column("r<l(%)", percent=True)},
     _compute,
+    shown=False,
+    title="fractions of elements above and below",
 )

@@ -10,6 +10,8 @@ import math
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
+rank = 2
+
 
 def _compute(tally: Tally) -> tuple[float | None]:
     if not tally.count:
@@ -22,4 +24,4 @@ def _compute(tally: Tally) -> tuple[float | None]:
     return (0.5 + 0.5 * max(-1.0, min(1.0, tally.product / norm)),)
 
 
-metric = Metric({"cos": Column("cos(%)", percent=True, digits=4, falling=True)}, _compute)
+metric = Metric({"cos": Column("cos(%)", percent=True, digits=4, falling=True)}, _compute, title="cosine")

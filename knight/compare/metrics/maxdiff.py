@@ -7,6 +7,8 @@ import math
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
+rank = 4
+
 
 def _compute(tally: Tally) -> tuple[float | None, float | None]:
     if not tally.count:
@@ -23,4 +25,6 @@ metric = Metric(
         "max_absolute": Column("max abs", digits=6),
     },
     _compute,
+    shown=False,
+    title="largest relative and absolute difference",
 )

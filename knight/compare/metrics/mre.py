@@ -7,6 +7,8 @@ import math
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
+rank = 1
+
 
 def _compute(tally: Tally) -> tuple[float | None]:
     known = tally.count and math.isfinite(tally.signal_abs) and math.isfinite(tally.noise_abs)
@@ -15,4 +17,4 @@ def _compute(tally: Tally) -> tuple[float | None]:
     return (tally.noise_abs / tally.signal_abs if tally.noise_abs else 0.0,)
 
 
-metric = Metric({"mre": Column("MRE(%)", percent=True, digits=4)}, _compute)
+metric = Metric({"mre": Column("MRE(%)", percent=True, digits=4)}, _compute, title="mean relative error")

@@ -7,6 +7,8 @@ import math
 from knight.compare.metrics import Column, Metric
 from knight.compare.tally import Tally
 
+rank = 3
+
 
 def _compute(tally: Tally) -> tuple[float | None]:
     known = tally.count and math.isfinite(tally.signal) and math.isfinite(tally.noise)
@@ -15,4 +17,9 @@ def _compute(tally: Tally) -> tuple[float | None]:
     return (math.sqrt(tally.noise) / math.sqrt(tally.signal) if tally.noise else 0.0,)
 
 
-metric = Metric({"rmse": Column("RMSE(%)", percent=True, digits=4)}, _compute)
+metric = Metric(
+    {"rmse": Column("RMSE(%)", percent=True, digits=4)},
+    _compute,
+    shown=False,
+    title="relative root mean square error",
+)

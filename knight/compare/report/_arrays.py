@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knight.compare.comparison import Channels, Histogram, Layer
+from knight.compare.comparison import Channels, HistogramPair, Layer
 
 BINS = 64
 """The most that a histogram keeps."""
@@ -41,7 +41,7 @@ def shorts(values: NDArray[Any], digits: int = DIGITS) -> list[float | int | Non
     return [short(value, digits) for value in values.tolist()]
 
 
-def histogram(found: Histogram | None) -> dict[str, Any] | None:
+def histogram(found: HistogramPair | None) -> dict[str, Any] | None:
     """At most `BINS` bins: neighbours are added up, the last may be narrower. None: nothing to draw."""
     if found is None or not found.reference.size or not np.isfinite(found.edges).all():
         return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from knight.compare.comparison import Comparison, Layer, Weights
+from knight.compare.comparison import Comparison, Layer, LayerWeights
 from knight.compare.metrics import Column, columns
 from knight.compare.report._arrays import channel_limit, channels, histogram, plain, short
 
@@ -87,7 +87,7 @@ def _layer(layer: Layer, keys: Sequence[str], limit: int) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _weights(weights: Weights, limit: int) -> dict[str, Any]:
+def _weights(weights: LayerWeights, limit: int) -> dict[str, Any]:
     return {
         "name": weights.name,
         "bits": weights.bits,

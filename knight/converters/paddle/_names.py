@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.converters.paddle._program import Operation, Program
+from knight.names import Names
 
 _BATCH = "batch_size"
 _CONSTANTS = ("pd_op.full", "pd_op.full_int_array", "pd_op.assign_value_")
@@ -34,8 +35,8 @@ def rename(
     """Renames nodes, values and open dimensions of `model`; gives the program's number of each value."""
     numbers, _ = _known_values(program)
     layers = _layers(program)
-    taken = {value.name for value in model.graph.inputs} | set(output_names)
-    taken.update(value.name for value in _parameters(model.graph, program))
+    own = (*model.graph.inputs, *_parameters(model.graph, program))
+    taken = Names([*(value.name for value in own), *output_names])
     _name_nodes(groups, layers)
     result = _name_values(model.graph, groups, layers, numbers, taken)
     for value, name, (_, number) in zip(model.graph.outputs, output_names, program.outputs, strict=True):
@@ -144,15 +145,14 @@ def _parameters(graph: ir.Graph, program: Program) -> list[ir.Value]:
 
 def _name_nodes(groups: list[tuple[int, list[ir.Node]]], layers: list[str]) -> None:
     """The first operation of a layer gives its name to the node with its result, all others take a suffix."""
-    taken: set[str] = set()
+    taken = Names()
     for position, nodes in groups:
         layer = layers[position]
         if layer not in taken:
-            nodes[-1].name = layer
-            taken.add(layer)
+            nodes[-1].name = taken.fresh(layer)
             nodes = nodes[:-1]
         for node in nodes:
-            node.name = _unique(f"{layer}/{node.op_type}", taken)
+            node.name = taken.fresh(f"{layer}/{node.op_type}")
 
 
 def _name_values(
@@ -160,10 +160,11 @@ def _name_values(
     groups: list[tuple[int, list[ir.Node]]],
     layers: list[str],
     numbers: dict[str, int],
-    taken: set[str | None],
+    taken: Names,
 ) -> dict[str, int]:
     """Results of the program are ``conv2d_0.tmp_0`` and on, as in Paddle; others are named after nodes."""
-    outputs, used, result = set(graph.outputs), {str(name) for name in taken if name}, {}
+    outputs = set(graph.outputs)
+    result: dict[str, int] = {}
     counts: Counter[str] = Counter()
     for position, nodes in groups:
         for node in nodes:
@@ -173,24 +174,15 @@ def _name_values(
                 number = numbers.get(value.name)
                 layer = layers[position]
                 if number is None:
-                    value.name = _unique(f"{node.name}:out", used)
+                    value.name = taken.fresh(f"{node.name}:out")
                     continue
-                value.name = _unique(f"{layer}.tmp_{counts[layer]}", used)
+                value.name = taken.fresh(f"{layer}.tmp_{counts[layer]}")
                 counts[layer] += 1
                 result[value.name] = number
     for node in graph:
         if node.op_type == "Constant" and node.outputs[0].name:
             node.name = node.outputs[0].name
     return result
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    chosen, number = name, 0
-    while chosen in taken:
-        number += 1
-        chosen = f"{name}_{number}"
-    taken.add(chosen)
-    return chosen
 
 
 def _name_dimensions(graph: ir.Graph) -> None:

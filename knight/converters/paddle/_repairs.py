@@ -13,11 +13,12 @@ import onnx_ir as ir
 
 from knight import model as models
 from knight.converters.paddle._program import Operation, Program
+from knight.edit import Editor
 from knight.errors import ModelError
 
 Group = tuple[int, list[ir.Node]]
 Shapes = Mapping[int, tuple[int, ...] | None]
-_Repair = Callable[[ir.Graph, Operation, list[ir.Node], Shapes], None]
+_Repair = Callable[[Editor, Operation, list[ir.Node], Shapes], None]
 _repairs: dict[str, _Repair] = {}
 
 
@@ -25,10 +26,11 @@ def repair(graph: ir.Graph, program: Program, groups: Sequence[Group]) -> None:
     """Applies the repairs to all operations that have one."""
     operations = program.operations
     shapes = {value.number: value.shape for op in operations for value in op.results}
+    edit = Editor(graph)
     for position, nodes in groups:
         function = _repairs.get(operations[position].name)
         if function is not None:
-            function(graph, operations[position], nodes, shapes)
+            function(edit, operations[position], nodes, shapes)
 
 
 def _of(name: str) -> Callable[[_Repair], _Repair]:
@@ -40,12 +42,12 @@ def _of(name: str) -> Callable[[_Repair], _Repair]:
 
 
 @_of("pd_op.gelu")
-def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+def _tanh_gelu(edit: Editor, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """The approximation ``x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` comes as the exact function."""
     x = nodes[0].inputs[0]
     if not op.attributes.get("approximate") or x is None:
         return
-    build = _Nodes(graph, nodes)
+    build = _Nodes(edit, nodes)
     cube = build("Mul", build("Mul", x, x), x)
     inner = build("Add", x, build("Mul", cube, build.number(0.044715, x)))
     tanh = build("Tanh", build("Mul", inner, build.number(math.sqrt(2 / math.pi), x)))
@@ -54,7 +56,7 @@ def _tanh_gelu(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Sha
 
 
 @_of("pd_op.layer_norm")
-def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+def _several_axes(edit: Editor, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Scale and bias over several axes are stored flat; ONNX wants them in the shape of those axes."""
     node = next((node for node in nodes if node.op_type == "LayerNormalization"), None)
     shape = op.results[0].shape or ()
@@ -65,22 +67,22 @@ def _several_axes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: 
         array = models.constant(node.inputs[index])
         if array is not None:
             name = f"{node.inputs[index].name}.shaped"  # type: ignore[union-attr]
-            node.replace_input_with(index, models.add_initializer(graph, name, array.reshape(axes)))
+            node.replace_input_with(index, edit.constant(name, array.reshape(axes)))
 
 
 @_of("pd_op.expand_as")
-def _open_sizes(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+def _open_sizes(edit: Editor, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Open dimensions are -1 in the shape to expand to, which ONNX has no word for; 1 keeps what is there."""
     for node in nodes:
         target = models.constant(node.inputs[1]) if node.op_type == "Expand" else None
         if target is not None and (target < 0).any():
-            sizes = models.add_initializer(graph, "expand_as.shape", np.where(target < 0, 1, target))
+            sizes = edit.constant("expand_as.shape", np.where(target < 0, 1, target))
             node.replace_input_with(1, sizes)
 
 
 @_of("pd_op.max_pool2d_with_index")
 @_of("pd_op.pool2d")
-def _uneven_windows(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+def _uneven_windows(edit: Editor, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """Adaptive pooling whose windows differ in size comes with windows of one size.
 
     Window i of n over a length covers floor(i length / n) to ceil((i + 1) length / n); means over such
@@ -101,9 +103,9 @@ def _uneven_windows(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes
     (x,) = nodes[0].inputs[:1]
     if x is None:
         return
-    build = _Nodes(graph, nodes)
-    down = models.add_initializer(graph, "pool2d.rows", _means(given[2], wanted[2]))
-    across = models.add_initializer(graph, "pool2d.columns", _means(given[3], wanted[3]).T.copy())
+    build = _Nodes(edit, nodes)
+    down = edit.constant("pool2d.rows", _means(given[2], wanted[2]))
+    across = edit.constant("pool2d.columns", _means(given[3], wanted[3]).T.copy())
     build.replace(build("MatMul", build("MatMul", down, x), across))
 
 
@@ -115,12 +117,12 @@ def _means(length: int, windows: int) -> np.ndarray:
     return matrix
 
 
-def _rank(graph: ir.Graph, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
+def _rank(edit: Editor, op: Operation, nodes: list[ir.Node], shapes: Shapes) -> None:
     """What is reduced to a scalar, or over the last axis, keeps one dimension too many."""
     shape = op.results[0].shape
     if shape == () or (op.short == "dot" and shape is not None and sum(size < 0 for size in shape) < 2):
-        build = _Nodes(graph, nodes)
-        target = models.add_initializer(graph, f"{op.short}.shape", np.asarray(shape, np.int64))
+        build = _Nodes(edit, nodes)
+        target = edit.constant(f"{op.short}.shape", np.asarray(shape, np.int64))
         build.replace(build("Reshape", nodes[-1].outputs[0], target, keep=True))
 
 
@@ -131,15 +133,15 @@ for _name in ("sum", "dot", "mean", "max", "min", "prod"):
 class _Nodes:
     """Puts nodes behind those of an operation."""
 
-    def __init__(self, graph: ir.Graph, nodes: list[ir.Node]) -> None:
-        self._graph, self._nodes = graph, nodes
+    def __init__(self, edit: Editor, nodes: list[ir.Node]) -> None:
+        self._edit, self._graph, self._nodes = edit, edit.graph, nodes
         self._result = nodes[-1].outputs[0]
         self._keep = False
 
     def __call__(self, op_type: str, *inputs: ir.Value, keep: bool = False) -> ir.Value:
         node = ir.Node("", op_type, inputs, num_outputs=1)
         node.outputs[0].type = self._result.type
-        node.outputs[0].name = models.fresh_name(self._graph, f"repaired_{op_type}")
+        node.outputs[0].name = self._edit.names.fresh(f"repaired_{op_type}")
         self._graph.insert_after(self._nodes[-1], node)
         self._nodes.append(node)
         self._keep = self._keep or keep
@@ -148,7 +150,7 @@ class _Nodes:
     def number(self, value: float, like: ir.Value) -> ir.Value:
         """A constant of the type of `like`."""
         dtype = like.dtype.numpy() if like.dtype else np.float32
-        return models.add_initializer(self._graph, "gelu.constant", np.asarray(value, dtype))
+        return self._edit.constant("gelu.constant", np.asarray(value, dtype))
 
     def replace(self, value: ir.Value) -> None:
         """Hands `value` to whoever read the operation's result, under its name; drops what it replaces."""
@@ -159,7 +161,7 @@ class _Nodes:
         for index, output in enumerate(self._graph.outputs):
             if output is old:
                 self._graph.outputs[index] = value
-        old.name = models.fresh_name(self._graph, "repaired")
+        old.name = self._edit.names.fresh("repaired")
         value.name, value.shape = name, old.shape if not self._keep else None
         if not self._keep:
             _drop(self._graph, self._nodes)

@@ -40,4 +40,5 @@ converter = Converter(
     verb="Pytorch",
     flags=frozenset({"weights", "script", "input_shapes", "allow_pickle"}),
     convert=convert,
+    takes_names=True,
 )

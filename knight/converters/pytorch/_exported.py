@@ -13,6 +13,7 @@ from knight.converters.pytorch._modules import OPSET, check_standard, name_after
 from knight.errors import ModelError
 from knight.executor import described
 from knight.listener import Listener
+from knight.model import name_of
 
 
 def convert_exported(program: torch.export.ExportedProgram, listener: Listener) -> Conversion:
@@ -28,7 +29,7 @@ def convert_exported(program: torch.export.ExportedProgram, listener: Listener) 
     model = result.model
     name_after_scopes(model)
     check_standard(model)
-    names = [value.name or "" for value in model.graph.inputs]
+    names = [name_of(value) for value in model.graph.inputs]
     module = program.module()
 
     def reference(feeds: Feeds) -> list[np.ndarray]:

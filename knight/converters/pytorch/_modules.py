@@ -21,6 +21,7 @@ from knight.converters.pytorch._loaded import Loaded, layer_probe, reference_of,
 from knight.errors import ModelError
 from knight.executor import described
 from knight.listener import Listener
+from knight.model import name_of
 
 OPSET = 18
 """Of torch's exporters; both give newer ones only partly."""
@@ -44,7 +45,7 @@ def convert_loaded(loaded: Loaded, listener: Listener) -> Conversion:
         )
     except ModelError as reason:
         return _fall_back(loaded, reason, listener)
-    names = [value.name or "" for value in model.graph.inputs]
+    names = [name_of(value) for value in model.graph.inputs]
     return Conversion(model, reference_of(loaded, names), probe=probe, examples=_examples(loaded, names))
 
 
@@ -69,7 +70,7 @@ def _fall_back(loaded: Loaded, reason: ModelError, listener: Listener) -> Conver
             failures.append(f"{title}: {_first(error)}")
             continue
         listener.warn(f"converted by {title}, not by torch.fx, because {reason}")
-        names = [value.name or "" for value in model.graph.inputs]
+        names = [name_of(value) for value in model.graph.inputs]
         probe = layer_probe(loaded, names)
         return Conversion(model, reference_of(loaded, names), probe=probe, examples=_examples(loaded, names))
     raise ModelError("no way converts this model: " + " | ".join(failures)) from reason

@@ -12,7 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, is_used, remove_node
 from knight.listener import Listener
+from knight.model import name_of
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
@@ -26,20 +28,21 @@ def is_picture(shape: Sequence[int | None] | None) -> bool:
 
 def leave_outputs_in_nchw(model: ir.Model) -> frozenset[str]:
     """Takes the last Transpose to NHWC from each output; gives the names of the outputs that changed."""
+    edit = Editor(model.graph)
     for reduction in list(model.graph):
-        _reduce_before_turning(model.graph, reduction)
+        _reduce_before_turning(edit, reduction)
     turned = set()
     for place, output in enumerate(model.graph.outputs):
         node = output.producer()
         if node is not None and node.op_type == "Transpose" and _perm(node) == TO_NHWC:
-            _show_before(model.graph, place, node)
-            turned.add(model.graph.outputs[place].name or "")
+            _show_before(edit, place, node)
+            turned.add(name_of(model.graph.outputs[place]))
     return frozenset(turned)
 
 
-def _show_before(graph: ir.Graph, place: int, node: ir.Node) -> None:
+def _show_before(edit: Editor, place: int, node: ir.Node) -> None:
     """Makes what the Transpose `node` reads the output at `place`, under the same name."""
-    before, output = node.inputs[0], node.outputs[0]
+    graph, before, output = edit.graph, node.inputs[0], node.outputs[0]
     assert before is not None
     if before.is_graph_input() or before.is_graph_output() or before.is_initializer():
         identity = ir.Node("", "Identity", [before], num_outputs=1)
@@ -50,12 +53,12 @@ def _show_before(graph: ir.Graph, place: int, node: ir.Node) -> None:
         before.shape = ir.Shape([output.shape[axis] for axis in TO_NCHW])
     before.name, graph.outputs[place] = output.name, before
     if output.uses():
-        output.name = models.fresh_name(graph, f"{output.name}.nhwc")
+        output.name = edit.names.fresh(f"{output.name}.nhwc")
     else:
         graph.remove(node, safe=True)
 
 
-def _reduce_before_turning(graph: ir.Graph, node: ir.Node) -> None:
+def _reduce_before_turning(edit: Editor, node: ir.Node) -> None:
     """A reduction that keeps its axes (global pooling) comes before its input's Transpose to NHWC."""
     turning = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
     if node.op_type not in _REDUCTIONS or len(node.inputs) < 2 or not models.attribute(node, "keepdims", 1):
@@ -65,22 +68,22 @@ def _reduce_before_turning(graph: ir.Graph, node: ir.Node) -> None:
         return
     moved = np.array(sorted(TO_NHWC[axis] for axis in axes), np.int64)
     node.replace_input_with(0, turning.inputs[0])
-    node.replace_input_with(1, models.add_initializer(graph, f"{node.name}.axes", moved))
-    _turn(graph, node)
-    if not turning.outputs[0].uses() and not turning.outputs[0].is_graph_output():
-        graph.remove(turning, safe=True)
+    node.replace_input_with(1, edit.constant(f"{node.name}.axes", moved))
+    _turn(edit, node)
+    if not is_used(turning.outputs[0]):
+        remove_node(turning)
 
 
-def _turn(graph: ir.Graph, node: ir.Node) -> None:
+def _turn(edit: Editor, node: ir.Node) -> None:
     """Puts a Transpose to NHWC behind `node`, whose result it takes the name of."""
-    result, users = node.outputs[0], list(node.outputs[0].uses())
+    graph, result, users = edit.graph, node.outputs[0], list(node.outputs[0].uses())
     transpose = ir.Node(
         "", "Transpose", [result], [ir.AttrInt64s("perm", TO_NHWC)], num_outputs=1, name=f"{node.name}__nhwc"
     )
     graph.insert_after(node, transpose)
     value = transpose.outputs[0]
     value.type, value.shape, value.name, result.shape = result.type, result.shape, result.name, None
-    result.name = models.fresh_name(graph, f"{value.name}.nchw")
+    result.name = edit.names.fresh(f"{value.name}.nchw")
     for use in users:
         use.node.replace_input_with(use.idx, value)
     for place, output in enumerate(graph.outputs):

@@ -22,6 +22,7 @@ from knight.converters.tensorflow._operators import check_names
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.listener import Listener
+from knight.model import name_of
 
 
 def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion:
@@ -44,7 +45,7 @@ def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion
         tell_transposed(model, pictures, listener)
     without_wrappers(model)
     dimension_names(model)
-    names = [value.name or "" for value in model.graph.outputs]
+    names = [name_of(value) for value in model.graph.outputs]
 
     def reference(feeds: Feeds) -> list[np.ndarray]:
         for detail in inputs:

@@ -17,12 +17,13 @@ from knight.tasks._boxes import Boxes
 
 
 @dataclass(frozen=True)
-class Task:
+class Detector:
     """What is known of a detection model besides its outputs.
 
-    size: height and width of the model's input in pixels. classes: how many it tells apart, without a
-    background class; None if unknown. anchors: (w, h, w, h, ...) in pixels per level. confidence: boxes
-    with this score or less are left out.
+    size: height and width of the model's input in pixels.
+    classes: how many it tells apart, without a background class; None if unknown.
+    anchors: (w, h, w, h, ...) in pixels per level.
+    confidence: boxes with this score or less are left out.
     """
 
     size: tuple[int, int]
@@ -44,14 +45,14 @@ class Decoder:
     has not named a decoder.
     """
 
-    decode: Callable[[Sequence[np.ndarray], Task], list[Boxes]]
-    fits: Callable[[Sequence[Shape], Task], bool]
+    decode: Callable[[Sequence[np.ndarray], Detector], list[Boxes]]
+    fits: Callable[[Sequence[Shape], Detector], bool]
 
 
 decoders: Registry[Decoder] = Registry("decoder", "knight.tasks._decoders", "knight.decoders", "decoder")
 
 
-def find_decoder(shapes: Sequence[Shape], task: Task, name: str | None = None) -> Decoder:
+def find_decoder(shapes: Sequence[Shape], detector: Detector, name: str | None = None) -> Decoder:
     """The decoder called `name`, else the only one that fits outputs of these `shapes`.
 
     Raises ConfigError for an unknown name, and where none or several fit.
@@ -59,10 +60,10 @@ def find_decoder(shapes: Sequence[Shape], task: Task, name: str | None = None) -
     if name is not None:
         return decoders.get(name)
     fitting = {key: decoders.get(key) for key in decoders.names()}
-    fitting = {key: decoder for key, decoder in fitting.items() if decoder.fits(shapes, task)}
+    fitting = {key: decoder for key, decoder in fitting.items() if decoder.fits(shapes, detector)}
     if len(set(map(id, fitting.values()))) == 1:  # the same decoder may go by several keys
         return next(iter(fitting.values()))
-    seen = f"outputs {_listed(shapes)}, input {list(task.size)}, nc {task.classes}"
+    seen = f"outputs {_listed(shapes)}, input {list(detector.size)}, nc {detector.classes}"
     if not fitting:
         raise ConfigError(
             f'no decoder is known by its shapes to fit {seen}; check "nc" and "anchors", or name one '
@@ -73,11 +74,11 @@ def find_decoder(shapes: Sequence[Shape], task: Task, name: str | None = None) -
     )
 
 
-def cannot_read(key: str, expected: str, outputs: Sequence[np.ndarray], task: Task) -> ConfigError:
+def cannot_read(key: str, expected: str, outputs: Sequence[np.ndarray], detector: Detector) -> ConfigError:
     """What a decoder raises for outputs that are not what it `expected`."""
     return ConfigError(
         f"decoder {key!r} reads {expected}, not outputs {_listed([x.shape for x in outputs])} with input "
-        f'{list(task.size)}, nc {task.classes}; check "nc" and "anchors", or name another "decoder"'
+        f'{list(detector.size)}, nc {detector.classes}; check "nc" and "anchors", or name another "decoder"'
     )
 
 

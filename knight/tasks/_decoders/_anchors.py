@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Shape, Task, cannot_read
+from knight.tasks._decoders import Detector, Shape, cannot_read
 from knight.tasks._decoders._exported import decode_exported, is_exported
 from knight.tasks._decoders._grids import Grid
 from knight.tasks._decoders._levels import LAYOUTS, read_levels
@@ -41,20 +41,20 @@ class _Map:
         return values.reshape(len(values), self.grid.cells, count, -1)
 
 
-def fits_maps(shapes: Sequence[Shape], task: Task) -> bool:
+def fits_maps(shapes: Sequence[Shape], detector: Detector) -> bool:
     """Whether the outputs are maps for the anchors that the user gave."""
-    return _maps(shapes, task) is not None
+    return _maps(shapes, detector) is not None
 
 
-def decode(key: str, form: Form, outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+def decode(key: str, form: Form, outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
     """Boxes from maps by `form`, or from one output of rows that the graph has decoded."""
     shapes = [output.shape for output in outputs]
-    if is_exported(shapes, task):
-        return decode_exported(outputs[0], task)
-    maps = _maps(shapes, task)
+    if is_exported(shapes, detector):
+        return decode_exported(outputs[0], detector)
+    maps = _maps(shapes, detector)
     if maps is None:
         expected = "one output [B, N, 5 + nc], or with anchors one map [B, anchors * (5 + nc), H, W] a level"
-        raise cannot_read(key, expected, outputs, task)
+        raise cannot_read(key, expected, outputs, detector)
     rows, boxes = [], []
     for level in maps:
         logits = level.places(outputs)
@@ -64,13 +64,13 @@ def decode(key: str, form: Form, outputs: Sequence[np.ndarray], task: Task) -> l
         rows.append(sigmoid(logits[..., 4:]).reshape(len(box), -1, logits.shape[-1] - 4))
     scores = np.concatenate(rows, axis=1)
     xyxy = corners(np.concatenate(boxes, axis=1))
-    return best_of_each_place(xyxy, scores[..., 1:], task.confidence, scores[..., 0])
+    return best_of_each_place(xyxy, scores[..., 1:], detector.confidence, scores[..., 0])
 
 
-def _maps(shapes: Sequence[Shape], task: Task) -> list[_Map] | None:
-    anchors = _anchors_of_levels(task.anchors, len(shapes)) if task.anchors and shapes else None
+def _maps(shapes: Sequence[Shape], detector: Detector) -> list[_Map] | None:
+    anchors = _anchors_of_levels(detector.anchors, len(shapes)) if detector.anchors and shapes else None
     for layout in LAYOUTS if anchors else ():
-        levels = read_levels([_joined(shape) for shape in shapes], task.size, layout)
+        levels = read_levels([_joined(shape) for shape in shapes], detector.size, layout)
         if anchors is None or levels is None or any(len(shape) == 3 for shape in shapes):
             continue
         levels = sorted(levels, key=lambda level: level.grid.stride)
@@ -79,7 +79,7 @@ def _maps(shapes: Sequence[Shape], task: Task) -> list[_Map] | None:
             for level, own in zip(levels, anchors, strict=True)
         ]
         apart = len({level.grid.stride for level in levels}) == len(levels)
-        if apart and all(_channels_fit(shapes[one.output], one, task) for one in maps):
+        if apart and all(_channels_fit(shapes[one.output], one, detector) for one in maps):
             return maps
     return None
 
@@ -92,12 +92,12 @@ def _joined(shape: Shape) -> Shape:
     return batch, anchors * numbers, height, width
 
 
-def _channels_fit(shape: Shape, one: _Map, task: Task) -> bool:
+def _channels_fit(shape: Shape, one: _Map, detector: Detector) -> bool:
     count = len(one.anchors)
     if len(shape) == 5 and shape[1] != count:
         return False
     numbers, rest = divmod(_joined(shape)[1] if one.channels_first else shape[-1], count)
-    return rest == 0 and numbers > 5 and task.classes in (None, numbers - 5)
+    return rest == 0 and numbers > 5 and detector.classes in (None, numbers - 5)
 
 
 def _anchors_of_levels(anchors: tuple[tuple[float, ...], ...], levels: int) -> list[np.ndarray] | None:

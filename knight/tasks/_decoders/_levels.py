@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Shape, Task
+from knight.tasks._decoders import Detector, Shape
 from knight.tasks._decoders._grids import Grid, corners_and_strides, grid_of_cells, grid_of_shape
 from knight.tasks._decoders._numbers import around, best_of_each_place
 
@@ -56,16 +56,18 @@ class Pair:
     boxes: Level
 
 
-def pair_levels(shapes: Sequence[Shape], task: Task, is_boxes: Callable[[int], bool]) -> list[Pair] | None:
+def pair_levels(
+    shapes: Sequence[Shape], detector: Detector, is_boxes: Callable[[int], bool]
+) -> list[Pair] | None:
     """Outputs two by two, by rising stride; None if they are not that.
 
     `is_boxes` tells from its channels whether an output may hold the boxes; the other must have
-    `task.classes` channels if they are known. Where both could be either, the classes come first, as
+    `detector.classes` channels if they are known. Where both could be either, the classes come first, as
     published exports have them.
     """
     for layout in reversed(LAYOUTS):  # rows of classes, as published, before columns of them
-        levels = read_levels(shapes, task.size, layout)
-        pairs = _pairs(levels, task.classes, is_boxes) if levels else None
+        levels = read_levels(shapes, detector.size, layout)
+        pairs = _pairs(levels, detector.classes, is_boxes) if levels else None
         if pairs:
             return pairs
     return None
@@ -95,7 +97,7 @@ def _pair(levels: list[Level], classes: int | None, is_boxes: Callable[[int], bo
 def decode_pairs(
     pairs: Sequence[Pair],
     outputs: Sequence[np.ndarray],
-    task: Task,
+    detector: Detector,
     distances: Callable[[np.ndarray], np.ndarray],
     probabilities: Callable[[np.ndarray], np.ndarray] = lambda classes: classes,
 ) -> list[Boxes]:
@@ -108,4 +110,4 @@ def decode_pairs(
     sides = [distances(pair.boxes.rows(outputs)) for pair in pairs]
     corners, strides = corners_and_strides([pair.classes.grid for pair in pairs])
     xyxy = around(corners + 0.5, np.concatenate(sides, axis=1)) * strides
-    return best_of_each_place(xyxy, probabilities(np.concatenate(classes, axis=1)), task.confidence)
+    return best_of_each_place(xyxy, probabilities(np.concatenate(classes, axis=1)), detector.confidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from knight.tasks._decoders import Shape, Task
+from knight.tasks._decoders import Detector, Shape
 
 
 def scores_and_boxes(shapes: Sequence[Shape]) -> tuple[int, int] | None:
@@ -19,10 +19,10 @@ def scores_and_boxes(shapes: Sequence[Shape]) -> tuple[int, int] | None:
     return (1, 0) if shapes[0][2] == 4 else None
 
 
-def scores_with_another(shapes: Sequence[Shape], task: Task) -> tuple[int, int] | None:
-    """As `scores_and_boxes`, where the scores have one class (background, nothing) beside the task's."""
+def scores_with_another(shapes: Sequence[Shape], detector: Detector) -> tuple[int, int] | None:
+    """As `scores_and_boxes`, where the scores have one class (background, nothing) beside the detector's."""
     order = scores_and_boxes(shapes)
     if order is None:
         return None
     classes = shapes[order[0]][2] - 1
-    return order if classes > 0 and task.classes in (None, classes) else None
+    return order if classes > 0 and detector.classes in (None, classes) else None

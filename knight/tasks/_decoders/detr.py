@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders import Decoder, Detector, Shape, cannot_read
 from knight.tasks._decoders._numbers import best_of_each_place, corners, scale_to, softmax
 from knight.tasks._decoders._scored import scores_with_another
 
@@ -19,17 +19,17 @@ MOST_QUERIES = 1000
 """Published detectors with queries have 100 to 900 of them; those with priors have more places."""
 
 
-def _fits(shapes: Sequence[Shape], task: Task) -> bool:
-    return scores_with_another(shapes, task) is not None and shapes[0][1] <= MOST_QUERIES
+def _fits(shapes: Sequence[Shape], detector: Detector) -> bool:
+    return scores_with_another(shapes, detector) is not None and shapes[0][1] <= MOST_QUERIES
 
 
-def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    order = scores_with_another([output.shape for output in outputs], task)
+def _decode(outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
+    order = scores_with_another([output.shape for output in outputs], detector)
     if order is None:
-        raise cannot_read("detr", "logits [B, Q, nc + 1] and boxes [B, Q, 4]", outputs, task)
+        raise cannot_read("detr", "logits [B, Q, nc + 1] and boxes [B, Q, 4]", outputs, detector)
     classes = softmax(outputs[order[0]])[..., :-1]
-    xyxy = corners(outputs[order[1]]) * scale_to(task.size)
-    return best_of_each_place(xyxy, classes, task.confidence)
+    xyxy = corners(outputs[order[1]]) * scale_to(detector.size)
+    return best_of_each_place(xyxy, classes, detector.confidence)
 
 
 decoder = Decoder(_decode, _fits)

@@ -14,29 +14,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders import Decoder, Detector, Shape, cannot_read
 from knight.tasks._decoders._levels import Pair, decode_pairs, pair_levels
 from knight.tasks._decoders._numbers import expected_distances
 
 BINS = 8
 
 
-def _published(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
-    return pair_levels(shapes, task, lambda channels: channels == 4 * BINS)
+def _published(shapes: Sequence[Shape], detector: Detector) -> list[Pair] | None:
+    return pair_levels(shapes, detector, lambda channels: channels == 4 * BINS)
 
 
-def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
-    pairs = _published(shapes, task)
-    if pairs is None and task.classes is not None:
-        return pair_levels(shapes, task, lambda channels: channels % 4 == 0 and channels > 4)
+def _pairs(shapes: Sequence[Shape], detector: Detector) -> list[Pair] | None:
+    pairs = _published(shapes, detector)
+    if pairs is None and detector.classes is not None:
+        return pair_levels(shapes, detector, lambda channels: channels % 4 == 0 and channels > 4)
     return pairs
 
 
-def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    pairs = _pairs([output.shape for output in outputs], task)
+def _decode(outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
+    pairs = _pairs([output.shape for output in outputs], detector)
     if pairs is None:
-        raise cannot_read("nanodet", "nc and 4 * bins channels per level", outputs, task)
-    return decode_pairs(pairs, outputs, task, expected_distances)
+        raise cannot_read("nanodet", "nc and 4 * bins channels per level", outputs, detector)
+    return decode_pairs(pairs, outputs, detector, expected_distances)
 
 
-decoder = Decoder(_decode, lambda shapes, task: _published(shapes, task) is not None)
+decoder = Decoder(_decode, lambda shapes, detector: _published(shapes, detector) is not None)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders import Decoder, Detector, Shape, cannot_read
 from knight.tasks._decoders._grids import Grid, corners_and_strides, grids_of_places
 from knight.tasks._decoders._numbers import around, best_of_each_place, expected_distances
 
@@ -19,23 +19,23 @@ BINS = 8
 LEVELS = ((8, 16, 32, 64), (8, 16, 32))
 
 
-def _grids(shapes: Sequence[Shape], task: Task) -> list[Grid] | None:
+def _grids(shapes: Sequence[Shape], detector: Detector) -> list[Grid] | None:
     if [len(shape) for shape in shapes] != [3]:
         return None
     classes = shapes[0][2] - 4 * BINS
-    if classes < 1 or task.classes not in (None, classes):
+    if classes < 1 or detector.classes not in (None, classes):
         return None
-    return grids_of_places(shapes[0][1], task.size, LEVELS)
+    return grids_of_places(shapes[0][1], detector.size, LEVELS)
 
 
-def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    grids = _grids([output.shape for output in outputs], task)
+def _decode(outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
+    grids = _grids([output.shape for output in outputs], detector)
     if grids is None:
-        raise cannot_read("nanodet_plus", f"one output [B, N, nc + {4 * BINS}]", outputs, task)
+        raise cannot_read("nanodet_plus", f"one output [B, N, nc + {4 * BINS}]", outputs, detector)
     classes, boxes = np.split(outputs[0], [outputs[0].shape[2] - 4 * BINS], axis=2)
     corners, strides = corners_and_strides(grids)
     xyxy = around(corners, expected_distances(boxes)) * strides
-    return best_of_each_place(xyxy, classes, task.confidence)
+    return best_of_each_place(xyxy, classes, detector.confidence)
 
 
-decoder = Decoder(_decode, lambda shapes, task: _grids(shapes, task) is not None)
+decoder = Decoder(_decode, lambda shapes, detector: _grids(shapes, detector) is not None)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from knight.tasks._decoders import Decoder, Shape, Task
+from knight.tasks._decoders import Decoder, Detector, Shape
 from knight.tasks._decoders._anchors import decode, fits_maps
 from knight.tasks._decoders._exported import is_exported
 from knight.tasks._decoders._grids import grids_of_places
@@ -23,10 +23,10 @@ def _form(logits: np.ndarray, cells: np.ndarray, anchors: np.ndarray, stride: in
     return np.concatenate([centres, (2 * halves[..., 2:]) ** 2 * anchors], axis=-1)
 
 
-def _fits(shapes: Sequence[Shape], task: Task) -> bool:
-    if is_exported(shapes, task):  # one place per cell is the mark of those without anchors
-        return grids_of_places(shapes[0][1], task.size) is None
-    return fits_maps(shapes, task)
+def _fits(shapes: Sequence[Shape], detector: Detector) -> bool:
+    if is_exported(shapes, detector):  # one place per cell is the mark of those without anchors
+        return grids_of_places(shapes[0][1], detector.size) is None
+    return fits_maps(shapes, detector)
 
 
 decoder = Decoder(partial(decode, "yolov5", _form), _fits)

@@ -12,32 +12,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders import Decoder, Detector, Shape, cannot_read
 from knight.tasks._decoders._exported import decode_exported, is_exported
 from knight.tasks._decoders._grids import grids_of_places
 from knight.tasks._decoders._levels import Pair, decode_pairs, pair_levels
 
 
-def _fits(shapes: Sequence[Shape], task: Task) -> bool:
-    if is_exported(shapes, task):
-        return grids_of_places(shapes[0][1], task.size) is not None
-    return bool(_pairs(shapes, task))
+def _fits(shapes: Sequence[Shape], detector: Detector) -> bool:
+    if is_exported(shapes, detector):
+        return grids_of_places(shapes[0][1], detector.size) is not None
+    return bool(_pairs(shapes, detector))
 
 
-def _pairs(shapes: Sequence[Shape], task: Task) -> list[Pair] | None:
-    return pair_levels(shapes, task, lambda channels: channels == 4)
+def _pairs(shapes: Sequence[Shape], detector: Detector) -> list[Pair] | None:
+    return pair_levels(shapes, detector, lambda channels: channels == 4)
 
 
-def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
+def _decode(outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
     shapes = [output.shape for output in outputs]
-    if is_exported(shapes, task):
-        return decode_exported(outputs[0], task)
-    pairs = _pairs(shapes, task)
+    if is_exported(shapes, detector):
+        return decode_exported(outputs[0], detector)
+    pairs = _pairs(shapes, detector)
     if pairs is None:
         raise cannot_read(
-            "yolov6", "one output [B, N, 5 + nc], or nc and 4 channels per level", outputs, task
+            "yolov6", "one output [B, N, 5 + nc], or nc and 4 channels per level", outputs, detector
         )
-    return decode_pairs(pairs, outputs, task, distances=lambda boxes: boxes)
+    return decode_pairs(pairs, outputs, detector, distances=lambda boxes: boxes)
 
 
 decoder = Decoder(_decode, _fits)

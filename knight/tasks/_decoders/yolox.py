@@ -11,27 +11,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from knight.tasks._boxes import Boxes
-from knight.tasks._decoders import Decoder, Shape, Task, cannot_read
+from knight.tasks._decoders import Decoder, Detector, Shape, cannot_read
 from knight.tasks._decoders._exported import decode_exported, is_exported
 from knight.tasks._decoders._grids import Grid, corners_and_strides, grids_of_places
 
 LEVELS = ((8, 16, 32), (8, 16, 32, 64))  # the second with --p6
 
 
-def _grids(shapes: Sequence[Shape], task: Task) -> list[Grid] | None:
-    return grids_of_places(shapes[0][1], task.size, LEVELS) if is_exported(shapes, task) else None
+def _grids(shapes: Sequence[Shape], detector: Detector) -> list[Grid] | None:
+    return grids_of_places(shapes[0][1], detector.size, LEVELS) if is_exported(shapes, detector) else None
 
 
-def _decode(outputs: Sequence[np.ndarray], task: Task) -> list[Boxes]:
-    grids = _grids([output.shape for output in outputs], task)
+def _decode(outputs: Sequence[np.ndarray], detector: Detector) -> list[Boxes]:
+    grids = _grids([output.shape for output in outputs], detector)
     if grids is None:
-        raise cannot_read("yolox", "one output [B, N, 5 + nc] of one row per cell", outputs, task)
+        raise cannot_read("yolox", "one output [B, N, 5 + nc] of one row per cell", outputs, detector)
     cells, strides = corners_and_strides(grids)
     rows = outputs[0].astype(np.float64)
     rows[..., :2] = (rows[..., :2] + cells) * strides
     with np.errstate(over="ignore"):  # an infinite box is dropped by the suppression
         rows[..., 2:4] = np.exp(rows[..., 2:4]) * strides
-    return decode_exported(rows, task)
+    return decode_exported(rows, detector)
 
 
-decoder = Decoder(_decode, lambda shapes, task: _grids(shapes, task) is not None)
+decoder = Decoder(_decode, lambda shapes, detector: _grids(shapes, detector) is not None)

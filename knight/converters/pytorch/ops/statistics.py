@@ -35,8 +35,9 @@ def var(
 def _count(t: Translator, x: ir.Value, axes: list[int], freedom: float) -> ir.Value:
     """Elements along `axes`, less the degrees of freedom."""
     sizes = [(shape_of(x) or ())[axis] for axis in axes]
-    if all(isinstance(size, int) for size in sizes):
-        return t.like(max(0.0, np.prod([int(str(size)) for size in sizes]) - freedom), x)
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(sizes):
+        return t.like(max(0.0, np.prod(known) - freedom), x)
     open_sizes = t.op("Gather", t.op("Shape", x), t.constant(np.array(axes)), axis=0)
     count = t.like(t.op("ReduceProd", open_sizes, keepdims=0), x)
     return t.op("Sub", count, t.like(freedom, x)) if freedom else count

@@ -1,4 +1,4 @@
-"""The graph edits that the passes share."""
+"""What the passes ask of a graph."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from knight.passes._rewrite import (
-    become_constant,
-    bypass,
+from knight.passes._queries import (
     constant_scalar,
     is_random,
-    new_node,
     outer_values,
-    replace_value,
+    reduced_axes,
     same_dims,
     same_shape,
     sole_consumer,
 )
-from tests.passes.equivalence import build, outputs_of
-from tests.passes.zoo import ZOO, numbers
+from tests.passes.equivalence import build
+from tests.passes.zoo import ZOO
 
 
 def values(model: ir.Model) -> dict[str, ir.Value]:
@@ -66,64 +63,6 @@ def test_constant_scalar(array: np.ndarray, wanted: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "identities"),
-    [("a", 0), ("x", 1), ("w", 1), ("z", 1)],
-)
-def test_an_output_keeps_its_name_whatever_replaces_it(target: str, identities: int) -> None:
-    model = build(
-        "a = Relu(x) z = Neg(x) b = Abs(a) y = Add(b, w) k = Exp(y)",
-        {"w": numbers(2)},
-        inputs={"x": (2,)},
-        outputs=("y", "z", "k"),
-    )
-    found = values(model)
-    replace_value(found["y"], found[target])
-    assert [value.name for value in model.graph.outputs] == ["y", "z", "k"]
-    assert sum(node.op_type == "Identity" for node in model.graph) == identities
-    x = numbers(2, seed=3)
-    wanted = {"a": np.maximum(x, 0), "x": x, "w": numbers(2), "z": -x}[target]
-    y, z, k = outputs_of(model, {"x": x})
-    np.testing.assert_array_equal(y, wanted)
-    np.testing.assert_array_equal(z, -x)
-    np.testing.assert_allclose(k, np.exp(wanted), rtol=1e-6)
-
-
-def test_bypass_keeps_the_identity_that_an_output_needs() -> None:
-    model = build("y = Identity(x)", inputs={"x": (2,)})
-    assert not bypass(model.graph[0], model.graph.inputs[0])
-    assert len(model.graph) == 1
-
-
-def test_bypass_keeps_a_node_whose_other_outputs_are_read() -> None:
-    model = build(
-        "a, i = MaxPool<kernel_shape=[1]>(x) b = Cast<to=1>(i) y = Add(a, b)", inputs={"x": (1, 1, 2)}
-    )
-    assert not bypass(model.graph[0], model.graph.inputs[0])
-
-
-def test_constants_take_the_name_of_what_they_replace() -> None:
-    model = build("a = Relu(x) b = Neg(a) y = Exp(b)", inputs={"x": (2,)}, outputs=("y", "a"))
-    found = values(model)
-    become_constant(found["b"], np.ones(2, np.float32))
-    become_constant(found["a"], np.zeros(2, np.float32))
-    assert "b" in model.graph.initializers
-    y, a = outputs_of(model, {"x": numbers(2)})
-    assert y.tolist() == pytest.approx([np.e, np.e])
-    assert a.tolist() == [0, 0]
-
-
-def test_new_nodes_have_names_of_their_own() -> None:
-    model = build("a = Relu(x) y = Neg(a)", inputs={"x": (2,)})
-    node = model.graph[1]
-    first = new_node(node, "Abs", [node.inputs[0]], name="node1", output="a", like=node.inputs[0])
-    second = new_node(node, "Sign", [first.outputs[0]])
-    assert (first.name, first.outputs[0].name) == ("node1_1", "a_1")
-    assert (second.name, second.outputs[0].name) == ("node1_Sign", "node1_Sign")
-    assert first.outputs[0].shape == ir.Shape([2])
-    assert [item.op_type for item in model.graph] == ["Relu", "Abs", "Sign", "Neg"]
-
-
-@pytest.mark.parametrize(
     ("left", "right", "dims", "shape"),
     [
         ([2, 3], [2, 3], True, True),
@@ -153,3 +92,19 @@ def test_dropout_is_random_only_while_training() -> None:
         inputs={"x": (2,)},
     )
     assert [is_random(node) for node in model.graph] == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("y = ReduceSum(x, axes)", (1, 2)),
+        ("y = ReduceMean<axes = [2, -3]>(x)", (0, 2)),
+        ("y = ReduceSum(x)", None),
+        ("y = ReduceSum(x, none)", None),
+        ("s = Shape(x) y = ReduceSum(x, s)", None),
+    ],
+)
+def test_reduced_axes(text: str, wanted: tuple[int, ...] | None) -> None:
+    axes = {"axes": np.array([-1, 1]), "none": np.array([], np.int64)}
+    model = build(text, axes, inputs={"x": (2, 3, 4)})
+    assert reduced_axes(model.graph[-1], 3) == wanted

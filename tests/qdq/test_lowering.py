@@ -16,7 +16,8 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 import knight
 from knight import model as models
-from knight.compare.lowering import Tap, lower, real_name
+from knight.qdq.lowering import lower
+from knight.qdq.numbers import Tap
 from knight.runner import Session
 from tests.compare._tools import CalibrationSamples
 
@@ -690,45 +691,3 @@ def each_alone(model: ir.Model, integers: Sequence[str], feeds: Arrays) -> Array
     given = {f"{name}/given": feeds[name] for name in integers}
     inputs = {value.name: feeds[value.name] for value in model.graph.inputs if value.name in feeds}
     return results(ir.from_proto(cut), {**inputs, **given}, integers)
-
-
-# Names and taps ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("conv1_quantized", "conv1"),
-        ("/layer/Conv_output_0_quantized", "/layer/Conv_output_0"),
-        ("X_QuantizeLinear_Output", "X"),
-        ("X_DequantizeLinear_Output", "X"),
-        ("X_DequantizeLinear_Output_3", "X"),
-        ("X_QuantizeLinear_Input", "X"),
-        ("X_DequantizeLinear", "X"),
-        ("X_convert_QuantizeLinear_Output", "X"),
-        ("X_convert_clone_DequantizeLinear_Output", "X"),
-        ("X_QuantizeLinear_output", "X"),
-        ("wide_integers", "wide"),
-        ("y_before_quantization", "y"),
-        ("y_before_quantization_2", "y"),
-        ("q_output_conv", "conv"),
-        ("dq_output_conv", "conv"),
-        ("conv_quantized_DequantizeLinear_output", "conv"),
-        ("conv_1", "conv_1"),
-        ("/net/DequantizeLinear_output_0", "/net/DequantizeLinear_output_0"),
-        ("_quantized", "_quantized"),
-        ("", ""),
-    ],
-)
-def test_real_name(name: str, expected: str) -> None:
-    assert real_name(name) == expected
-
-
-def test_a_tap_turns_integers_into_real_numbers() -> None:
-    tap = Tap("q", np.float32([0.5, 2.0]), np.int32([128, 3]), axis=1)
-    got = tap.real(np.uint8([[128, 4], [0, 0]]))
-    assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, [[0.0, 2.0], [-64.0, -6.0]])
-    np.testing.assert_array_equal(
-        Tap("q", np.float32(0.5), np.int32(-128)).real(np.int8([-128, 127])), [0, 127.5]
-    )

@@ -11,7 +11,8 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from knight.compare.graph import Graph, evaluate, has_body
+from knight import operators
+from knight.qdq.graph import Graph, evaluate
 from tests.compare._reference import all_values
 from tests.compare._small import net, quantized
 
@@ -298,8 +299,8 @@ def test_a_choice_between_two_bodies() -> None:
     assert named(graph.rows()) == ["x", "sum", "positive", "y"]
     unit = graph.unit(graph.values["y"], set(graph.rows()))
     assert unit.has_body
-    assert has_body(unit.nodes[-1])
-    assert not any(has_body(made) for made in unit.nodes[:-1])
+    assert operators.has_subgraph(unit.nodes[-1])
+    assert not any(operators.has_subgraph(made) for made in unit.nodes[:-1])
 
 
 def test_what_a_body_makes_of_constants_is_none() -> None:

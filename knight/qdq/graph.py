@@ -1,4 +1,4 @@
-"""A model as a comparison reads it: what is computed, apart from how it is rounded.
+"""A quantized model as it is meant: what is computed, apart from how it is rounded.
 
 QuantizeLinear and DequantizeLinear are looked through: every value has a *root*, the real value that its
 readers mean. What depends on no input is a constant, also where it stands behind a DequantizeLinear.
@@ -13,11 +13,14 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, operators
+from knight.operators import RANDOM
+from knight.qdq.numbers import conversion
+from knight.quantizer import dequantize
 from knight.runner import Session
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SAME = frozenset({"Identity", "Dropout"})
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli"})
+_VARIADIC = frozenset({"Sum", "Max", "Min", "Mean", "Concat"})
 _ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid"}
     | {"HardSigmoid", "HardSwish", "Tanh", "Mish", "Softplus"}
@@ -80,7 +83,7 @@ class Graph:
                 known.add(value)
                 yield value
         for node in self.graph:
-            fixed = node.op_type not in _RANDOM and not has_body(node)
+            fixed = node.op_type not in RANDOM and not operators.has_subgraph(node)
             if fixed and all(value in known for value in node.inputs):
                 known.update(node.outputs)
                 yield from node.outputs
@@ -90,7 +93,7 @@ class Graph:
         assert value is not None
         while (node := value.producer()) is not None and node.inputs and value not in self.constant:
             source = node.inputs[0]
-            if node.op_type in (QUANTIZE, DEQUANTIZE) or node.op_type in _SAME:
+            if self.is_rounding(node):
                 if source is None or source in self.constant:
                     break
                 value = source
@@ -100,7 +103,7 @@ class Graph:
 
     def is_rounding(self, node: ir.Node) -> bool:
         """`node` only changes how numbers are held."""
-        return node.op_type in (QUANTIZE, DEQUANTIZE) or node.op_type in _SAME
+        return node.op_type in (QUANTIZE, DEQUANTIZE) or _gives_back(node)
 
     def computed(self) -> Iterator[ir.Value]:
         """The model's inputs and all values that operators compute from them, in graph order."""
@@ -174,7 +177,7 @@ class Graph:
             if node in seen:
                 return
             seen.add(node)
-            unit.has_body = unit.has_body or has_body(node)
+            unit.has_body = unit.has_body or operators.has_subgraph(node)
             for source in node.inputs:
                 visit(source)
             unit.nodes.append(node)
@@ -184,12 +187,9 @@ class Graph:
         return unit
 
 
-def has_body(node: ir.Node) -> bool:
-    """`node` holds graphs of its own (If, Loop, Scan)."""
-    return any(
-        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for attribute in node.attributes.values()
-    )
+def _gives_back(node: ir.Node) -> bool:
+    """Whether `node` gives back its input as it is: it says so, or is a sum (and the like) of one number."""
+    return node.op_type in _SAME or (node.op_type in _VARIADIC and len(node.inputs) == 1)
 
 
 def evaluate(graph: Graph, wanted: Sequence[ir.Value]) -> dict[str, np.ndarray]:
@@ -218,21 +218,12 @@ def _plain(value: ir.Value | None) -> np.ndarray | None:
     """The numbers of an initializer, also behind a DequantizeLinear with one scale or one per channel."""
     array = models.constant(value)
     node = value.producer() if value is not None else None
-    if array is not None or node is None or node.op_type != DEQUANTIZE or len(node.inputs) < 2:
+    if array is not None or node is None or node.op_type != DEQUANTIZE:
         return array
-    integers, scale = _plain(node.inputs[0]), _plain(node.inputs[1])
-    zero = _plain(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    if integers is None or scale is None or scale.ndim > 1 or integers.dtype.kind not in "iu":
+    integers, stated = _plain(node.inputs[0]), conversion(node)
+    if integers is None or stated is None or integers.dtype.kind not in "iu" or not stated.is_float32:
         return None
-    zero = np.zeros(scale.shape, np.float32) if zero is None else zero.astype(np.float32)
-    if scale.size > 1:
-        shape = [1] * integers.ndim
-        shape[node.attributes.get_int("axis", 1)] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    elif scale.ndim:
-        scale, zero = scale.reshape(()), zero.reshape(())
-    real: np.ndarray = (integers.astype(np.float32) - zero) * scale.astype(np.float32)
-    return real
+    return dequantize(integers, stated.params)
 
 
 def _keep_only(graph: ir.Graph, outputs: set[ir.Value]) -> None:

@@ -1,6 +1,4 @@
-"""What the integers of a quantized model stand for: which operators compute on them, which only move them,
-and by which scale and zero point each value reads as real numbers.
-"""
+"""By which scale and zero point the integers of a quantized model read as real numbers."""
 
 from __future__ import annotations
 
@@ -10,118 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from knight import model as models
+from knight import model as models, quantizer
+from knight.qdq.integer_operators import (
+    DOMAINS,
+    MOVING,
+    Computing,
+    computing_of,
+    data_places,
+    input_at,
+    moved_outputs,
+    moving_of,
+)
+from knight.types import QParams, QuantSpec
 
-STANDARD = ("", "ai.onnx")
-MICROSOFT = "com.microsoft"
-DOMAINS = (*STANDARD, MICROSOFT)
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int4", "uint4")
-
-
-# Operators --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Computing:
-    """An integer operator that computes, and the float operator that it is.
-
-    inputs: positions of its quantized inputs, each followed by scale and zero point. output: position of the
-    output's scale, followed by its zero point. plain: inputs that are passed on. bias: input of int32 numbers
-    of scale x_scale * w_scale. axis: of the second input, along which its scale may vary. variadic: the last
-    of `inputs` repeats. drop: attributes that the float operator does not have.
-    """
-
-    op_type: str
-    inputs: tuple[int, ...]
-    output: int
-    plain: tuple[int, ...] = ()
-    bias: int | None = None
-    axis: int | None = None
-    variadic: bool = False
-    drop: tuple[str, ...] = ("channels_last",)
-
-    def places(self, node: ir.Node) -> tuple[int, ...]:
-        """Positions of all quantized inputs of `node`."""
-        return tuple(range(self.inputs[-1], len(node.inputs), 3)) if self.variadic else self.inputs
-
-
-COMPUTING = {
-    "QLinearConv": Computing("Conv", (0, 3), 6, bias=8, axis=0),
-    "QLinearMatMul": Computing("MatMul", (0, 3), 6, axis=-1),
-    "QGemm": Computing("Gemm", (0, 3), 7, bias=6, axis=1),
-    "QLinearAdd": Computing("Add", (0, 3), 6),
-    "QLinearMul": Computing("Mul", (0, 3), 6),
-    "QLinearSigmoid": Computing("Sigmoid", (0,), 3),
-    "QLinearLeakyRelu": Computing("LeakyRelu", (0,), 3),
-    "QLinearSoftmax": Computing("Softmax", (0,), 3, drop=("opset",)),
-    "QLinearGlobalAveragePool": Computing("GlobalAveragePool", (0,), 3),
-    "QLinearAveragePool": Computing("AveragePool", (0,), 3),
-    "QLinearReduceMean": Computing("ReduceMean", (0,), 3),
-    "QLinearConcat": Computing("Concat", (2,), 0, variadic=True),
-    "QLinearWhere": Computing("Where", (1, 4), 7, plain=(0,)),
-}
-
-
-@dataclass(frozen=True)
-class Moving:
-    """A standard operator that gives its input's numbers back, elsewhere or fewer of them.
-
-    data: inputs that hold the numbers, None for all. outputs: how many of the outputs do (-1: all). numbers:
-    inputs that are single numbers of the same kind.
-    """
-
-    data: tuple[int, ...] | None = (0,)
-    outputs: int = 1
-    numbers: tuple[int, ...] = ()
-
-
-MOVING = {
-    **dict.fromkeys(
-        (
-            *("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile", "Identity"),
-            *("Slice", "Gather", "GatherElements", "GatherND", "Compress", "ReverseSequence", "Trilu"),
-            *("DepthToSpace", "SpaceToDepth", "Resize", "Upsample"),
-            *("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "TopK", "Relu"),
-        ),
-        Moving(),
-    ),
-    "Pad": Moving(numbers=(2,)),
-    "Clip": Moving(numbers=(1, 2)),
-    "Split": Moving(outputs=-1),
-    **dict.fromkeys(("Concat", "Max", "Min"), Moving(data=None)),
-    "Where": Moving(data=(1, 2)),
-    **dict.fromkeys(("ScatterElements", "ScatterND"), Moving(data=(0, 2))),
-    **dict.fromkeys(("ArgMax", "ArgMin"), Moving(outputs=0)),
-}
-
-
-def moving_of(node: ir.Node) -> Moving | None:
-    """How `node` moves numbers; None where it does not."""
-    return MOVING.get(node.op_type) if node.domain in STANDARD else None
-
-
-def computing_of(node: ir.Node) -> Computing | None:
-    """What `node` computes on integers; None where it does not."""
-    return COMPUTING.get(node.op_type) if node.domain in DOMAINS else None
-
-
-def data_places(node: ir.Node, moving: Moving) -> list[int]:
-    """Positions of the inputs that hold the numbers which are moved."""
-    places = range(len(node.inputs)) if moving.data is None else moving.data
-    return [place for place in places if input_at(node, place) is not None]
-
-
-def moved_outputs(node: ir.Node, moving: Moving) -> Sequence[ir.Value]:
-    """The outputs that hold them."""
-    return node.outputs if moving.outputs < 0 else node.outputs[: moving.outputs]
-
-
-def input_at(node: ir.Node, place: int) -> ir.Value | None:
-    """None also where the node ends before `place`."""
-    return node.inputs[place] if place < len(node.inputs) else None
-
-
-# What the integers stand for --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -139,10 +39,67 @@ class Numbers:
     def single(self) -> bool:
         return bool(self.scale.size == 1 and self.zero_point.size == 1)
 
+    def params(self, axis: int | None = None) -> QParams:
+        """The same as `QParams`. axis: of the tensor, along which several numbers vary."""
+        shape = () if self.single else (-1,)
+        scale = self.scale.astype(np.float32).reshape(shape)
+        zero_point = np.broadcast_to(self.zero_point.reshape(shape), scale.shape)
+        signed = self.dtype.name.startswith("INT")
+        return with_range(self.dtype.bitwidth, signed, None if self.single else axis, scale, zero_point)
+
     def same(self, other: Numbers) -> bool:
         """Whether the integers of both, one scale for all of them, mean the same."""
         mine, theirs = ((n.dtype, n.scale.item(), n.zero_point.item()) for n in (self, other))
         return mine == theirs
+
+
+def with_range(
+    bits: int,
+    signed: bool,
+    axis: int | None,
+    scale: np.ndarray,
+    zero_point: np.ndarray,
+    *,
+    narrow: bool = False,
+) -> QParams:
+    """`scale` and `zero_point` with the spec that they have come from, as far as they tell.
+
+    A symmetric spec is one whose zero point is the middle of its integers. (That of unsigned ones may be 0
+    by chance.)
+    """
+    middle = 0 if signed else 1 << (bits - 1)
+    symmetric = bool(np.all(zero_point == middle))
+    spec = QuantSpec(bits, signed, symmetric, axis, narrow, centred=symmetric and not signed)
+    return QParams(spec, scale, zero_point.astype(spec.dtype))
+
+
+def same_params(one: QParams, other: QParams) -> bool:
+    """Whether both make the same of every number."""
+    kinds = ((each.spec.qmin, each.spec.qmax, each.spec.axis) for each in (one, other))
+    return (
+        len(set(kinds)) == 1
+        and np.array_equal(one.scale, other.scale)
+        and np.array_equal(one.zero_point, other.zero_point)
+    )
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A value that a model holds as integers: its name there, and ``real = scale * (q - zero_point)``.
+
+    scale: float32, zero_point: int32, both () or, with `axis`, (channels,).
+    """
+
+    name: str
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int | None = None
+
+    def real(self, integers: np.ndarray) -> np.ndarray:
+        """float32 numbers, of the shape of `integers`."""
+        return quantizer.dequantize(
+            integers, QParams(QuantSpec(bits=32, axis=self.axis), self.scale, self.zero_point)
+        )
 
 
 def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain: str = "") -> Numbers | None:
@@ -162,7 +119,7 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
         zero_point = np.zeros(scale.shape, np.int32)
     else:
         dtype = ir.DataType.from_numpy(zero_point.dtype)
-    if zero_point.dtype.kind == "f":
+    if dtype.is_floating_point():
         return None
     return Numbers(scale_value, zero_point_value, scale, zero_point.astype(np.int32), dtype, domain)
 
@@ -227,6 +184,33 @@ def fixed_values(graph: ir.Graph) -> set[str]:
     return fixed
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """What a QuantizeLinear or DequantizeLinear states. is_float32: its real numbers are of that type."""
+
+    params: QParams
+    is_float32: bool
+
+
+def conversion(node: ir.Node) -> Conversion | None:
+    """What `node` states; None where its scale is computed or one per block, or its integers are none."""
+    if not _converts(node):
+        return None
+    integers = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    numbers = stated_numbers(node, 1, integers, node.domain)
+    if numbers is None or numbers.scale.ndim > 1 or numbers.scale.size == 0:
+        return None
+    axis = None if numbers.single else node.attributes.get_int("axis", 1)
+    if axis is not None and axis < 0:
+        ranked = next(
+            (value for value in (node.inputs[0], integers) if value is not None and value.shape), None
+        )
+        if ranked is None or ranked.shape is None:
+            return None
+        axis %= len(ranked.shape)
+    return Conversion(numbers.params(axis), numbers.scale.dtype == np.float32)
+
+
 def known_integers(graph: ir.Graph, moved: Sequence[ir.Node]) -> dict[str, Numbers]:
     """Integer value -> how it reads: as its maker says, else its readers, else what it was moved from or to.
 
@@ -253,7 +237,7 @@ def known_integers(graph: ir.Graph, moved: Sequence[ir.Node]) -> dict[str, Numbe
 def _carry(node: ir.Node, known: dict[str, Numbers]) -> None:
     """What is known of one side of an operator that moves numbers holds for the other side too."""
     moving = MOVING[node.op_type]
-    inputs = [value for place in data_places(node, moving) if (value := node.inputs[place]) is not None]
+    inputs = [value for place in data_places(node) if (value := node.inputs[place]) is not None]
     side = [*inputs, *moved_outputs(node, moving)]
     found = next((known[value.name or ""] for value in side if (value.name or "") in known), None)
     if found is None or not found.single:

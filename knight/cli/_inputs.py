@@ -1,0 +1,67 @@
+"""What a model is fed, as the options name it: the infer function, and what that may read of the options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knight.cli._command import extras
+from knight.errors import ConfigError
+
+if TYPE_CHECKING:
+    from knight.executor import InferFunction, RunSettings
+    from knight.listener import Listener
+
+
+def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
+    """What the infer function may read of the user's options."""
+    from knight.executor import RunSettings
+
+    return RunSettings(
+        iteration=iteration,
+        batch_size=values["batch_size"],
+        dataset=values["data"],
+        save_dir=values["save_dir"],
+        run_mode=run_mode,
+        user_defined_script=values["user_defined_script"],
+        input_configs_dict=input_configs(values["input_configs"]),
+        extras=extras(values),
+    )
+
+
+def name_infer_function(values: dict[str, Any]) -> None:
+    """Puts into `values` which function and script are meant: infer_default where only input-configs are
+    given, and no script for the vendor's own infer_common.py, which is built in here.
+    """
+    name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
+    if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
+        values["user_defined_script"] = script = None
+    only_configs = name == "infer_auto" and values["input_configs"] is not None and script is None
+    values["infer_func"] = "infer_default" if only_configs else name
+
+
+def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
+    """What -if names."""
+    from knight.script import find_infer_function
+
+    name_infer_function(values)
+    return find_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
+
+
+def input_configs(given: object) -> tuple[dict[str, Any], ...]:
+    """The entries of --input-configs: a JSON file with a list of them, or the list itself."""
+    if given is None:
+        return ()
+    where = "--input-configs" if isinstance(given, list) else f"--input-configs {given}"
+    if not isinstance(given, list):
+        try:
+            given = json.loads(Path(str(given)).read_text("utf-8-sig"))
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{where}: no JSON: {error}") from error
+    entries = [given] if isinstance(given, dict) else given
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f'{where}: wants a list of objects such as [{{"data_dir": "pictures"}}]')
+    return tuple(entries)

@@ -1,0 +1,89 @@
+"""The names that plug-ins are written with; docs/extending.md shows how they are used.
+
+Each is imported when it is first used, so that a plug-in which adds a flag does not load a runtime. These
+names stay where they are when the modules behind them move.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "Boxes": "knight.tasks._boxes",
+    "Column": "knight.compare.metrics",
+    "ConfigError": "knight.errors",
+    "Conversion": "knight.converters",
+    "Converter": "knight.converters",
+    "DataError": "knight.errors",
+    "Decoder": "knight.tasks._decoders",
+    "Executor": "knight.executor",
+    "Exported": "knight.exporters",
+    "Flag": "knight.cli._flags",
+    "Histogram": "knight.observer",
+    "KnightError": "knight.errors",
+    "Listener": "knight.listener",
+    "Method": "knight.calibration",
+    "Metric": "knight.compare.metrics",
+    "ModelError": "knight.errors",
+    "PassOptions": "knight.passes",
+    "QuantSpec": "knight.types",
+    "Source": "knight.converters",
+    "Tally": "knight.compare.tally",
+    "Writing": "knight.forms",
+    "Detector": "knight.tasks._decoders",
+    "find_decoder": "knight.tasks._decoders",
+}
+
+if TYPE_CHECKING:
+    from knight.calibration import Method
+    from knight.cli._flags import Flag
+    from knight.compare.metrics import Column, Metric
+    from knight.compare.tally import Tally
+    from knight.converters import Conversion, Converter, Source
+    from knight.errors import ConfigError, DataError, KnightError, ModelError
+    from knight.executor import Executor
+    from knight.exporters import Exported
+    from knight.forms import Writing
+    from knight.listener import Listener
+    from knight.observer import Histogram
+    from knight.passes import PassOptions
+    from knight.tasks._boxes import Boxes
+    from knight.tasks._decoders import Decoder, Detector, find_decoder
+    from knight.types import QuantSpec
+
+__all__ = [
+    "Boxes",
+    "Column",
+    "ConfigError",
+    "Conversion",
+    "Converter",
+    "DataError",
+    "Decoder",
+    "Detector",
+    "Executor",
+    "Exported",
+    "Flag",
+    "Histogram",
+    "KnightError",
+    "Listener",
+    "Method",
+    "Metric",
+    "ModelError",
+    "PassOptions",
+    "QuantSpec",
+    "Source",
+    "Tally",
+    "Writing",
+    "find_decoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'knight.plugin' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

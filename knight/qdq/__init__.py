@@ -1,0 +1,1 @@
+"""Quantized models, whoever made them: what they compute, and with which scales."""
