@@ -21,6 +21,8 @@ _HOMES = {
     "Exported": "knight.exporters",
     "Flag": "knight.cli._flags",
     "Histogram": "knight.observer",
+    "Job": "knight.engines",
+    "JobResult": "knight.engines",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
     "Method": "knight.calibration",
@@ -31,6 +33,8 @@ _HOMES = {
     "Source": "knight.converters",
     "Tally": "knight.compare.tally",
     "Writing": "knight.forms",
+    "carry_out": "knight.engines",
+    "distinct": "knight.engines",
     "Detector": "knight.tasks._decoders",
     "find_decoder": "knight.tasks._decoders",
 }
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from knight.compare.metrics import Column, Metric
     from knight.compare.tally import Tally
     from knight.converters import Conversion, Converter, Source
+    from knight.engines import Job, JobResult, carry_out, distinct
     from knight.errors import ConfigError, DataError, KnightError, ModelError
     from knight.executor import Executor
     from knight.exporters import Exported
@@ -65,6 +70,8 @@ __all__ = [
     "Exported",
     "Flag",
     "Histogram",
+    "Job",
+    "JobResult",
     "KnightError",
     "Listener",
     "Method",
@@ -75,6 +82,8 @@ __all__ = [
     "Source",
     "Tally",
     "Writing",
+    "carry_out",
+    "distinct",
     "find_decoder",
 ]
 

@@ -215,6 +215,18 @@ def test_the_formats_file_has_the_models_scales(acme: Environment, printed: dict
     assert made and scales == {node.input[0]: numbers[node.input[1]] for node in made}
 
 
+def test_the_engine_runs_jobs(acme: Environment) -> None:
+    code = """
+from knight.engines import Job, engines
+from knight.recipe import Recipe
+jobs = [Job(name, f"{name}.onnx", Recipe(), "ACME1", "s.npz", name) for name in ("one", "two")]
+for result in sorted(engines.get("in_pairs").run(jobs), key=lambda result: result.name):
+    print(result.name, result.failure)
+"""
+    done = acme.run("-c", code)
+    assert done.stdout == "".join(f"{name} model {name}.onnx: no such file\n" for name in ("one", "two"))
+
+
 def test_all_methods_include_it(acme: Environment) -> None:
     text = acme.knight("--chip ACME1 quant -m net.onnx -if infer_grid -i 2 -qm all --save-dir all")
     assert "sigma_it_2" in text and "kl_v2_it_2" in text
