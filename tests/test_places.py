@@ -20,11 +20,12 @@ from tests.test_extending import FILES, ROOT, detector
 
 PLACES = {
     "calibration method": {"knight/calibration/sigma.py": "knight_acme/sigma.py"},
+    "optimizer": {"knight/optimizers/tight.py": "knight_acme/tight.py"},
+    "engine": {"knight/engines/last_first.py": "knight_acme/last_first.py"},
     "chip": {"knight/targets/acme_npu.toml": "knight_acme/acme_npu.toml"},
     "pass": {"knight/passes/cancel_negations.py": "knight_acme/cancel_negations.py"},
     "form": {"knight/forms/neg_on_integers.py": "knight_acme/neg_on_integers.py"},
     "format": {"knight/exporters/with_scales.py": "knight_acme/with_scales.py"},
-    "engine": {"knight/engines/in_pairs.py": "knight_acme/in_pairs.py"},
     "metric": {"knight/compare/metrics/norm.py": "knight_acme/norm.py"},
     "framework": {"knight/converters/acme.py": "knight_acme/layers.py"},
     "infer function": {"knight/tasks/infer_grid.py": "knight_acme/infer_grid.py"},
@@ -105,7 +106,7 @@ def test_each_kind_is_one_file_and_a_flag_two_places(tree: Tree) -> None:
 
 def test_the_trees_own_suites_pass_with_them(tree: Tree) -> None:
     """For each new entry the contract of its kind, and all pins of orders and names."""
-    new = "sigma or acme or cancel_negations or with_scales or in_pairs or norm or ops"
+    new = "sigma or acme or cancel_negations or with_scales or last_first or norm or ops"
     pins = "order or known or keys or together or family or listed or every_pass"
     suites = [
         "tests/contract/test_calibrations.py",
