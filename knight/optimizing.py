@@ -95,7 +95,7 @@ def optimize(
         return draft, tuple(Verdict(name, reason) for name in names)
     judge = Judge(draft.prepared.model, check, threads=threads)
     verdicts = []
-    before = judge.closeness(draft.model())
+    before: Closeness | None = None
     for name in names:
         optimizer = optimizers.get(name)
         listener.work(f"optimizing: {name}")
@@ -105,6 +105,7 @@ def optimize(
             verdicts.append(Verdict(name, "it found nothing to change"))
             continue
         _check_fits(name, optimizer, patch, draft)
+        before = before or judge.closeness(draft.model())
         tried = _patched(draft, optimizer, patch, samples, fixed, threads)
         after = judge.closeness(tried.model())
         reason = _against(before, after)
