@@ -26,6 +26,7 @@ class QuantConfig:
     keep_first, keep_last: how many of the first and last operators with weights stay float.
     rules: choices for single operators (see `knight.recipe`).
     mix_config: file with more of them (see `knight.mix_config`); later ones win, exclusion over all.
+    recalibrate: find new scales for a model that is quantized already, instead of keeping its own.
     threads: CPUs to use.
     output_names: crop the graph at these.
     mean, std: normalization to put after the first input.
@@ -51,6 +52,7 @@ class QuantConfig:
     rules: tuple[Rule, ...] = ()
     optimizers: tuple[str, ...] = ()
     mix_config: str | None = None
+    recalibrate: bool = False
     threads: int = 5
     output_names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()

@@ -67,7 +67,8 @@ def _count(graph: onnx.GraphProto) -> Coverage:
     for node in graph.node:
         read = [types.get(name, 0) for name in node.input if name]
         types.update(dict.fromkeys(node.output, _result_type(node, read)))
-        if node.op_type in _CONVERSIONS or (node.op_type == "Cast" and read[0] in _EIGHT_BITS):
+        apart = node.op_type == "Sum" and len(node.input) == 1  # see knight.forms.kept_apart
+        if apart or node.op_type in _CONVERSIONS or (node.op_type == "Cast" and read[0] in _EIGHT_BITS):
             conversions += 1
         elif node.op_type.startswith(_INTEGER) or (read and read[0] in _EIGHT_BITS):
             integer += 1

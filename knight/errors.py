@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_LONGEST = 200  # characters of a name in a message, its quotes with it
+
 
 class KnightError(Exception):
     """Root of all errors that Knight raises on purpose."""
@@ -51,12 +53,24 @@ def did_you_mean(name: str, known: Iterable[str], *, list_all: bool = True) -> s
     lowered = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)
     if near:
-        return "did you mean " + " or ".join(repr(lowered[match]) for match in near) + "?"
+        return "did you mean " + " or ".join(shown(lowered[match]) for match in near) + "?"
     if not names:
         return "none is known"
+    names = [printable(candidate) for candidate in names]
     if list_all or len(names) <= 12:
         return "known: " + ", ".join(names)
     return f"known: {', '.join(names[:12])} and {len(names) - 12} more"
+
+
+def shown(name: str) -> str:
+    """A name in quotes for a message of one line: no longer than such a line, and nothing unprintable."""
+    text = repr(name)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]}...{text[-1]}"
+
+
+def printable(text: str) -> str:
+    """`text` as it is, or where that would break a message of one line, as `shown` without the quotes."""
+    return text if text.isprintable() and len(text) <= _LONGEST - 2 else shown(text)[1:-1]
 
 
 def wrong_value(value: object, wanted: str = "") -> str:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from knight.names import Names
 from knight.protos import bodies
 
-SATURATION, SOFTMAX = "saturation", "softmax"
+SATURATION, SOFTMAX, WEIGHTS = "saturation", "softmax", "weights"
 """What the CPU's own kernels get wrong: see `mend`."""
 LARGEST = 64
 """Weights of at most this magnitude do not saturate: 2 * 255 * 64 fits in 16 bits."""
@@ -66,6 +67,24 @@ def may_differ(op_types: Iterable[str], *, saturates: bool) -> bool:
     kinds = set(op_types)
     integer = kinds & (_OPERANDS.keys() | {"DequantizeLinear", "QuantizeLinear"})
     return bool(integer) if saturates else "Softmax" in kinds and "QuantizeLinear" in kinds
+
+
+def quantized_alone(node: ir.Node) -> bool:
+    """Whether ONNX Runtime gives `node`, which has float weights and stands between pairs, int8 weights of
+    one scale (its optimizer WeightBiasQuantization).
+    """
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.inputs) < 2:
+        return False
+    weight = node.inputs[1]
+    if weight is None or not weight.is_initializer() or weight.dtype != ir.DataType.FLOAT:
+        return False
+    makers = [value.producer() if value is not None else None for value in node.inputs[:1]]
+    readers = [reader for reader, _ in node.outputs[0].uses()]
+    return (
+        all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
+        and bool(readers)
+        and all(reader.op_type == "QuantizeLinear" for reader in readers)
+    )
 
 
 def mend(model: onnx.ModelProto, *, saturates: bool) -> frozenset[str]:

@@ -17,7 +17,8 @@ from knight.types import QuantPlan, QuantSpec
 class QuantizedOperator:
     """One operator that runs as integers.
 
-    weights, activations: types of the integers that it reads, such as "int8 per channel"; "" without any.
+    weights, activations: types of the integers that it reads, such as "int8 per channel"; "" without any,
+    "folded" where it belongs to the operator before it.
     More than one where it reads several. method: calibration method of what it makes (of what it reads, where
     it hands on floats).
     """
@@ -65,7 +66,7 @@ def _operator(node: ir.Node, plan: QuantPlan, made: Mapping[str, str]) -> Quanti
         name,
         node.op_type,
         _listed(weights_apart),
-        _listed(activations),
+        _listed(activations) or "folded",
         " ".join(dict.fromkeys(plan.groups[group].method for group in groups)),
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from knight.errors import KnightError
 from knight.evaluation import Agreement
-from knight.exact import SATURATION
+from knight.exact import SATURATION, WEIGHTS
 from knight.executor import sample_count
 from knight.listener import SILENT, Listener
 
@@ -81,6 +81,8 @@ class HostFigures:
         else:
             found = "no float outputs to compare"
         why = "ONNX Runtime's integer Softmax rounds down"
+        if WEIGHTS in self.causes:
+            why = "ONNX Runtime gives int8 weights of one scale to operators that stay float between pairs"
         if SATURATION in self.causes:
             why = f"its int8 kernels saturate ({self.cpu}, no VNNI)"
         return f"{found} on {counted}: {why}"
@@ -93,6 +95,8 @@ class HostFigures:
                 "--chip onnxruntime-avx2 (uint8 weights: exact on every CPU), or --reduce-range (7-bit "
                 "weights); CPUs with VNNI run this file as it is"
             )
+        if WEIGHTS in self.causes:
+            return "--chip onnxruntime writes a file in which they stay float; quantize again with Knight"
         return "--chip onnxruntime leaves Softmax in float, which is faster and more exact there"
 
 

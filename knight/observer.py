@@ -12,6 +12,8 @@ Scaling a float32 by a power of two is exact, and doubling the width merges whol
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +29,9 @@ BINS = 8192
 """Bins on each side of zero. The largest magnitude falls into the upper half of them."""
 
 _SMALLEST_EXPONENT = -149  # of the smallest float32: every magnitude has a bin from the start
+_LARGEST = float(np.finfo(np.float32).max)
+_MOST = 1 << 53  # values that one observer can have seen: sums of many stay within int64
+_SUM = re.compile(r"-?[0-9]{1,1000}/[1-9][0-9]{0,999}")  # float64 sums need less than 700 digits
 _CHUNK = 1 << 16  # elements handled at a time, so that the temporaries stay in the cache
 
 
@@ -91,6 +96,12 @@ class Statistic(Protocol):
     def state(self) -> State:
         """All that is kept, as arrays."""
 
+    def restore(self, state: State) -> None:
+        """Becomes the observer that `state`, of the same keys, types and axes, was taken from.
+
+        Raises DataError, its text beginning with a key, for numbers that no observer can have.
+        """
+
 
 class ExtremesObserver:
     """Keeps the smallest and the largest value, and how many were infinite."""
@@ -143,7 +154,10 @@ class ExtremesObserver:
         }
 
     def restore(self, state: State) -> None:
-        """Becomes the observer that `state` was taken from."""
+        """Becomes the observer that `state` was taken from. Raises DataError for impossible numbers."""
+        _check_extremes("extremes", state["extremes"][:1], state["extremes"][1:])
+        if not 0 <= state["infinite"] <= _MOST:
+            raise DataError(f"infinite is {state['infinite']}, which is no count")
         self.minimum, self.maximum = map(float, state["extremes"])
         self.infinite = int(state["infinite"])
 
@@ -203,10 +217,19 @@ class Observer(ExtremesObserver):
         return {**super().state(), **bins, "positive": self._positive, "negative": self._negative}
 
     def restore(self, state: State) -> None:
-        """Becomes the observer that `state` was taken from."""
+        """Becomes the observer that `state` was taken from. Raises DataError for impossible numbers."""
         super().restore(state)
         self._exponent = int(state["exponent"])
         self._positive, self._negative = state["positive"].copy(), state["negative"].copy()
+        if not _SMALLEST_EXPONENT <= self._exponent <= _exponent_for(_LARGEST):
+            raise DataError(f"exponent is {self._exponent}, which no float32 needs")
+        counts = np.concatenate([self._negative[::-1], self._positive])
+        if counts.min() < 0 or counts.sum(dtype=np.float64) > _MOST:
+            raise DataError("positive and negative are no counts")
+        used = np.flatnonzero(counts)[[0, -1]] - BINS if counts.any() else np.zeros(0, np.int64)
+        ends = [] if self.empty else [self.minimum, self.maximum]
+        if [math.floor(math.ldexp(end, -self._exponent)) for end in ends] != used.tolist():
+            raise DataError("positive and negative have other ends than the extremes")
 
     def histogram(self) -> Histogram:
         """The counts so far. An observer that saw nothing answers like one that saw a single zero."""
@@ -253,7 +276,8 @@ class ChannelExtremesObserver:
         return {"minimum": self.minimum, "maximum": self.maximum}
 
     def restore(self, state: State) -> None:
-        """Becomes the observer that `state` was taken from."""
+        """Becomes the observer that `state` was taken from. Raises DataError for impossible numbers."""
+        _check_extremes("minimum and maximum", state["minimum"], state["maximum"])
         self.minimum, self.maximum = state["minimum"].copy(), state["maximum"].copy()
 
 
@@ -270,6 +294,8 @@ class ChannelMeanObserver:
     def update(self, x: FloatArray) -> None:
         """Adds the values of `x` (N, C, ...); what has fewer axes is one channel. NaN, Inf: a DataError."""
         rows = _by_channel(x)
+        if not rows.size:
+            return
         sums = rows.sum(axis=1, dtype=np.float64)
         if not np.isfinite(sums).all():
             raise DataError("has no mean (it holds NaN or Inf)")
@@ -296,8 +322,15 @@ class ChannelMeanObserver:
         return {"sums": np.array(exact, np.str_), "count": np.array(self._count, np.int64)}
 
     def restore(self, state: State) -> None:
-        """Becomes the observer that `state` was taken from."""
-        self._sums, self._count = [Fraction(str(text)) for text in state["sums"]], int(state["count"])
+        """Becomes the observer that `state` was taken from. Raises DataError for impossible numbers."""
+        texts = [str(text) for text in state["sums"]]
+        if not all(_SUM.fullmatch(text) for text in texts):
+            raise DataError("sums are no fractions such as -3/8")
+        self._sums, self._count = [Fraction(text) for text in texts], int(state["count"])
+        if any(abs(total) > sys.float_info.max for total in self._sums):
+            raise DataError("sums are beyond any number of samples")
+        if not 0 <= self._count <= _MOST or bool(self._count) != bool(texts):
+            raise DataError(f"count is {self._count}, and there are {len(texts)} sums")
 
 
 OBSERVERS: Mapping[str, type[Any]] = {
@@ -315,6 +348,15 @@ def _by_channel(x: FloatArray) -> NDArray[np.float32]:
     if array.ndim < 2:
         return array.reshape(1, -1)
     return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+
+
+def _check_extremes(key: str, low: NDArray[np.floating], high: NDArray[np.floating]) -> None:
+    """Raises DataError unless each pair is in order and finite; it is (inf, -inf) where nothing was seen."""
+    if low.shape != high.shape:
+        raise DataError(f"{key} have {low.size} and {high.size} channels")
+    seen = ~((low == np.inf) & (high == -np.inf))
+    if not ((low <= high) & (np.abs(low) <= _LARGEST) & (np.abs(high) <= _LARGEST))[seen].all():
+        raise DataError(f"{key} are no finite float32 numbers, the smaller one first")
 
 
 def _check_channels(before: int, now: int) -> None:

@@ -29,6 +29,12 @@ HELD_BACK = 4
 """One sample in so many is held back."""
 
 
+_KEPT = (
+    "it changes the float model, and the source's scales, which are kept, are for the one that it was; give "
+    "--recalibrate as well"
+)
+
+
 @dataclass(frozen=True)
 class Draft:
     """Everything that a quantized model is written from."""
@@ -93,11 +99,15 @@ def optimize(
             f"more, and {count} in {len(samples)} were kept"
         )
         return draft, tuple(Verdict(name, reason) for name in names)
+    kept = bool(draft.parameters.patch)
     judge = Judge(draft.prepared.model, check, threads=threads)
     verdicts = []
     before: Closeness | None = None
     for name in names:
         optimizer = optimizers.get(name)
+        if optimizer.changes == "float" and kept:
+            verdicts.append(Verdict(name, _KEPT))
+            continue
         listener.work(f"optimizing: {name}")
         bench = Bench(draft.prepared, draft.plan, draft.parameters, draft.statistics, rest, threads, listener)
         patch = optimizer.run(bench)

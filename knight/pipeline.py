@@ -7,13 +7,14 @@ against the float model, before the next one is begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
 
-from knight.candidates import Candidate, candidates
+from knight.absorbing import Kept
+from knight.candidates import Candidate
 from knight.config import QuantConfig
 from knight.errors import KnightError
 from knight.executor import InferFunction, RunSettings
@@ -21,8 +22,7 @@ from knight.listener import SILENT, Listener
 from knight.measuring import measure, running
 from knight.observing import Seen, observe
 from knight.optimizers import optimizers
-from knight.planner import make_plan
-from knight.preparing import Prepared, prepare_model
+from knight.planning import Planned, plan_all
 from knight.realizing import realize
 from knight.report import report
 from knight.runner import available_threads
@@ -88,16 +88,16 @@ def quantize(
     request = Request(infer, target, config, replace(settings, iteration=max(config.iterations)), name)
     account = Account(listener)
     with account.stage(1):
-        tried, prepared, plans = plan_all(model, target, config, listener)
-        tell_plan(account, prepared, plans[0], target, config)
+        planned = plan_all(model, target, config, listener)
+        tell_plan(account, planned, target, config)
     chosen = [optimizers.get(name) for name in config.optimizers]
     with account.stage(2):
         seen = observe(
-            prepared,
-            plans,
+            planned.prepared,
+            planned.plans,
             infer,
             request.settings,
-            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in plans)),
+            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in planned.plans)),
             snapshots=config.iterations,
             keep=max((optimizer.samples for optimizer in chosen), default=0),
             threads=request.threads,
@@ -107,42 +107,34 @@ def quantize(
         if seen.calls < request.settings.iteration:
             asked = request.settings.iteration
             account.warn(f"-i {asked} asks for more calls than the infer function made ({seen.calls})")
-        for candidate, plan in zip(tried, plans, strict=True):
-            if len(tried) > 1:
+        several = len(planned.candidates) > 1
+        for candidate, plan, kept in planned:
+            if several:
                 listener.combination(candidate.label)
             try:
-                yield _outcome(request, candidate, prepared, plan, seen, account.branch())
+                yield _outcome(request, planned, candidate, plan, kept, seen, account.branch())
             except KnightError as error:
-                if len(tried) == 1:
+                if not several:
                     raise
                 yield Outcome(candidate.method, candidate.iteration, candidate.label, failure=str(error))
 
 
-def plan_all(
-    model: ir.Model, target: Target, config: QuantConfig, listener: Listener = SILENT
-) -> tuple[Sequence[Candidate], Prepared, Sequence[QuantPlan]]:
-    """The combinations that `config` asks for, the prepared model, and a plan for each: all that can be told
-    without data.
-    """
-    tried = candidates(config, target)
-    recipes = [candidate.recipe for candidate in tried]
-    prepared = prepare_model(model, target, config, recipes=recipes, listener=listener)
-    plans = [
-        make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
-        for recipe in recipes
-    ]
-    return tried, prepared, plans
-
-
 def _outcome(
-    request: Request, candidate: Candidate, prepared: Prepared, plan: QuantPlan, seen: Seen, account: Account
+    request: Request,
+    planned: Planned,
+    candidate: Candidate,
+    plan: QuantPlan,
+    kept: Kept,
+    seen: Seen,
+    account: Account,
 ) -> Outcome:
     """One combination, from the statistics to the report."""
     with account.stage(3):
         quantized = realize(
-            prepared,
+            planned.prepared,
             plan,
             seen.after(candidate.iteration),
+            fixed=kept.patch,
             optimizers=candidate.optimizers,
             samples=seen.kept_after(candidate.iteration),
             format=request.config.format,
@@ -171,6 +163,7 @@ def _outcome(
         quantized,
         figures,
         seen,
+        planned.source,
         name=request.name,
         target=request.target,
         candidate=candidate,

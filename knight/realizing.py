@@ -13,11 +13,14 @@ from knight.kept_samples import Samples
 from knight.listener import SILENT, Listener
 from knight.optimizing import Draft, Verdict, optimize
 from knight.preparing import Prepared
+from knight.qdq.own import mark
 from knight.requantization import Requantization, requantizations
 from knight.rewriter import rewrite
 from knight.solver import Parameters, solve
 from knight.statistics import Statistics
-from knight.types import QParams, QuantPlan
+from knight.types import Patch, QuantPlan
+
+_NONE = Patch()
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def realize(
     plan: QuantPlan,
     statistics: Statistics,
     *,
-    fixed: Mapping[str, QParams] | None = None,
+    fixed: Patch = _NONE,
     optimizers: Sequence[str] = (),
     samples: Samples = (),
     format: str = "qdq",
@@ -72,13 +75,13 @@ def realize(
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: parameters of some groups, which no calibration method decides. optimizers: names of those to try,
-    in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
+    fixed: numbers that nothing decides here, such as those of a source that was quantized. optimizers: names
+    of those to try, in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
     `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
     plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
-    given = {**(fixed or {}), **exact_parameters(prepared.border, plan, statistics)}
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given)
+    given = exact_parameters(prepared.border, plan, statistics)
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given, patch=fixed)
     draft = Draft(prepared, plan, statistics, parameters)
     verdicts: tuple[Verdict, ...] = ()
     if optimizers:
@@ -88,6 +91,7 @@ def realize(
     requantized, warnings = requantizations(plan, draft.parameters)
     unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
     exported = export(format, rewrite(draft.prepared.model, plan, draft.parameters))
+    mark(exported.model)
     return Quantized(
         exported.model,
         draft.prepared,

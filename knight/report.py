@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from knight import evaluation
+from knight.absorbing import Source
 from knight.candidates import Candidate
 from knight.config import QuantConfig
 from knight.executor import RunSettings
@@ -32,6 +33,7 @@ def report(
     quantized: Quantized,
     figures: Figures,
     seen: Seen,
+    source: Source,
     *,
     name: str,
     target: Target,
@@ -49,6 +51,7 @@ def report(
         "method": candidate.method,
         "iteration": candidate.iteration,
         "samples": seen.samples,
+        "quantized_source": _source(source),
         "arguments": plain({**asdict(config), **asdict(settings)}),
         "versions": _versions(),
         "times": {stage: round(seconds, 4) for stage, seconds in account.times.items()},
@@ -72,6 +75,18 @@ def report(
         "conversions_left": figures.coverage.conversions,
         "warnings": list(account.warnings),
         "host": _host(plan.runtime, figures.host),
+    }
+
+
+def _source(source: Source) -> Report | None:
+    """None for a float model."""
+    if source.found is None:
+        return None
+    return {
+        "tool": source.found.tool,
+        "kind": source.found.kind,
+        "operators_with_weights": source.found.compute,
+        "integer_operators": source.found.integer,
     }
 
 

@@ -96,23 +96,27 @@ class _Rewriter:
             cast.attributes.add(ir.AttrInt64("to", int(ir.DataType.FLOAT)))
             added.append(cast)
             self.output_scales[name] = {"scale": float(params.scale), "zero_point": int(params.zero_point)}
+        maker = made.producer() if made is not None else None
         if producer is None:
             self.graph.insert_before(next(iter(self.graph)), added)
+        elif maker is not None and made not in producer.inputs:  # a node that the form put behind
+            self.graph.insert_after(maker, added)
         else:
             self.graph.insert_after(producer, added)
+        gone = made is not None and made is not value and self._remove_unused(producer)
         if is_output:
             self._take_over_output(value, added[-1].outputs[0])
-        elif made is not None and added:
-            if made is value:
+        elif (gone or made is value) and added:
+            if not gone:
                 value.name = self.blocks.fresh(f"{name}_integers")
             added[-1].outputs[0].name = name  # the real numbers have the float model's name
-        if made is not None and made is not value and producer is not None:
-            self._remove_unused(producer)
 
-    def _remove_unused(self, node: ir.Node | None) -> None:
+    def _remove_unused(self, node: ir.Node | None) -> bool:
+        """Whether nobody needed it."""
         if node is None or any(value.uses() or value.is_graph_output() for value in node.outputs):
-            return
+            return False
         self.graph.remove(node, safe=True)
+        return True
 
     def _made_by(
         self, producer: ir.Node | None, value: ir.Value, key: str, readers: Readers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from knight import model as models
 from knight.errors import DataError, ModelError
-from knight.exact import may_differ, mend
+from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
+
+_QUANTIZES_WEIGHTS = "WeightBiasQuantization"
+"""The optimizer that gives int8 weights to what stands in float between pairs."""
 
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
@@ -125,11 +128,15 @@ class Session:
         self._keep: list[tempfile.TemporaryDirectory[str]] = []
         self.differs: frozenset[str] = frozenset()
         source = self._source(model, taps)
+        self._disabled: list[str] = []
         if kernels == "exact" and optimized is None:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
+            self._disabled = [_QUANTIZES_WEIGHTS]
             if _may_differ(model, level):
                 source = self._mended(source, options, level)
-        self._session = _session(source, options)
+            if level != "none" and any(_op_types(model, quantized_alone)):
+                self.differs |= {WEIGHTS}
+        self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._buffers: dict[str, np.ndarray] = {}
@@ -155,7 +162,7 @@ class Session:
         options.graph_optimization_level = _LEVELS["extended" if level == "all" else level]
         options.optimized_model_filepath = str(path)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", weights)
-        _session(source, options)
+        _session(source, options, self._disabled)
         options.graph_optimization_level = _LEVELS[level]
         options.optimized_model_filepath = ""
         proto = onnx.load(path)
@@ -244,9 +251,13 @@ def shapes(
     return {name: array.shape for name, array in found if isinstance(array, np.ndarray)}
 
 
-def _session(source: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
+def _session(
+    source: bytes | str, options: ort.SessionOptions, disabled: Sequence[str] = ()
+) -> ort.InferenceSession:
+    """disabled: names of optimizers to leave out."""
+    providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(source, options, providers=providers, disabled_optimizers=list(disabled))
     except Exception as error:  # ONNX Runtime's exception classes share no public root
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
 
@@ -256,16 +267,16 @@ def _may_differ(model: ir.Model | Path, level: Level) -> bool:
     return (fuses or saturates()) and may_differ(_op_types(model), saturates=saturates())
 
 
-def _op_types(model: ir.Model | Path) -> Iterator[str]:
-    """Of all operators, in bodies and functions too."""
+def _op_types(model: ir.Model | Path, wanted: Callable[[ir.Node], bool] = lambda node: True) -> Iterator[str]:
+    """Of all operators that are wanted, in bodies and functions too."""
     if isinstance(model, Path):
         try:
             model = ir.from_proto(onnx.load(model, load_external_data=False))
         except Exception:  # what is no model is told by who loads it
             return
-    yield from (node.op_type for node in model.graph.all_nodes())
+    yield from (node.op_type for node in model.graph.all_nodes() if wanted(node))
     for function in model.functions.values():
-        yield from (node.op_type for node in function.all_nodes())
+        yield from (node.op_type for node in function.all_nodes() if wanted(node))
 
 
 def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:

@@ -13,9 +13,11 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 import msgspec
 from msgspec import inspect as kinds
 
-from knight.errors import ConfigError, did_you_mean, wrong_value
+from knight.errors import ConfigError, did_you_mean, printable, wrong_value
 
 T = TypeVar("T")
+
+_REFUSALS = (msgspec.ValidationError, UnicodeEncodeError)  # the second for half of a surrogate pair
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,14 +44,14 @@ def read(values: object, kind: type[T], *, before: str = "", path: str = "", len
         values = _loosened(values, kinds.type_info(kind))
     try:
         return msgspec.convert(values, kind)
-    except msgspec.ValidationError:
+    except _REFUSALS:
         raise ConfigError(before + _mistake(values, kind, path)) from None
 
 
-def _refusal(value: object, kind: Any) -> msgspec.ValidationError | None:
+def _refusal(value: object, kind: Any) -> Exception | None:
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    except _REFUSALS as error:
         return error
     return None
 
@@ -89,7 +91,8 @@ def _mistake_in_table(values: Mapping[str, object], kind: type[Table], path: str
 
 
 def _at(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    text = printable(str(key))
+    return f"{path}.{text}" if path else text
 
 
 def _bare(kind: Any) -> Any:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from knight import operators
 from knight.config import QuantConfig
 from knight.listener import Listener
+from knight.planning import Planned
 from knight.preparing import Prepared
 from knight.targets import Target
-from knight.types import QuantPlan
 
 STAGES = (
     "Do Graph Optimize.",
@@ -50,10 +50,11 @@ class Account:
         return Account(self.listener, dict(self.times), list(self.warnings))
 
 
-def tell_plan(
-    account: Account, prepared: Prepared, plan: QuantPlan, target: Target, config: QuantConfig
-) -> None:
-    """Types of inputs, operators that stay float and why, outputs that stay as they are."""
+def tell_plan(account: Account, planned: Planned, target: Target, config: QuantConfig) -> None:
+    """What the source is, types of inputs, what stays float and why, outputs that stay as they are."""
+    prepared, plan = planned.prepared, planned.plans[0]
+    for text in about_source(planned):
+        account.warn(text)
     for name, dtype in prepared.border.types.items():
         account.listener.detail(f"input {name} takes {dtype}")
     if config.output_dequant:
@@ -67,6 +68,17 @@ def tell_plan(
     kinds = [node.op_type for node in prepared.model.graph if operators.has_subgraph(node)]
     if kinds:
         account.warn(f"the bodies of {len(kinds)} {'/'.join(sorted(set(kinds)))} operators stay float")
+
+
+def about_source(planned: Planned) -> Iterator[str]:
+    """That a model is quantized already, and what becomes of its scales; nothing for a float model."""
+    source = planned.source
+    if not str(source):
+        return
+    kept = f"; {planned.kept[0]}" if planned.kept[0].patch else ""
+    yield f"{source}{kept}"
+    for name, reason in source.absorbed.left.items() if source.absorbed is not None else ():
+        yield f"{name} stays as it is: {reason}"
 
 
 def _tell_outputs(listener: Listener, prepared: Prepared, target: Target) -> None:

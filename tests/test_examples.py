@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
@@ -69,12 +70,29 @@ def test_a_framework_has_an_example_that_runs_as_printed(
     folder = WithExamples(tmp_path)
     wrong = [text for command in commands if (text := folder.type(Command(command, ())))]
     assert not wrong, "\n".join(wrong)
+    check_results(tmp_path)
+
+
+def test_a_quantized_source_has_an_example_that_runs_as_printed(tmp_path: Path) -> None:
+    commands = head(ROOT / "examples" / "qdq" / "blinks.py")
+    assert len(commands) == 3
+    folder = WithExamples(tmp_path)
+    wrong = [text for command in commands if (text := folder.type(Command(command, ())))]
+    assert not wrong, "\n".join(wrong)
+    report = check_results(tmp_path)
+    assert report["quantized_source"]["integer_operators"] == 2
+    assert report["values"]["signal"]["scale"] == 1 / 32 and report["values"]["edges"]["scale"] == 1 / 16
+
+
+def check_results(tmp_path: Path) -> dict[str, Any]:
+    """What an example leaves behind: its report, which says that all is well."""
     (quantized,) = (tmp_path / "out").glob("*_quantize.onnx")
     name = quantized.name.removesuffix("_quantize.onnx")
     assert (tmp_path / "out" / f"{name}.onnx").exists()
     report = json.loads((tmp_path / "out" / f"{name}_report.json").read_text("utf-8"))
     assert report["metric_float"] == report["metric_quantized"] == 100 and report["float_operators"] == 0
     assert 30 < report["sqnr_db"] < 60
+    return dict(report)
 
 
 def test_the_stages_print_their_table(tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ def test_what_fits_is_read() -> None:
         ({"place": "x", "either": 3}, "either: is 3; it has to be a file or a list of symbols"),
         ({"place": "x", "count": 13}, "count is 13, which brings ill luck; give another"),
         ("x", 'it: is "x"; it has to be an object of keys and values'),
+        ("\ud800", 'it: is "\\ud800"; it has to be an object of keys and values'),
+        ({"place": "x", "pla\nce": 1}, r"pla\nce: unknown key: did you mean 'place'?"),
+        (
+            {"place": "x", "named": {"\ud800": 3}},
+            r"named.\ud800: is 3; it has to be an object of keys and values",
+        ),
+        (
+            {"place": "x", "named": {"k" * 999: 3}},
+            f"named.{'k' * 195}...: is 3; it has to be an object of keys and values",
+        ),
         (
             {"place": ["long"] * 50},
             f"place: is {str(['long'] * 50)[:57].replace(chr(39), chr(34))}...; it has to be a text",

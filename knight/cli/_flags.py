@@ -256,6 +256,13 @@ AVAILABLE = (
     Flag(("--keep-first",), NUMBERS, "leave so many of the first operators with weights in float", int, 0),
     Flag(("--keep-last",), NUMBERS, "leave so many of the last operators with weights in float", int, 0),
     Flag(
+        ("--recalibrate",),
+        METHOD,
+        "find new scales for a model that is quantized already, instead of keeping its own",
+        bool,
+        False,
+    ),
+    Flag(
         ("--dry-run",),
         RUN,
         "list what would be quantized, how, and why the rest stays float; runs no data, writes nothing",

@@ -140,11 +140,15 @@ def _with_input_configs(
 def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Console) -> None:
     """What would be done, told without running any data or writing anything."""
     from knight.explaining import explain
-    from knight.pipeline import plan_all
+    from knight.planning import plan_all
+    from knight.telling import about_source
 
-    tried, prepared, plans = plan_all(model, target, config, console)
-    for line in _summary.plan(explain(prepared, plans[0])):
+    planned = plan_all(model, target, config, console)
+    for text in about_source(planned):
+        console.warn(text)
+    for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
         console.say(line)
+    tried = planned.candidates
     others = list(dict.fromkeys(one.method for one in tried[1:] if one.method != tried[0].method))
     if others:
         console.say(f"Likewise by      : {', '.join(others)}")

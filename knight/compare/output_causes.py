@@ -118,8 +118,8 @@ def outlier_channel(evidence: Evidence) -> Cause | None:
         "outlier_channel",
         f"{word} ({named}): it reaches {reach[far[0]]:.4g}, the middle one {np.median(reach):.4g}; "
         f"the others are left with few steps",
-        "equalize the channels with the next layer (--optimize equalization), or leave this layer in float "
-        "(--disable-names)",
+        "equalize the channels with the next layer (--optimize equalization), or leave this layer and what "
+        "reads it in float (--disable-names)",
     )
 
 
@@ -145,5 +145,5 @@ def few_steps(evidence: Evidence) -> Cause | None:
         "few_steps",
         f"{2**evidence.rounding.bits} steps are few for these values: the best range of this width gives "
         f"{evidence.best_sqnr:.1f} dB",
-        "leave this layer in float (--disable-names)",
+        "leave this layer and what reads it in float (--disable-names)",
     )

@@ -9,7 +9,7 @@ from knight.forms import Writing
 
 def integers(writing: Writing) -> ir.Value | None:
     """What the caller feeds, where its integers are the tensor's and nobody reads the floats."""
-    source, params = writing.node.inputs[0], writing.params
+    source, params = next(iter(writing.node.inputs), None), writing.params
     same = source is not None and source.dtype == ir.DataType.from_numpy(params.zero_point.dtype)
     if not same or float(params.scale) != 1.0 or int(params.zero_point) != 0:
         return None

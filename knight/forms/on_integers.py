@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from knight.errors import ModelError
 from knight.forms import Writing
 
 
 def integers(writing: Writing) -> ir.Value | None:
     """The node's own output, which holds integers from here on."""
     node = writing.node
-    real = node.inputs[0]
+    real = next(iter(node.inputs), None)
     dequantize = real.producer() if real is not None else None
-    assert dequantize is not None and dequantize.op_type == "DequantizeLinear"
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        raise ModelError(
+            f"{node.name}: the plan has it work on integers, and what it reads is not quantized; "
+            f"make the plan again"
+        )
     node.replace_input_with(0, dequantize.inputs[0])
     if node.op_type == "Pad":
         node.resize_inputs(max(3, len(node.inputs)))

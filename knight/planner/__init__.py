@@ -12,6 +12,8 @@ its input. Relu and Clip fold into their producer's range.
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from knight import model as models
 from knight.errors import ConfigError, ModelError
 from knight.planner._constants import accumulators_of, constants_of
@@ -93,7 +95,15 @@ def _forms(subject: Subject, nodes: Nodes, tensors: Tensors) -> dict[str, str]:
             found[node.name or ""] = "on_integers"
         elif node in nodes.integer and node.op_type in subject.target.forms:
             found[node.name or ""] = subject.target.forms[node.op_type]
+        elif _wants_to_be_apart(subject, tensors, node):
+            found[node.name or ""] = "kept_apart"
     return found
+
+
+def _wants_to_be_apart(subject: Subject, tensors: Tensors, node: ir.Node) -> bool:
+    """Whether `node` stays float between pairs, and the runtime would quantize it there."""
+    between = (node.name or "", 0) in tensors.reads and tensors.first(node.outputs[0]) is not None
+    return between and node.op_type in subject.target.kept_apart and node not in tensors.choices
 
 
 def _check_opset(prepared: Prepared, plan: QuantPlan) -> None:

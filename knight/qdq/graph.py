@@ -20,6 +20,7 @@ from knight.runner import Session
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _SAME = frozenset({"Identity", "Dropout"})
+_VARIADIC = frozenset({"Sum", "Max", "Min", "Mean", "Concat"})
 _ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid"}
     | {"HardSigmoid", "HardSwish", "Tanh", "Mish", "Softplus"}
@@ -92,7 +93,7 @@ class Graph:
         assert value is not None
         while (node := value.producer()) is not None and node.inputs and value not in self.constant:
             source = node.inputs[0]
-            if node.op_type in (QUANTIZE, DEQUANTIZE) or node.op_type in _SAME:
+            if self.is_rounding(node):
                 if source is None or source in self.constant:
                     break
                 value = source
@@ -102,7 +103,7 @@ class Graph:
 
     def is_rounding(self, node: ir.Node) -> bool:
         """`node` only changes how numbers are held."""
-        return node.op_type in (QUANTIZE, DEQUANTIZE) or node.op_type in _SAME
+        return node.op_type in (QUANTIZE, DEQUANTIZE) or _gives_back(node)
 
     def computed(self) -> Iterator[ir.Value]:
         """The model's inputs and all values that operators compute from them, in graph order."""
@@ -184,6 +185,11 @@ class Graph:
         visit(output)
         unit.frontier, unit.constants = list(frontier), list(constants)
         return unit
+
+
+def _gives_back(node: ir.Node) -> bool:
+    """Whether `node` gives back its input as it is: it says so, or is a sum (and the like) of one number."""
+    return node.op_type in _SAME or (node.op_type in _VARIADIC and len(node.inputs) == 1)
 
 
 def evaluate(graph: Graph, wanted: Sequence[ir.Value]) -> dict[str, np.ndarray]:

@@ -49,6 +49,8 @@ class Target:
     keep_scale: operators that only move or select values: output and input share one scale.
     on_integers: keep-scale operators that run as integers only when they stand on the integers themselves,
         between QuantizeLinear and DequantizeLinear, because the runtime drops no pairs around them.
+    kept_apart: operators whose weights the runtime quantizes by itself where they stay float between pairs,
+        unless something stands between.
     float_result: integer operators that can hand a float result to a float reader.
     software: operators that the vendor runs on the CPU: supported, in float.
     recognise: composite operators worth recognising from their decomposed form.
@@ -76,6 +78,7 @@ class Target:
     followers: frozenset[str] = frozenset()
     keep_scale: frozenset[str] = frozenset()
     on_integers: frozenset[str] = frozenset()
+    kept_apart: frozenset[str] = frozenset()
     float_result: frozenset[str] = frozenset()
     software: frozenset[str] = frozenset()
     recognise: frozenset[str] = frozenset()

@@ -113,6 +113,7 @@ class Operators(_Table, frozen=True):
     followers: Texts = ()
     keep_scale: Texts = ()
     on_integers: Texts = ()
+    kept_apart: Texts = ()
     float_result: Texts = ()
     software: Texts = ()
     recognise: Texts = ()

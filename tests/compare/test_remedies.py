@@ -49,7 +49,7 @@ def chain(folder: Path) -> tuple[ir.Model, list[Feeds]]:
 
 
 def in_float(source: ir.Model, result: ir.Model, layers: Sequence[Layer]) -> ir.Model:
-    """`result` with the weights of `layers` as they were and their outputs not rounded."""
+    """`result` with the weights of `layers` as they were, and nothing rounded between two of them."""
     copy = result.clone()
     values = {value.name: value for value in models.values(copy.graph)}
     for layer in layers:
@@ -62,7 +62,8 @@ def in_float(source: ir.Model, result: ir.Model, layers: Sequence[Layer]) -> ir.
         rounded = values.get(f"{layer.output}_DequantizeLinear_output")
         if rounded is not None:
             for reader, place in list(rounded.uses()):
-                reader.replace_input_with(place, node.outputs[0])
+                if reader.name in {other.name for other in layers}:
+                    reader.replace_input_with(place, node.outputs[0])
     return copy
 
 
@@ -120,9 +121,10 @@ def test_entries_name_layers_that_exist(nets: tuple[ir.Model, ir.Model, list[Fee
     assert "gemm2" in entry["op_names"]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["TX5368AV200", "generic"])
 def test_the_advice_can_be_followed_and_helps_as_it_says(target: str, tmp_path: Path) -> None:
     model, data = chain(tmp_path)
+    data = data[:4]  # as many as are tried
     before = knight.quantize(model, data, target=target)
     found = compared(model, before.model, data, remedies=True)
     path = tmp_path / "mix_config.json"
@@ -131,7 +133,7 @@ def test_the_advice_can_be_followed_and_helps_as_it_says(target: str, tmp_path: 
     (entry,) = found.mixed_precision
     assert set(entry["op_names"]) <= after.report["kept_in_float"].keys()
     gain = after.report["sqnr_db"] - before.report["sqnr_db"]
-    assert gain > 0.5 * (found.remedies[0].gain_db or 0) > 0
+    assert gain > max(0.5, 0.9 * (found.remedies[0].gain_db or 0.0))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from knight.forms import forms
+from knight.recipe import FLOAT, Choice, Recipe, Rule
 from knight.rewriter import rewrite
 from knight.runner import Session
 from knight.solver import solve
@@ -24,6 +25,7 @@ CONSTANTS = {"w": random(4, 4, 3, 3), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])
 PLACES = {  # form -> a net in which one node can take it
     "dequantized": "c = Conv(x, w) p = Pad(c, pads) y = Conv(p, w)",
     "on_integers": "c = Conv(x, w) p = Pad(c, pads) y = Conv(p, w)",
+    "kept_apart": "c = Conv(x, w) p = Conv(c, w) y = Conv(p, w)",
     "fed_integers": "i = Cast<to = 2>(x) f = Cast<to = 1>(i) y = Conv(f, w)",
 }
 
@@ -31,7 +33,8 @@ PLACES = {  # form -> a net in which one node can take it
 @pytest.mark.parametrize("name", forms.names())
 def test_a_form_computes_what_the_usual_one_does(name: str) -> None:
     model = build(PLACES[name], CONSTANTS, opset=20)
-    plan = plan_of(model, ORT)
+    float_rule = [Rule(FLOAT, names=("node1",))] if name == "kept_apart" else []
+    plan = plan_of(model, ORT, Recipe(Choice(method="min_max"), float_rule))
     x = np.abs(X) * 50 if name == "fed_integers" else X
     params = solve(model, plan, statistics_of(model, plan, [{"x": x}]))
     node = "node1"
