@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Bench": "knight.optimizers",
     "Boxes": "knight.tasks._boxes",
     "Column": "knight.compare.metrics",
     "ConfigError": "knight.errors",
@@ -17,21 +18,27 @@ _HOMES = {
     "Converter": "knight.converters",
     "DataError": "knight.errors",
     "Decoder": "knight.tasks._decoders",
+    "Detector": "knight.tasks._decoders",
+    "Engine": "knight.engines",
     "Executor": "knight.executor",
     "Exported": "knight.exporters",
     "Flag": "knight.cli._flags",
     "Histogram": "knight.observer",
+    "Job": "knight.engines",
+    "JobResult": "knight.engines",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
     "Method": "knight.calibration",
     "Metric": "knight.compare.metrics",
     "ModelError": "knight.errors",
+    "Optimizer": "knight.optimizers",
     "PassOptions": "knight.passes",
+    "Patch": "knight.types",
     "QuantSpec": "knight.types",
     "Source": "knight.converters",
     "Tally": "knight.compare.tally",
     "Writing": "knight.forms",
-    "Detector": "knight.tasks._decoders",
+    "carry_out": "knight.engines",
     "find_decoder": "knight.tasks._decoders",
 }
 
@@ -41,18 +48,21 @@ if TYPE_CHECKING:
     from knight.compare.metrics import Column, Metric
     from knight.compare.tally import Tally
     from knight.converters import Conversion, Converter, Source
+    from knight.engines import Engine, Job, JobResult, carry_out
     from knight.errors import ConfigError, DataError, KnightError, ModelError
     from knight.executor import Executor
     from knight.exporters import Exported
     from knight.forms import Writing
     from knight.listener import Listener
     from knight.observer import Histogram
+    from knight.optimizers import Bench, Optimizer
     from knight.passes import PassOptions
     from knight.tasks._boxes import Boxes
     from knight.tasks._decoders import Decoder, Detector, find_decoder
-    from knight.types import QuantSpec
+    from knight.types import Patch, QuantSpec
 
 __all__ = [
+    "Bench",
     "Boxes",
     "Column",
     "ConfigError",
@@ -61,20 +71,26 @@ __all__ = [
     "DataError",
     "Decoder",
     "Detector",
+    "Engine",
     "Executor",
     "Exported",
     "Flag",
     "Histogram",
+    "Job",
+    "JobResult",
     "KnightError",
     "Listener",
     "Method",
     "Metric",
     "ModelError",
+    "Optimizer",
     "PassOptions",
+    "Patch",
     "QuantSpec",
     "Source",
     "Tally",
     "Writing",
+    "carry_out",
     "find_decoder",
 ]
 

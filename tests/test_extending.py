@@ -205,6 +205,25 @@ def test_the_chips_form_writes_the_operator_on_integers(acme: Environment, print
     assert np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
+def test_the_optimizer_is_tried_and_judged(acme: Environment, printed: dict[str, str]) -> None:
+    text = output(printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 32 --optimize")
+    assert re.search(
+        r"tight was (taken|refused: .*): .* dB without, .* dB with it on 8 samples held back", text
+    )
+    report = json.loads((acme.work / "optimized" / "net_report.json").read_text())
+    assert [verdict["optimizer"] for verdict in report["optimizers"]] == ["tight"]
+
+
+def test_the_engine_runs_jobs(acme: Environment) -> None:
+    code = (
+        "from knight.engines import Job, engines; from knight.recipe import Recipe; "
+        "jobs = [Job(name, f'{name}.onnx', Recipe(), 'ACME1', 'none.npz', 'jobs/' + name) for name in 'ab']; "
+        "print([(found.name, found.failure is not None) for found in engines.get('last_first').run(jobs)])"
+    )
+    done = acme.run("-c", code)
+    assert done.stdout.strip() == "[('b', True), ('a', True)]", done.stderr
+
+
 def test_the_formats_file_has_the_models_scales(acme: Environment, printed: dict[str, str]) -> None:
     text = output(printed, "knight --chip ACME1 quant -m net.onnx -if infer_grid -i 4 --format")
     assert "scaled/net_scales.json" in text

@@ -20,6 +20,8 @@ from tests.test_extending import FILES, ROOT, detector
 
 PLACES = {
     "calibration method": {"knight/calibration/sigma.py": "knight_acme/sigma.py"},
+    "optimizer": {"knight/optimizers/tight.py": "knight_acme/tight.py"},
+    "engine": {"knight/engines/last_first.py": "knight_acme/last_first.py"},
     "chip": {"knight/targets/acme_npu.toml": "knight_acme/acme_npu.toml"},
     "pass": {"knight/passes/cancel_negations.py": "knight_acme/cancel_negations.py"},
     "form": {"knight/forms/neg_on_integers.py": "knight_acme/neg_on_integers.py"},

@@ -13,12 +13,13 @@ import onnx_ir as ir
 
 from knight.compare.dump import DumpWriter, Entry
 from knight.compare.layerwise import PairRunner
-from knight.compare.models import forms, real_graph
+from knight.compare.models import real_graph
 from knight.compare.pairing import pair
 from knight.compare.rows import Row, rows_of
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.listener import SILENT, Listener
 from knight.model import name_of
+from knight.qdq.graph import Graph
 from knight.runner import available_threads
 
 Arrays = dict[int, tuple[np.ndarray, np.ndarray]]
@@ -121,13 +122,14 @@ def dump_models(
 ) -> tuple[int, int]:
     """Writes ``folder/float``, ``folder/quant``, ``folder/dump.json``; gives the numbers of layers and calls.
 
+    reference: the prepared model that `result` was made from.
     limit: bytes that the dump may take. samples: how many the infer function is known to feed, where it may
     make more forward calls than it is asked for. A ``batch_k.npy`` is what forward call k gave. An earlier
     dump stays until the new one is whole. Raises OutputError where nothing fits or the disk refuses, and
     KnightError as infer functions do.
     """
     threads = available_threads(threads)
-    pairing = pair(forms(reference), real_graph(result))
+    pairing = pair([Graph(reference)], real_graph(result))
     rows = rows_of(pairing, result)
     outputs = [name_of(value) for value in pairing.reference.graph.outputs]
     with ExitStack() as stack:
