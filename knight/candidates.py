@@ -55,9 +55,9 @@ def _recipe(config: QuantConfig, method: str, entries: Sequence[Entry]) -> Recip
     if config.mix_config is not None:
         rules += rules_of(entries, default, config.mix_config)
     if config.disable_types:
-        rules.append(Rule(FLOAT, op_types=config.disable_types, origin="--disable-types"))
+        rules.append(Rule(FLOAT, op_types=config.disable_types, origin="--disable-types", excludes=True))
     if config.disable_names:
-        rules.append(Rule(FLOAT, names=config.disable_names, origin="--disable-names"))
+        rules.append(Rule(FLOAT, names=config.disable_names, origin="--disable-names", excludes=True))
     return Recipe(
         default=default,
         rules=tuple(rules),

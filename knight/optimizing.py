@@ -102,7 +102,7 @@ def optimize(
     kept = bool(draft.parameters.patch)
     judge = Judge(draft.prepared.model, check, threads=threads)
     verdicts = []
-    before = judge.closeness(draft.model())
+    before: Closeness | None = None
     for name in names:
         optimizer = optimizers.get(name)
         if optimizer.changes == "float" and kept:
@@ -115,6 +115,7 @@ def optimize(
             verdicts.append(Verdict(name, "it found nothing to change"))
             continue
         _check_fits(name, optimizer, patch, draft)
+        before = before or judge.closeness(draft.model())
         tried = _patched(draft, optimizer, patch, samples, fixed, threads)
         after = judge.closeness(tried.model())
         reason = _against(before, after)

@@ -43,17 +43,18 @@ class Rule:
     names: of operators, or of the values that they make; ``*`` and ``?`` stand for any text and character.
     op_types: kinds of operators, likewise. A rule needs names or kinds; with both, either will do.
     origin: where the rule was written, for messages and for the reason that stands beside a float operator.
+    excludes: it wins over all rules that do not.
     """
 
     choice: Choice | Literal["float"]
     names: tuple[str, ...] = ()
     op_types: tuple[str, ...] = ()
     origin: str = "the recipe"
+    excludes: bool = False
 
     def matches_name(self, node: ir.Node) -> bool:
         """Whether one of `names` is that of `node` or of a value that it makes."""
-        called = [node.name or "", *(value.name or "" for value in node.outputs)]
-        return any(_fits(name, pattern) for pattern in self.names for name in called if name)
+        return any(_fits(name, pattern) for pattern in self.names for name in _names(node))
 
     def matches_type(self, node: ir.Node) -> bool:
         """Whether `node` is of one of the kinds in `op_types`."""
@@ -108,10 +109,12 @@ class Recipe:
         return any(QuantSpec(bits).needs_wide_opset for bits in widths)
 
     def _by_rule(self, node: ir.Node) -> Chosen:
-        for matches in (Rule.matches_name, Rule.matches_type):
-            for rule in reversed(self.rules):
-                if matches(rule, node):
-                    return Chosen(rule.choice, rule.origin)
+        for excludes in (True, False):
+            rules = [rule for rule in reversed(self.rules) if rule.excludes == excludes]
+            for matches in (Rule.matches_name, Rule.matches_type):
+                for rule in rules:
+                    if matches(rule, node):
+                        return Chosen(rule.choice, rule.origin)
         return Chosen(self.default, "")
 
     def _kept_in_float(self, nodes: Sequence[ir.Node]) -> dict[ir.Node, Chosen]:
@@ -155,4 +158,9 @@ def has_weights(node: ir.Node) -> bool:
 
 
 def _names(node: ir.Node) -> Iterator[str]:
-    yield from (name for name in (node.name, *(value.name for value in node.outputs)) if name)
+    """Of an operator, and of the values that it makes, alone or with the Relu or Clip that belongs to it."""
+    made = list(node.outputs)
+    readers = [reader for reader, _ in node.outputs[0].uses()] if len(made) == 1 else []
+    if len(readers) == 1 and readers[0].op_type in operators.BOUNDED and not made[0].is_graph_output():
+        made += readers[0].outputs
+    yield from (name for name in (node.name, *(value.name for value in made)) if name)

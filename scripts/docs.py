@@ -148,6 +148,7 @@ def public_names() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "chips": chips,
     "methods": lambda: entries("calibration", ("method", "range")),
+    "optimizers": lambda: entries("optimizers", ("optimizer", "what it does")),
     "presets": presets,
     "public names": public_names,
     "tasks": lambda: entries("tasks", ("`-if`", "feeds")),

@@ -14,6 +14,7 @@ from onnxruntime import quantization as ort_quantization
 import knight
 from knight import model as models
 from knight.absorbing import moved_to, read_source
+from knight.exporters import exporters
 from knight.listener import Listener
 from knight.qdq.own import is_ours
 from knight.quantizer import dequantize
@@ -123,6 +124,19 @@ def test_our_own_result_is_known_again_and_gives_the_same_numbers(tmp_path: Path
     again = knight.quantize(path, SAMPLES[:1], target="onnxruntime", method="min_max", listener=ear)
     assert ear.heard[0].startswith("this model is quantized already, by Knight; 2 of 2 operators")
     np.testing.assert_array_equal(outputs(again.model), outputs(first.model))
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "TX5368AV200"])
+@pytest.mark.parametrize("form", exporters.names())
+def test_our_own_result_is_read_in_every_format(form: str, target: str, tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    first = knight.quantize(path, SAMPLES, target=target, format=form, output_dequant=True)
+    again = knight.quantize(first.model, SAMPLES, target=target, recalibrate=True, output_dequant=True)
+    wanted = np.concatenate([Session(models.load(path)).run({"x": sample})[0] for sample in SAMPLES])
+    floats = read_source(first.model).model
+    got = np.concatenate([Session(floats).run({"x": sample})[0] for sample in SAMPLES])
+    assert np.square(wanted).sum() / np.square(wanted - got).sum() > 1000  # with weights as they were rounded
+    assert again.report["sqnr_db"] > 25
 
 
 def test_a_change_of_our_result_is_told(tmp_path: Path) -> None:

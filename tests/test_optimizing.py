@@ -30,6 +30,7 @@ NUMBERS = {
     "d": random(5, seed=4),
 }
 SAMPLES = [{"x": random(1, 4, 3, 3, seed=seed)} for seed in range(20)]
+NOTHING = Patch()
 
 
 @pytest.fixture
@@ -44,9 +45,7 @@ def rounding(patch: Callable[[Bench], Patch]) -> Optimizer:
     return Optimizer(patch, changes="rounding")
 
 
-def made(
-    *names: str, samples: list[dict[str, np.ndarray]] = SAMPLES, fixed: dict[str, QParams] | None = None
-) -> Quantized:
+def made(*names: str, samples: list[dict[str, np.ndarray]] = SAMPLES, fixed: Patch = NOTHING) -> Quantized:
     model = build(NET, NUMBERS, inputs={"x": ("N", 4, 3, 3)})
     plan = plan_of(model, ORT)
     statistics = statistics_of(model, plan, SAMPLES)
@@ -231,7 +230,7 @@ def test_fixed_numbers_stay(made_up: dict[str, Optimizer]) -> None:
     plain = made()
     own = plain.parameters.activations["r"]
     given = {"r": QParams(own.spec, own.scale * np.float32(2), own.zero_point)}
-    found = made("helping", fixed=given)
+    found = made("helping", fixed=Patch(activations=given))
     assert found.parameters.activations["r"] == given["r"] != own
 
 

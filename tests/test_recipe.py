@@ -84,3 +84,17 @@ def test_the_widths_that_it_asks_for_decide_the_opset() -> None:
     assert not Recipe().needs_wide_opset
     assert Recipe(rules=[Rule(WIDE, ("b",))]).needs_wide_opset
     assert Recipe(Choice(4, 8)).needs_wide_opset
+
+
+def test_exclusion_wins_over_whatever_names_an_operator() -> None:
+    rules = [Rule(FLOAT, op_types=("MatMul",), excludes=True), Rule(MSE, ("node0",))]
+    assert set(chosen(Recipe(rules=rules)).values()) == {FLOAT}
+
+
+def test_what_a_folded_relu_makes_is_made_by_its_operator_too() -> None:
+    model = build("a = MatMul(x, v) r = Relu(a) y = Neg(r)", {"v": random(4, 4)}, inputs={"x": (2, 4)})
+    found = Recipe(rules=[Rule(FLOAT, ("r",))]).choose(model.graph)
+    assert [one.choice == FLOAT for one in found.values()] == [True, True, False]
+    shared = build("a = MatMul(x, v) r = Relu(a) y = Add(r, a)", {"v": random(4, 4)}, inputs={"x": (2, 4)})
+    found = Recipe(rules=[Rule(FLOAT, ("r",))]).choose(shared.graph)
+    assert [one.choice == FLOAT for one in found.values()] == [False, True, False]

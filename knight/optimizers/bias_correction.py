@@ -41,9 +41,9 @@ class _Mean:
 
 def run(bench: Bench) -> Patch:
     """Corrected biases of all operators that have an integer accumulator and a bias."""
-    nodes = {node.name or "": node for node in bench.graph}
+    _tell_left_out(bench)
     scales = _bias_scales(bench)
-    wanted = _float_means(bench, scales)
+    wanted = _float_means(bench, scales) if scales else {}
     biases: dict[str, FloatArray] = {}
     for node, outputs in bench.walk(scales):
         name = node.name or ""
@@ -57,11 +57,16 @@ def run(bench: Bench) -> Patch:
         corrected = (bias.astype(np.float64) + (error / scales[name]).reshape(bias.shape)).astype(bias.dtype)
         biases[name] = corrected
         set_constant(node.inputs[2], quantize(corrected.reshape(-1), bench.parameters.biases[name]))
-    without = [name for name, it in bench.plan.accumulators.items() if it.bias is None]
-    for name in without:
-        op_type = nodes[name].op_type
-        bench.listener.detail(f"bias_correction: {name} ({op_type}) has no bias and is not corrected")
     return Patch(biases=biases)
+
+
+def _tell_left_out(bench: Bench) -> None:
+    for node in bench.graph:
+        accumulator = bench.plan.accumulators.get(node.name or "")
+        if accumulator is not None and accumulator.bias is None:
+            bench.listener.detail(
+                f"bias_correction: {node.name} ({node.op_type}) has no bias and is not corrected"
+            )
 
 
 def _bias_scales(bench: Bench) -> dict[str, float]:

@@ -22,7 +22,7 @@ from knight.qdq.names import real_name
 from knight.qdq.recognise import Quantized, is_integer_operator, recognise
 from knight.types import QParams
 
-_DROPS_BOUNDS = ("onnxruntime", None)
+_DROPS_BOUNDS = ("knight", "onnxruntime", None)
 """Tools that leave Relu and Clip to the saturation of integers; a tool that is not known may."""
 
 

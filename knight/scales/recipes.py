@@ -35,6 +35,7 @@ class RuleEntry(Table, frozen=True):
     names: tuple[str, ...]
     op_types: tuple[str, ...]
     origin: str
+    excludes: bool
 
     def __post_init__(self) -> None:
         if not self.names and not self.op_types:

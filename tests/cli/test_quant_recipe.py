@@ -83,6 +83,12 @@ def test_a_mix_config_is_followed_and_exclusion_wins_over_it(run: Run, tmp_path:
     ] == ["min_max"]
 
 
+def test_a_kind_that_is_disabled_stays_float_though_the_file_names_it(run: Run, tmp_path: Path) -> None:
+    path = mixed(tmp_path, {"op_names": ["gemm"], "bitwidth": 8})
+    assert quant(run, tmp_path, "-i", 3, "-mc", path, "--disable-types", "Gemm").exit_code == 0
+    assert left_in_float(tmp_path)["gemm"] == "left in float by --disable-types"
+
+
 def test_a_mix_config_of_a_mode_quantizes_as_that_method_does(run: Run, tmp_path: Path) -> None:
     path = mixed(tmp_path, {"op_types": ["*"], "mode": "min_max"})
     assert quant(run, tmp_path, "-i", 3, "-mc", path, "-qm", "mse").exit_code == 0
