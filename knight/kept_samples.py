@@ -50,6 +50,7 @@ class KeptSamples(Samples):
         self._limit = limit
         self._hashes: list[str] = []
         self._sizes: dict[str, int] = {}
+        self._names: tuple[str, ...] = ()
         self._ceiling: str | None = None  # hashes from here on did not fit once, so none of them does
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 

@@ -22,7 +22,9 @@ from knight.realizing import Quantized
 
 @dataclass(frozen=True)
 class Figures:
-    """agreement: of the outputs with the float model's. metric: what the user's function returned. coverage:
+    """What a quantized model is worth, in numbers.
+
+    agreement: of the outputs with the float model's. metric: what the user's function returned. coverage:
     what runs as integers. host: a few samples with this CPU's own kernels, where those compute something
     else.
     """

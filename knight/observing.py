@@ -13,7 +13,7 @@ import numpy as np
 
 from knight.evaluation import OutputSpool, fingerprint
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
-from knight.kept_samples import KeptSamples, Samples
+from knight.kept_samples import LIMIT, KeptSamples, Samples
 from knight.listener import SILENT, Listener
 from knight.preparing import Prepared
 from knight.runner import Session, available_threads
@@ -91,8 +91,9 @@ def observe(
     chosen = [plans] if isinstance(plans, QuantPlan) else list(plans)
     wanted = joined(*(needs_of(plan) for plan in chosen), needs or {})
     statistics, taken = Statistics.empty(wanted), dict[int, Statistics]()
-    kept = KeptSamples(keep)
-    early = {calls: KeptSamples(keep) for calls in snapshots if calls < settings.iteration}
+    sooner = sorted({calls for calls in snapshots if calls < settings.iteration})
+    room = LIMIT // (1 + len(sooner))
+    kept, early = KeptSamples(keep, room), {calls: KeptSamples(keep, room) for calls in sooner}
     spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
     example: dict[str, np.ndarray] = {}
     outputs = [output.name or "" for output in prepared.model.graph.outputs]

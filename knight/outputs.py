@@ -20,6 +20,15 @@ RUNTIME = "knight.runtime"
 """Metadata key: what runs the file: "onnxruntime", or "chip"."""
 
 
+OPTIMIZERS = "knight.optimizers"
+"""Metadata key: names of the optimizers whose patches are in the model, separated by commas."""
+
+
+def taken_optimizers(model: ir.Model) -> tuple[str, ...]:
+    """Names of the optimizers whose patches are in a quantized model."""
+    return tuple(filter(None, model.metadata_props.get(OPTIMIZERS, "").split(",")))
+
+
 def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
     models.

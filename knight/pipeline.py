@@ -107,6 +107,8 @@ def quantize(
         if seen.calls < request.settings.iteration:
             asked = request.settings.iteration
             account.warn(f"-i {asked} asks for more calls than the infer function made ({seen.calls})")
+        elif seen.samples == 1 and (settings.user_defined_script or settings.input_configs_dict):
+            account.warn("one sample alone calibrates; -i asks for more forward calls")
         several = len(planned.candidates) > 1
         for candidate, plan, kept in planned:
             if several:
@@ -134,7 +136,7 @@ def _outcome(
             planned.prepared,
             plan,
             seen.after(candidate.iteration),
-            fixed=kept.patch,
+            patch=kept.patch,
             optimizers=candidate.optimizers,
             samples=seen.kept_after(candidate.iteration),
             format=request.config.format,

@@ -25,7 +25,9 @@ _DEFAULT = QuantConfig()
 
 @dataclass(frozen=True)
 class Prepared:
-    """model: canonical, float, its nodes and values named; its shape stays as it is from here on. border:
+    """A float model as it is planned, observed and rewritten.
+
+    model: canonical, float, its nodes and values named; its shape stays as it is from here on. border:
     what stands at its inputs.
     """
 
@@ -76,6 +78,11 @@ def prepare_model(
         border.record_normalization(prepared, config.mean, config.std)
     border.set_types(prepared, types)
     return Prepared(prepared, border.described(prepared, types))
+
+
+def reopened(model: ir.Model) -> Prepared:
+    """A prepared model that was written to a file and loaded again."""
+    return Prepared(model, border.described(model, border.input_types(model)))
 
 
 def _has_open_batch(model: ir.Model) -> bool:

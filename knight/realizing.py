@@ -12,6 +12,7 @@ from knight.integer_inputs import exact_parameters
 from knight.kept_samples import Samples
 from knight.listener import SILENT, Listener
 from knight.optimizing import Draft, Verdict, optimize
+from knight.outputs import OPTIMIZERS
 from knight.preparing import Prepared
 from knight.qdq.own import mark
 from knight.requantization import Requantization, requantizations
@@ -66,7 +67,7 @@ def realize(
     plan: QuantPlan,
     statistics: Statistics,
     *,
-    fixed: Patch = _NONE,
+    patch: Patch = _NONE,
     optimizers: Sequence[str] = (),
     samples: Samples = (),
     format: str = "qdq",
@@ -75,13 +76,13 @@ def realize(
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    fixed: numbers that nothing decides here, such as those of a source that was quantized. optimizers: names
+    patch: numbers that nothing decides here, such as those of a source that was quantized. optimizers: names
     of those to try, in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
     `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
     plan needs and that were not kept, ConfigError for an unknown optimizer.
     """
     given = exact_parameters(prepared.border, plan, statistics)
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given, patch=fixed)
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given, patch=patch)
     draft = Draft(prepared, plan, statistics, parameters)
     verdicts: tuple[Verdict, ...] = ()
     if optimizers:
@@ -91,6 +92,8 @@ def realize(
     requantized, warnings = requantizations(plan, draft.parameters)
     unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)
     exported = export(format, rewrite(draft.prepared.model, plan, draft.parameters))
+    if taken := [verdict.optimizer for verdict in verdicts if verdict.accepted]:
+        exported.model.metadata_props[OPTIMIZERS] = ",".join(taken)
     mark(exported.model)
     return Quantized(
         exported.model,

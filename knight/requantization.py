@@ -61,6 +61,6 @@ def requantizations(plan: QuantPlan, params: Parameters) -> tuple[dict[str, Requ
             low, high = plan.shift_range
             warnings.append(
                 f"{node}: requantization needs a shift outside [{low}, {high}]; the nearest one is used, "
-                f"off by {found[node].error:.1%} in its worst channel"
+                f"off by {found[node].error:.1%} in its worst channel; another -qm, or --disable-names {node}"
             )
     return found, tuple(warnings)

@@ -74,7 +74,9 @@ class ScriptRegistry:
 
 
 onnx_infer_func = ScriptRegistry("infer function", "infer_functions")
+"""Decorator ``@onnx_infer_func.register("name")``: the infer function that ``-if name`` means."""
 pytorch_model = ScriptRegistry("PyTorch model", "pytorch_models")
+"""Decorator ``@pytorch_model.register("name")``: a function that makes the model that ``-m name`` means."""
 
 
 def load_script(path: str | Path) -> Registered:

@@ -53,7 +53,7 @@ class Account:
 def tell_plan(account: Account, planned: Planned, target: Target, config: QuantConfig) -> None:
     """What the source is, types of inputs, what stays float and why, outputs that stay as they are."""
     prepared, plan = planned.prepared, planned.plans[0]
-    for text in about_source(planned):
+    for text in about_source(planned, recalibrate=config.recalibrate):
         account.warn(text)
     for name, dtype in prepared.border.types.items():
         account.listener.detail(f"input {name} takes {dtype}")
@@ -70,10 +70,12 @@ def tell_plan(account: Account, planned: Planned, target: Target, config: QuantC
         account.warn(f"the bodies of {len(kinds)} {'/'.join(sorted(set(kinds)))} operators stay float")
 
 
-def about_source(planned: Planned) -> Iterator[str]:
+def about_source(planned: Planned, *, recalibrate: bool = False) -> Iterator[str]:
     """That a model is quantized already, and what becomes of its scales; nothing for a float model."""
     source = planned.source
     if not str(source):
+        if recalibrate:
+            yield "no effect on a model that is not quantized: --recalibrate"
         return
     kept = f"; {planned.kept[0]}" if planned.kept[0].patch else ""
     yield f"{source}{kept}"

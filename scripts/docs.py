@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,23 @@ def entries(folder: str, head: Sequence[str]) -> str:
     return table(head, rows)
 
 
+def below(name: str) -> str:
+    """The string that stands below the public constant of this name where it is defined."""
+    tree = ast.parse(inspect.getsource(import_module(package._HOMES[name])))
+    for line, after in zip(tree.body, tree.body[1:], strict=False):
+        targets = getattr(line, "targets", [getattr(line, "target", None)])
+        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+        if named and isinstance(after, ast.Expr):
+            return str(ast.literal_eval(after.value))
+    raise LookupError(f"nothing stands below {name}")
+
+
 def public_names() -> str:
     """One row per public name of the package."""
     rows = []
     for name in sorted(set(package.__all__) - {"__version__"}):
         value = getattr(package, name)
-        text = inspect.getdoc(value if callable(value) else type(value)) or ""
+        text = (inspect.getdoc(value) if callable(value) else below(name)) or ""
         rows.append((code(f"knight.{name}"), " ".join(text.split("\n\n")[0].split()).replace("``", "`")))
     return table(("name", "what it is"), rows)
 

@@ -105,6 +105,9 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
         _dry_run(model, target, _with_input_configs(config, settings, model, infer), console)
         return
 
+    if given(context, "percent") and not values["mix_config"] and "percentile" not in config.methods:
+        console.warn("no effect without -qm percentile: -per/--percent")
+
     from knight import pipeline
     from knight.store import Store
 
@@ -144,7 +147,7 @@ def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Cons
     from knight.telling import about_source
 
     planned = plan_all(model, target, config, console)
-    for text in about_source(planned):
+    for text in about_source(planned, recalibrate=config.recalibrate):
         console.warn(text)
     for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
         console.say(line)
@@ -222,6 +225,7 @@ def _report_several(outcomes: Sequence[Outcome], name: str, store: Store, consol
     console.say(f"Best: {best.label}")
     for line in _summary.result_lines(best.report):
         console.say(line)
+    console.say(f"Report           : {folders[best.label] / f'{name}_report.json'}")
     console.say(f"Quantized Model : {folders[best.label] / f'{name}_quantize.onnx'}")
 
 

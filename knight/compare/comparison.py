@@ -74,6 +74,7 @@ class Cause:
     kind: a word for it (`causes` looks for each).
     text: one sentence with numbers.
     remedy: what to try.
+    optimizer: name of the one that the remedy is, where it is one alone.
     gain_db: what that should win of the layer's own SQNR, None where not known.
     fault: the layer's numbers contradict the float model or the data; it is wrong, however small the error.
     """
@@ -83,6 +84,7 @@ class Cause:
     remedy: str = ""
     gain_db: float | None = None
     fault: bool = False
+    optimizer: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
 from knight.listener import SILENT, Listener
 from knight.model import name_of
-from knight.outputs import RealSession, is_for_onnxruntime
+from knight.outputs import RealSession, is_for_onnxruntime, taken_optimizers
 from knight.passes import PassOptions, passes, prepare, tidy
 from knight.qdq.graph import Graph, Unit
 from knight.qdq.lowering import lower
@@ -35,7 +35,7 @@ from knight.runner import Session, available_threads
 from knight.targets import families, load_target
 
 _MANY_CHANNELS = 4096
-_TRIED = 4  # samples that are kept for trying out remedies
+_TRIED = 16  # samples that are kept for trying out remedies
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def compare_models(
     unpaired = [*pairing.unpaired(), *_mismatched(rows)]
     weights = {name_of(row.twin): fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
     tried = gathered.tried if options.remedies else []
-    suggestion = remedies.suggest(layers, weights, pairing, tried, threads)
+    suggestion = remedies.suggest(layers, weights, pairing, tried, threads, taken_optimizers(result))
     return Comparison(
         reference=names[0],
         result=names[1],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,12 @@ def suggest(
     pairing: Pairing,
     tried: Sequence[Mapping[str, np.ndarray]],
     threads: int,
+    taken: Collection[str] = (),
 ) -> Suggestion:
     """`facts`: the layers' weights, by output. `tried`: a few samples, by input name; without any, nothing is
-    tried out.
+    tried out. taken: optimizers that the model was made with.
     """
-    remedies = sorted(_by_layer(layers), key=lambda remedy: -(remedy.gain_db or 0.0))
+    remedies = sorted(_by_layer(layers, taken), key=lambda remedy: -(remedy.gain_db or 0.0))
     chosen = _candidates(layers)
     if not tried or not chosen:
         return Suggestion(remedies)
@@ -66,11 +67,11 @@ def suggest(
     return Suggestion([remedy, *others], [{"op_names": names, "bitwidth": "float"}])
 
 
-def _by_layer(layers: Sequence[Layer]) -> list[Remedy]:
-    """One remedy for all layers that need the same."""
+def _by_layer(layers: Sequence[Layer], taken: Collection[str]) -> list[Remedy]:
+    """One remedy for all layers that need the same; none that was `taken` already."""
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
-        if layer.cause is not None and layer.cause.remedy:
+        if layer.cause is not None and layer.cause.remedy and layer.cause.optimizer not in taken:
             groups.setdefault(layer.cause.remedy, []).append(layer)
     found = []
     for text, members in groups.items():

@@ -117,6 +117,7 @@ def bias_shift(evidence: Evidence) -> Cause | None:
         f"of the error",
         "correct the biases (--optimize bias_correction)",
         max(0.0, sqnr_db(evidence.signal, max(evidence.own.total("noise") - shifted, 1e-30)) - evidence.sqnr),
+        optimizer="bias_correction",
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from knight import border, model as models
+from knight import model as models
 from knight.engines._job import Job, JobResult, distinct
 from knight.errors import KnightError
 from knight.planner import make_plan
-from knight.preparing import Prepared
+from knight.preparing import reopened
 from knight.realizing import realize
 from knight.scales import load_statistics, save_parameters, save_plan
 from knight.store import Store
@@ -34,7 +34,7 @@ def carry_out(job: Job) -> JobResult:
 def _made(job: Job) -> JobResult:
     distinct([job])
     target, model = load_target(job.target), models.load(job.model)
-    prepared = Prepared(model, border.described(model, border.input_types(model)))
+    prepared = reopened(model)
     plan = make_plan(prepared, target, job.recipe, real_outputs=job.real_outputs, strict=job.strict)
     statistics = load_statistics(job.statistics, model)
     quantized = realize(prepared, plan, statistics, format=job.exporter, threads=job.threads)

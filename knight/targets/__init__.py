@@ -47,8 +47,6 @@ class Target:
     followers: operators that run as integers where their inputs are integers anyway and an
         anchor needs their result; elsewhere they stay float.
     keep_scale: operators that only move or select values: output and input share one scale.
-    on_integers: keep-scale operators that run as integers only when they stand on the integers themselves,
-        between QuantizeLinear and DequantizeLinear, because the runtime drops no pairs around them.
     kept_apart: operators whose weights the runtime quantizes by itself where they stay float between pairs,
         unless something stands between.
     float_result: integer operators that can hand a float result to a float reader.
@@ -77,7 +75,6 @@ class Target:
     anchors: frozenset[str] = frozenset()
     followers: frozenset[str] = frozenset()
     keep_scale: frozenset[str] = frozenset()
-    on_integers: frozenset[str] = frozenset()
     kept_apart: frozenset[str] = frozenset()
     float_result: frozenset[str] = frozenset()
     software: frozenset[str] = frozenset()

@@ -112,7 +112,6 @@ class Operators(_Table, frozen=True):
     anchors: Texts = ()
     followers: Texts = ()
     keep_scale: Texts = ()
-    on_integers: Texts = ()
     kept_apart: Texts = ()
     float_result: Texts = ()
     software: Texts = ()

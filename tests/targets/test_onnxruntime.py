@@ -163,7 +163,7 @@ def test_no_operator_of_the_lists_goes_untested(name: str) -> None:
 @pytest.mark.parametrize("operator", sorted(CASES))
 def test_lists_say_what_onnx_runtime_does(operator: str, name: str, tmp_path: Path) -> None:
     target = load_target(name)
-    dropped = target.integer_operators - target.on_integers
+    dropped = target.integer_operators - target.forms.keys()
     operators = optimised(operator, tmp_path, signed_weights=target.weight_signed)
     assert runs_as_integers(operator, operators) == (operator in dropped), operators
     if operator in target.keep_scale - {"Identity"}:
