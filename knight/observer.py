@@ -146,6 +146,10 @@ class ExtremesObserver:
         """An observer that saw nothing answers like one that saw a single zero."""
         return Extremes(0.0, 0.0) if self.empty else Extremes(self.minimum, self.maximum)
 
+    def answer(self) -> Extremes:
+        """The extremes."""
+        return self.extremes()
+
     def state(self) -> State:
         """All that is kept, as arrays."""
         return {
@@ -241,6 +245,10 @@ class Observer(ExtremesObserver):
         width = math.ldexp(1.0, self._exponent)
         return Histogram(self.minimum, self.maximum, both[first : last + 1].copy(), first - BINS, width)
 
+    def answer(self) -> Histogram:
+        """The histogram."""
+        return self.histogram()
+
 
 class ChannelExtremesObserver:
     """Keeps the smallest and the largest value of each channel (axis 1, the last axis of a matrix)."""
@@ -270,6 +278,10 @@ class ChannelExtremesObserver:
             return
         _check_channels(self.minimum.size, low.size)
         self.minimum, self.maximum = np.minimum(self.minimum, low), np.maximum(self.maximum, high)
+
+    def answer(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The smallest and the largest values, each (C,); empty where nothing was seen."""
+        return self.minimum, self.maximum
 
     def state(self) -> State:
         """All that is kept, as arrays."""
@@ -315,6 +327,10 @@ class ChannelMeanObserver:
     def mean(self) -> NDArray[np.float64]:
         """(C,); empty where nothing was seen."""
         return np.array([float(total / self._count) for total in self._sums])
+
+    def answer(self) -> NDArray[np.float64]:
+        """The means."""
+        return self.mean()
 
     def state(self) -> State:
         """All that is kept, as arrays."""

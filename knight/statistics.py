@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from knight.errors import DataError
-from knight.observer import OBSERVERS, Extremes, ExtremesObserver, Observer, Statistic
+from knight.observer import OBSERVERS, Extremes, ExtremesObserver, Statistic
 
 Needs = Mapping[str, frozenset[str]]
 """Value name -> kinds of statistics (see `knight.observer.OBSERVERS`)."""
@@ -90,9 +90,6 @@ class Statistics:
             ExtremesObserver.merge(whole, observer)
         return whole.extremes()
 
-    def asked(self, names: Sequence[str], kind: str) -> Extremes:
+    def asked(self, names: Sequence[str], kind: str) -> Any:
         """What a calibration method that needs `kind` is handed: the extremes or the histogram of `names`."""
-        if kind == "extremes":
-            return self.extremes(names)
-        whole: Observer = self.merged(names, kind)
-        return whole.histogram()
+        return self.extremes(names) if kind == "extremes" else self.merged(names, kind).answer()

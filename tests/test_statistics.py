@@ -124,3 +124,14 @@ def test_a_nan_names_the_value() -> None:
     statistics = Statistics.empty({"a": frozenset({"extremes"})})
     with pytest.raises(DataError, match=r"value 'a' is not a number \(NaN\) in the float model"):
         statistics.update("a", np.array([np.nan], np.float32))
+
+
+def test_any_kind_may_be_asked_for_by_a_method() -> None:
+    statistics = Statistics.empty({"a": frozenset(OBSERVERS)})
+    x = np.array([[1.0, -2.0], [3.0, 4.0]], np.float32)
+    statistics.update("a", x)
+    low, high = statistics.asked(("a",), "channel_extremes")
+    np.testing.assert_array_equal((low, high), (x.min(axis=0), x.max(axis=0)))
+    np.testing.assert_array_equal(statistics.asked(("a",), "channel_mean"), x.mean(axis=0))
+    assert statistics.asked(("a",), "extremes").maximum == 4.0
+    assert statistics.asked(("a",), "histogram").total == 4

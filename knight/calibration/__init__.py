@@ -33,7 +33,7 @@ class Method:
 
     clipping_range: ``clipping_range(statistic, spec, **options) -> (low, high)``, the real numbers that stay
         representable.
-    needs: kind of the statistic that it reads (see `knight.observer.OBSERVERS`): "extremes" or "histogram".
+    needs: kind of the statistic that it reads (see `knight.observer.OBSERVERS`), whose `answer` it is handed.
     options: what it can be told, by name.
     """
 
