@@ -39,6 +39,7 @@ _HOMES = {
     "Tally": "knight.compare.tally",
     "Writing": "knight.forms",
     "carry_out": "knight.engines",
+    "distinct": "knight.engines",
     "find_decoder": "knight.tasks._decoders",
 }
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from knight.compare.metrics import Column, Metric
     from knight.compare.tally import Tally
     from knight.converters import Conversion, Converter, Source
-    from knight.engines import Engine, Job, JobResult, carry_out
+    from knight.engines import Engine, Job, JobResult, carry_out, distinct
     from knight.errors import ConfigError, DataError, KnightError, ModelError
     from knight.executor import Executor
     from knight.exporters import Exported
@@ -91,6 +92,7 @@ __all__ = [
     "Tally",
     "Writing",
     "carry_out",
+    "distinct",
     "find_decoder",
 ]
 

@@ -64,7 +64,7 @@ def _along(values: NDArray[Any], spec: QuantSpec, shape: tuple[int, ...], dtype:
     if spec.axis is None or values.ndim == 0:
         return values
     if spec.block_size is not None:
-        return values.repeat(spec.block_size, spec.axis).take(range(shape[spec.axis]), spec.axis)
+        return values.take(np.arange(shape[spec.axis]) // spec.block_size, spec.axis)
     broadcast = [1] * len(shape)
     broadcast[spec.axis] = -1
     return values.reshape(broadcast)

@@ -106,7 +106,7 @@ def test_each_kind_is_one_file_and_a_flag_two_places(tree: Tree) -> None:
 
 def test_the_trees_own_suites_pass_with_them(tree: Tree) -> None:
     """For each new entry the contract of its kind, and all pins of orders and names."""
-    new = "sigma or tight or acme or cancel_negations or with_scales or norm or ops"
+    new = "sigma or tight or acme or cancel_negations or with_scales or last_first or norm or ops"
     pins = "order or known or keys or together or family or listed or every_pass"
     suites = [
         "tests/contract/test_calibrations.py",
@@ -116,6 +116,7 @@ def test_the_trees_own_suites_pass_with_them(tree: Tree) -> None:
         "tests/contract/test_commands.py",
         "tests/contract/test_passes.py",
         "tests/contract/test_exporters.py",
+        "tests/contract/test_engines.py",
         "tests/passes/test_order.py",
         "tests/contract/test_converters.py",
     ]

@@ -37,11 +37,12 @@ def _made(job: Job) -> JobResult:
     prepared = Prepared(model, border.described(model, border.input_types(model)))
     plan = make_plan(prepared, target, job.recipe, real_outputs=job.real_outputs, strict=job.strict)
     statistics = load_statistics(job.statistics, model)
-    quantized = realize(prepared, plan, statistics, threads=job.threads)
+    quantized = realize(prepared, plan, statistics, format=job.exporter, threads=job.threads)
     folder = Path(job.output)
     file = f"{job.name}_quantize.onnx"
     with Store(folder) as store:  # the model comes last: where it is, the rest is as well
         saved = save_plan(plan, folder / f"{job.name}_plan.json", model)
         numbers = save_parameters(quantized.parameters, folder / f"{job.name}_parameters.json", model, plan)
-        store.write({file: quantized.model})
+        beside = {f"{job.name}_{name}": content for name, content in quantized.files.items()}
+        store.write({file: quantized.model}, files=beside)
     return JobResult(job.name, str(folder / file), str(saved), str(numbers), quantized.warnings)

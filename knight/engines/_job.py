@@ -24,7 +24,8 @@ class Job:
     recipe, target: what to make of it; the target by its name, or the path of its TOML file.
     statistics: file of the statistics after `iteration` forward calls.
     output: folder of the results, of no other job that runs at the same time; it is made.
-    threads: CPUs to use. real_outputs, strict: as for `make_plan`.
+    threads: CPUs to use. real_outputs, strict: as for `make_plan`. exporter: format of the model (see
+        `knight.exporters`).
 
     Paths are such that the machine that runs the job finds them.
     """
@@ -39,6 +40,7 @@ class Job:
     threads: int = 1
     real_outputs: bool = False
     strict: bool = False
+    exporter: str = "qdq"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class JobDocument(Document, frozen=True):
     threads: Annotated[int, msgspec.Meta(ge=1)]
     real_outputs: bool
     strict: bool
+    exporter: str
 
 
 class ResultDocument(Document, frozen=True):

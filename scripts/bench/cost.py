@@ -10,6 +10,7 @@ against 20; the start of the command line against bare Python. Each figure is th
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
@@ -91,6 +92,18 @@ def start_up(command: Sequence[str], rounds: int) -> float:
     )
 
 
+def cpu_seconds(commands: Sequence[Sequence[str]], rounds: int) -> list[float]:
+    """Median CPU seconds, of the process and the system, of each command; they take turns."""
+    taken: list[list[float]] = [[] for _ in commands]
+    for _ in range(rounds):
+        for command, times in zip(commands, taken, strict=True):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, capture_output=True, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return [statistics.median(times) for times in taken]
+
+
 def _seconds(action: Callable[[], object]) -> float:
     start = time.perf_counter()
     action()
@@ -120,6 +133,8 @@ def main() -> None:
     knight = [sys.executable, "-m", "knight"]
     bare = start_up([sys.executable, "-c", ""], 7)
     print(f"knight --help: {start_up([*knight, '--help'], 7) - bare:.2f} s above bare Python ({bare:.2f} s)")
+    click, help = cpu_seconds([[sys.executable, "-c", "import click"], [*knight, "--help"]], 20)
+    print(f"knight --help: {help / click:.2f} times the CPU time of importing click alone")
     mnist = arguments.kit / "onnx" / "mnist-8_onnxruntime_example.onnx"
     with tempfile.TemporaryDirectory() as folder:
         quant = [

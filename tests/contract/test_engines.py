@@ -98,7 +98,10 @@ def test_a_job_that_fails_costs_no_other(name: str, tmp_path: Path) -> None:
         "method": (replace(good, recipe=Recipe(Choice(method="mean"))), "unknown calibration method 'mean'"),
         "output": (replace(good, output=str(tmp_path / "taken")), "cannot write to"),
     }
-    jobs = [replace(job, name=key) for key, (job, _) in bad.items()]
+    jobs = [
+        replace(job, name=key, output=job.output if key == "output" else str(tmp_path / key))
+        for key, (job, _) in bad.items()
+    ]
     results = {result.name: result for result in engines.get(name).run([*jobs, good])}
     assert results.pop("plain").failure is None and sorted(results) == sorted(bad)
     for key, result in results.items():
@@ -128,7 +131,8 @@ def test_options_of_a_job_reach_the_stages(name: str, tmp_path: Path) -> None:
     jobs = [
         job_of("fixed_point", tmp_path, real_outputs=True),
         job_of("float_between", tmp_path, strict=True),
-        job_of("float_between", tmp_path, name="lenient"),
+        job_of("float_between", tmp_path, name="lenient", output=str(tmp_path / "lenient")),
+        job_of("fixed_point", tmp_path, name="operators", exporter="qoperator", output=str(tmp_path / "o")),
     ]
     results = {result.name: result for result in engines.get(name).run(jobs)}
     wanted = realize(found.prepared, real, found.statistics).model
@@ -136,6 +140,9 @@ def test_options_of_a_job_reach_the_stages(name: str, tmp_path: Path) -> None:
     assert models.to_bytes(wanted) != models.to_bytes(found.quantized.model)
     assert "onnxruntime has no Sin" in str(results["float_between"].failure)
     assert results["lenient"].failure is None
+    assert results["operators"].model is not None
+    wanted = realize(found.prepared, found.plan, found.statistics, format="qoperator").model
+    assert Path(results["operators"].model).read_bytes() == models.to_bytes(wanted)
 
 
 def test_local_begins_a_job_when_the_one_before_is_done(
