@@ -80,8 +80,9 @@ def digest(path: Path, data: list[dict[str, np.ndarray]], **options: Any) -> str
         quantized = knight.quantize(path, data, threads=2, **options)
     except knight.KnightError as error:
         return f"error: {error}"
-    model = quantized.model
-    model.producer_name = model.producer_version = None  # since they are signed, signatures do not count
+    model, source = quantized.model, models.load(path)
+    # Results are signed since; their signature does not count.
+    model.producer_name, model.producer_version = source.producer_name, source.producer_version
     model.metadata_props.pop("knight.fingerprint", None)
     return hashlib.sha256(models.to_bytes(model)).hexdigest()
 
