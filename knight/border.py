@@ -30,6 +30,7 @@ NORMALIZATION = "knight.normalization"
 TYPES = ("float32", "int8", "uint8", "int16")
 
 _FLAG = "-qid/--quantize-input-dtype"
+_NOTHING: Mapping[str, str] = {}
 _AFFINE = frozenset({"Mul", "Add", "Sub", "Div"})
 
 
@@ -70,20 +71,28 @@ def wanted_types(asked: Sequence[str | None], bits: int | None = None) -> tuple[
     return types if any(types) else ()
 
 
-def types_by_input(model: ir.Model, types: Sequence[str | None]) -> dict[str, str]:
+def types_by_input(
+    model: ir.Model, types: Sequence[str | None], known: Mapping[str, str] = _NOTHING
+) -> dict[str, str]:
     """Input name -> type, of a float model's inputs that one was asked for; a single type is for all float32
     inputs.
 
-    Raises ConfigError where the numbers do not match, or an input is not float32.
+    known: types that inputs have from Knight already; to ask for the same again changes nothing. Raises
+    ConfigError where the numbers do not match, or an input is not float32.
     """
     inputs = _fed(model)
     if not types:
         return {}
     if len(types) == 1 and len(inputs) > 1:
-        types = [types[0] if value.dtype == ir.DataType.FLOAT else None for value in inputs]
+        ours = [value.dtype == ir.DataType.FLOAT or value.name in known for value in inputs]
+        types = [types[0] if own else None for own in ours]
         if not any(types):
             raise ConfigError(f"{_FLAG}: the model has no float32 input; leave it out")
     _check_count(inputs, types)
+    types = [
+        None if known.get(value.name or "") == name else name
+        for value, name in zip(inputs, types, strict=True)
+    ]
     for value, name in zip(inputs, types, strict=True):
         if name is not None and value.dtype != ir.DataType.FLOAT:
             raise ConfigError(
@@ -91,6 +100,34 @@ def types_by_input(model: ir.Model, types: Sequence[str | None]) -> dict[str, st
                 f"have another type; give None for it"
             )
     return {value.name or "": name for value, name in zip(inputs, types, strict=True) if name is not None}
+
+
+def known_types(model: ir.Model) -> dict[str, str]:
+    """Input name -> type, of the inputs that the model records, as far as they still have it."""
+    recorded, inputs = input_types(model), _fed(model)
+    return {
+        value.name or "": recorded[value.name or ""]
+        for value in inputs
+        if value.name in recorded and _type_name(value) == recorded[value.name]
+    }
+
+
+def open_normalization(
+    model: ir.Model, mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What of ``(x - mean) / std`` the model does not do by itself yet: all of it, or nothing.
+
+    Raises ConfigError where it normalizes its first input already, by other numbers.
+    """
+    facts = json.loads(model.metadata_props.get(NORMALIZATION, "null"))
+    if facts is None or not (mean or std):
+        return tuple(mean), tuple(std)
+    if [list(mean), list(std)] != [facts["mean"], facts["std"]]:
+        raise ConfigError(
+            f"--mean/--std: the model subtracts {facts['mean']} and divides by {facts['std']} already; leave "
+            f"the flags out"
+        )
+    return (), ()
 
 
 def check_types(model: ir.Model, types: Sequence[str | None]) -> None:
@@ -172,7 +209,8 @@ def set_types(model: ir.Model, types: Mapping[str, str]) -> None:
         if types[name] != "float32":
             _cast(model.graph, value, ir.DataType.from_numpy(np.dtype(types[name])))
     if kept:
-        model.metadata_props[INPUT_DTYPES] = json.dumps({name: types[name] for name in kept}, sort_keys=True)
+        recorded = known_types(model) | {name: types[name] for name in kept}
+        model.metadata_props[INPUT_DTYPES] = json.dumps(recorded, sort_keys=True)
 
 
 def _cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:

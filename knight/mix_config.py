@@ -43,13 +43,14 @@ class Entry(Table, frozen=True):
 def read_mix_config(path: str | Path) -> tuple[Entry, ...]:
     """The entries of the file. Raises ConfigError naming file and key."""
     origin = _origin(path)
+    once = schema.each_once(f"{origin}: ")
     try:
-        document = json.loads(Path(path).read_text("utf-8-sig"))
+        document = json.loads(Path(path).read_text("utf-8-sig"), object_pairs_hook=once)
     except OSError as error:
         raise ConfigError(f"{origin}: {error.strerror}; name a JSON file") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: no JSON: {error}") from None
-    if not isinstance(document, list):
+    if not isinstance(document, list) or not document:
         raise ConfigError(
             f'{origin}: wants a list of entries such as {{"op_names": ["conv1"], "bitwidth": 8}}'
         )

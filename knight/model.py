@@ -7,6 +7,7 @@ above protobuf's 2 GB limit pass through.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def load(path: str | Path) -> ir.Model:
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ModelError(f"model {path}: weight {name!r} is stored sparse; export it with dense weights")
+    twice = [name for name, times in Counter(one.name for one in proto.graph.output).items() if times > 1]
+    if twice:
+        raise ModelError(f"model {path}: has the output {twice[0]!r} twice; name each output once")
     repaired = repair(proto, f"model {path}")
     proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
     try:

@@ -115,7 +115,7 @@ def observe(
         return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
 
     def after_call(calls: int) -> None:
-        if calls in snapshots:
+        if calls in sooner:
             taken[calls] = statistics.copy()
 
     executor = Executor(

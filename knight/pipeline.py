@@ -104,8 +104,8 @@ def quantize(
             listener=listener,
         )
     with seen:
-        if seen.calls < request.settings.iteration:
-            asked = request.settings.iteration
+        asked = request.settings.iteration
+        if seen.calls < asked:
             account.warn(f"-i {asked} asks for more calls than the infer function made ({seen.calls})")
         elif seen.samples == 1 and (settings.user_defined_script or settings.input_configs_dict):
             account.warn("one sample alone calibrates; -i asks for more forward calls")

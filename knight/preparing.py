@@ -48,9 +48,12 @@ def prepare_model(
     config: batch size, outputs, normalization and input types are read. recipes: those that will be planned;
     their widths decide the opset. Raises ConfigError and ModelError, naming input, node or flag.
     """
-    types = border.types_by_input(model, border.wanted_types(config.input_dtypes, config.bits))
+    known = border.known_types(model)
+    wanted = border.wanted_types(config.input_dtypes, config.bits)
+    types = border.types_by_input(model, wanted, known)
+    mean, std = border.open_normalization(model, config.mean, config.std)
     first = next((value.name or "" for value in model.graph.inputs if not value.is_initializer()), "")
-    late = types.get(first, "float32") != "float32" and bool(config.mean or config.std)
+    late = types.get(first, "float32") != "float32" and bool(mean or std)
     batch = config.ir_batch
     if batch is None and target.static_shapes and _has_open_batch(model):
         batch = 1
@@ -59,8 +62,8 @@ def prepare_model(
         batch_size=batch,
         static_shapes=target.static_shapes,
         output_names=config.output_names,
-        mean=() if late else config.mean,
-        std=() if late else config.std,
+        mean=() if late else mean,
+        std=() if late else std,
         opset=max(target.opset, WIDE_OPSET) if wide else target.opset,
         recognise=target.recognise,
         threads=available_threads(config.threads),
@@ -73,11 +76,11 @@ def prepare_model(
 
     prepared = prepare(model, options, on_pass)
     if late:  # integers are normalized before they are rounded, just as a script does it
-        border.normalize(prepared, config.mean, config.std)
-    if config.mean:
-        border.record_normalization(prepared, config.mean, config.std)
+        border.normalize(prepared, mean, std)
+    if mean:
+        border.record_normalization(prepared, mean, std)
     border.set_types(prepared, types)
-    return Prepared(prepared, border.described(prepared, types))
+    return Prepared(prepared, border.described(prepared, {**known, **types}))
 
 
 def reopened(model: ir.Model) -> Prepared:

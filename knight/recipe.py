@@ -6,9 +6,10 @@ read into rules, and the planner asks `Recipe.choose` once per model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from functools import cache
 from typing import Final, Literal
 
 import onnx_ir as ir
@@ -62,8 +63,14 @@ class Rule:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Names hold brackets now and then, so a pattern is taken as it is first."""
-    return name == pattern or fnmatchcase(name, pattern)
+    return name == pattern or _compiled(pattern).fullmatch(name) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Only ``*`` and ``?`` are wildcards: brackets, which `fnmatch` takes for sets, are parts of names."""
+    wild = {"*": ".*", "?": "."}
+    return re.compile("".join(wild.get(char) or re.escape(char) for char in pattern), re.DOTALL)
 
 
 @dataclass(frozen=True)

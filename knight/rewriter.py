@@ -48,7 +48,7 @@ class _Rewriter:
         counts = Counter(tensor.value for tensor in plan.tensors.values())
         self.at_one_width = {name for name, count in counts.items() if count == 1}
         self.number_pairs: dict[str, tuple[ir.Value, ir.Value]] = {}
-        self.constants: dict[str, ir.Value] = {}
+        self.weights: dict[str, ir.Value] = {}
         self.output_scales: dict[str, dict[str, float | int]] = {}
 
     def run(self) -> None:
@@ -166,31 +166,25 @@ class _Rewriter:
         for position, value in enumerate(list(node.inputs)):
             key = self.plan.reads.get((name, position))
             if value is not None and key is not None and key in self.plan.weights:
-                array = self.numbers.constant(value.name or "")
-                node.replace_input_with(
-                    position, self._dequantized(node, array, self.params.weights[key], key)
-                )
+                if key not in self.weights:  # `node` is its first reader: nodes come in graph order
+                    array = self.numbers.constant(value.name or "")
+                    self.weights[key] = self._dequantized(node, array, self.params.weights[key], key)
+                node.replace_input_with(position, self.weights[key])
 
     def _dequantized(self, node: ir.Node, array: FloatArray, params: QParams, name: str) -> ir.Value:
-        """The constant as an integer initializer behind a DequantizeLinear that all its readers share.
-
-        `node` is the first of them: nodes come in graph order.
-        """
-        if name not in self.constants:
-            integers = quantize(array, params)
-            stored = [
-                self.blocks.initializer(f"{name}_quantized", integers),
-                self.blocks.initializer(f"{name}_scale", params.scale),
-                self.blocks.initializer(f"{name}_zero_point", params.zero_point),
-            ]
-            real = self.blocks.node("DequantizeLinear", stored, name, ir.DataType.FLOAT, stored[0])
-            if params.spec.axis is not None and params.scale.ndim:
-                real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
-                if params.spec.block_size is not None:
-                    real.attributes.add(ir.AttrInt64("block_size", params.spec.block_size))
-            self.graph.insert_before(node, [real])
-            self.constants[name] = real.outputs[0]
-        return self.constants[name]
+        """The constant as an integer initializer behind a DequantizeLinear, which stands before `node`."""
+        stored = [
+            self.blocks.initializer(f"{name}_quantized", quantize(array, params)),
+            self.blocks.initializer(f"{name}_scale", params.scale),
+            self.blocks.initializer(f"{name}_zero_point", params.zero_point),
+        ]
+        real = self.blocks.node("DequantizeLinear", stored, name, ir.DataType.FLOAT, stored[0])
+        if params.spec.axis is not None and params.scale.ndim:
+            real.attributes.add(ir.AttrInt64("axis", params.spec.axis))
+            if params.spec.block_size is not None:
+                real.attributes.add(ir.AttrInt64("block_size", params.spec.block_size))
+        self.graph.insert_before(node, [real])
+        return real.outputs[0]
 
     def _drop_unused_initializers(self) -> None:
         outputs = set(self.graph.outputs)

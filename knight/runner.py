@@ -28,6 +28,10 @@ from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 """The optimizer that gives int8 weights to what stands in float between pairs."""
 
+_STATES_TYPES = "QDQPropagationTransformer"
+"""The optimizer that, from opset 21, states the integers' type on the pairs that it adds; another one turns
+int8 into uint8 and leaves what is stated, and ONNX Runtime 1.31 then refuses its own graph."""
+
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
 
@@ -131,10 +135,12 @@ class Session:
         self._disabled: list[str] = []
         if kernels == "exact" and optimized is None:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
-            self._disabled = [_QUANTIZES_WEIGHTS]
-            if _may_differ(model, level):
+            header = _header(model)
+            states_types = header is not None and models.opset(header) >= 21
+            self._disabled = [_QUANTIZES_WEIGHTS, *([_STATES_TYPES] if states_types else [])]
+            if _may_differ(header, level):
                 source = self._mended(source, options, level)
-            if level != "none" and any(_op_types(model, quantized_alone)):
+            if level != "none" and any(_op_types(header, quantized_alone)):
                 self.differs |= {WEIGHTS}
         self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
@@ -262,18 +268,25 @@ def _session(
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
 
 
-def _may_differ(model: ir.Model | Path, level: Level) -> bool:
+def _may_differ(model: ir.Model | None, level: Level) -> bool:
     fuses = level in ("extended", "all")  # else a Softmax stays one, and only integer operators saturate
     return (fuses or saturates()) and may_differ(_op_types(model), saturates=saturates())
 
 
-def _op_types(model: ir.Model | Path, wanted: Callable[[ir.Node], bool] = lambda node: True) -> Iterator[str]:
+def _header(model: ir.Model | Path) -> ir.Model | None:
+    """The model without the weights in other files; None for what is none, which is told by who loads it."""
+    if not isinstance(model, Path):
+        return model
+    try:
+        return ir.from_proto(onnx.load(model, load_external_data=False))
+    except Exception:
+        return None
+
+
+def _op_types(model: ir.Model | None, wanted: Callable[[ir.Node], bool] = lambda node: True) -> Iterator[str]:
     """Of all operators that are wanted, in bodies and functions too."""
-    if isinstance(model, Path):
-        try:
-            model = ir.from_proto(onnx.load(model, load_external_data=False))
-        except Exception:  # what is no model is told by who loads it
-            return
+    if model is None:
+        return
     yield from (node.op_type for node in model.graph.all_nodes() if wanted(node))
     for function in model.functions.values():
         yield from (node.op_type for node in function.all_nodes() if wanted(node))

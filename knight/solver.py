@@ -76,6 +76,7 @@ def solve(
     """
     given = {**(fixed or {}), **patch.activations}
     numbers = Numbers(model, plan, patch)
+    silent: set[str] = set()  # groups that saw nothing but zeros
 
     def one(key: str) -> QParams:
         if key in given:
@@ -83,6 +84,8 @@ def solve(
         group = plan.groups[key]
         method = calibrations.get(group.method)
         low, high = method(statistics.asked(group.sources, method.needs), group.spec, **group.options)
+        if low == high == 0:
+            silent.add(key)
         return params_from_range(low, high, group.spec)
 
     own = [key for key, group in plan.groups.items() if not group.spans]
@@ -90,7 +93,11 @@ def solve(
         activations = dict(zip(own, pool.map(one, own), strict=True))
     for key, group in plan.groups.items():  # in graph order, so that a Concat of Concats finds its parts
         if group.spans:
-            parts = [activations[part] for part in group.spans]
+            if silent.issuperset(group.spans):
+                silent.add(key)
+            # The scale of zeros is any: as a part, it would stretch the range for nothing.
+            spans = [part for part in group.spans if part not in silent] or group.spans
+            parts = [activations[part] for part in spans]
             activations[key] = given[key] if key in given else spanning(parts, group.spec)
     weights = {
         key: patch.weights[key]

@@ -45,12 +45,12 @@ def rounding(patch: Callable[[Bench], Patch]) -> Optimizer:
     return Optimizer(patch, changes="rounding")
 
 
-def made(*names: str, samples: list[dict[str, np.ndarray]] = SAMPLES, fixed: Patch = NOTHING) -> Quantized:
+def made(*names: str, samples: list[dict[str, np.ndarray]] = SAMPLES, patch: Patch = NOTHING) -> Quantized:
     model = build(NET, NUMBERS, inputs={"x": ("N", 4, 3, 3)})
     plan = plan_of(model, ORT)
     statistics = statistics_of(model, plan, SAMPLES)
     with kept(samples) as store:
-        return realize(Prepared(model), plan, statistics, optimizers=names, samples=store, fixed=fixed)
+        return realize(Prepared(model), plan, statistics, optimizers=names, samples=store, patch=patch)
 
 
 def drifting(bench: Bench) -> Patch:
@@ -230,7 +230,7 @@ def test_fixed_numbers_stay(made_up: dict[str, Optimizer]) -> None:
     plain = made()
     own = plain.parameters.activations["r"]
     given = {"r": QParams(own.spec, own.scale * np.float32(2), own.zero_point)}
-    found = made("helping", fixed=Patch(activations=given))
+    found = made("helping", patch=Patch(activations=given))
     assert found.parameters.activations["r"] == given["r"] != own
 
 

@@ -153,7 +153,7 @@ SOME = "two_widths"
         ("plan.json", '"version": 1', '"version": true', "version: is true; it has to be 1"),
         ("plan.json", "knight.plan", "knight.plane", 'format: is "knight.plane"; it has to be "knight.plan"'),
         ("plan.json", '"version": 1,', "", "version: is null; it has to be 1"),
-        ("plan.json", '"runtime"', '"version": 1,\n"runtime"', "'version' is a key twice in one object"),
+        ("plan.json", '"runtime"', '"version": 1,\n"runtime"', "version: the same key is there twice"),
         ("plan.json", '"runtime"', '"run_time"', "run_time: unknown key: did you mean 'runtime'?"),
         ("plan.json", '"shift_range": [0, 31]', '"shift_range": [9, 3]', "shift_range: is [9, 3]; it has to"),
         ("plan.json", '"method": "min_max"', '"method": "minmax"', "groups.x: unknown calibration method"),
@@ -210,7 +210,7 @@ def test_the_line_says_file_key_and_remedy(file: str, old: str, new: str, said: 
         (b"3", 'format: is 3; it has to be "knight.recipe"'),
         (b"[]", 'format: is []; it has to be "knight.recipe"'),
         (b'{"format": "knight.recipe", "version": 1, "recipe": "\\uD800"}', "is no JSON: 'utf-8' codec"),
-        (b'{"a": 1, "a\\n": 2, "a\\n": 3}', r"'a\n' is a key twice"),
+        (b'{"a": 1, "a\\n": 2, "a\\n": 3}', r"a\n: the same key is there twice"),
     ],
 )
 def test_what_is_hardly_json(text: bytes, said: str, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean, wrong_value
+from knight.schema import each_once
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
@@ -85,7 +85,7 @@ def read_document(source: str) -> dict[str, Any]:
     where = named(source)
     try:
         text = source if _is_text(source) else Path(source).read_text("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=partial(_once, where))
+        document = json.loads(text, object_pairs_hook=each_once(f"{where}: "))
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
     except (ValueError, RecursionError) as error:
@@ -100,15 +100,6 @@ def read_document(source: str) -> dict[str, Any]:
         if section == "chip" and values is not None and not (isinstance(values, str) and values):
             raise ConfigError(f"{where}: chip: {wrong_value(values, 'a name (see: knight chips)')}")
     return document
-
-
-def _once(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of a key that is there twice, json would drop the first without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ConfigError(f"{where}: {twice}: the same key is there twice; keep one")
-    return found
 
 
 def _value(flag: Flag, value: Any, where: str) -> Any:

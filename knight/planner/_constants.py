@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from knight import operators
+from knight.names import Names
 from knight.planner._nodes import Nodes
 from knight.planner._subject import Subject
 from knight.planner._widths import Tensors
@@ -23,18 +24,26 @@ class Constants:
 
 
 def constants_of(subject: Subject, nodes: Nodes, tensors: Tensors, *, reduce_range: bool) -> Constants:
-    """The constants that integer operators read, each once per width. reduce_range: weights lose a bit."""
+    """The constants that integer operators read, each once per width.
+
+    reduce_range: 8-bit weights lose a bit.
+    """
     weights: dict[str, Weight] = {}
     reads: dict[Edge, str] = {}
+    names = Names.of(subject.graph)
+    keys: dict[tuple[str, int], str] = {}  # by constant and width; the first width has the constant's name
     for node in subject.graph:
         if node not in nodes.integer or subject.moves(node) or node.op_type in operators.BOUNDED:
             continue
         for index, value, axis in operators.constant_operands(node):
             spec = _spec(subject, tensors, node, axis, reduce_range=reduce_range)
-            key = _key(weights, value.name or "", spec)
+            name = value.name or ""
+            if (name, spec.bits) not in keys:
+                keys[name, spec.bits] = names.fresh(f"{name}_{spec.bits}bit") if name in weights else name
+            key = keys[name, spec.bits]
             if key in weights and weights[key].spec != spec:
                 spec = replace(spec, axis=None)  # readers that disagree on the channels: one scale
-            weights[key] = Weight(value.name or "", spec)
+            weights[key] = Weight(name, spec)
             reads[node.name or "", index] = key
     return Constants(weights, reads)
 
@@ -47,14 +56,7 @@ def _spec(
         return scheme.activation_spec()
     if scheme.weight_block_size is not None and axis is not None:
         axis = operators.sum_axis(node)
-    return scheme.weight_spec(axis, scheme.weight_bits - int(reduce_range))
-
-
-def _key(weights: Mapping[str, Weight], name: str, spec: QuantSpec) -> str:
-    """The constant's name, or another where the constant is there already at another width."""
-    if name not in weights or weights[name].spec.bits == spec.bits:
-        return name
-    return f"{name}_{spec.bits}bit"
+    return scheme.weight_spec(axis, scheme.weight_bits - int(reduce_range and scheme.weight_bits == 8))
 
 
 def accumulators_of(

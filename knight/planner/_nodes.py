@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -26,12 +26,14 @@ _ODD_BIAS = "its bias is not one number per channel"
 @dataclass(frozen=True)
 class Nodes:
     """integer: run as integers. folded: the Relu and Clip among them that belong to their producer. reasons:
-    of those that work on floats and stay so.
+    of those that work on floats and stay so. needed: values that some integer operator reads, directly or
+    through operators that keep the scale.
     """
 
     integer: frozenset[ir.Node]
     folded: frozenset[ir.Node]
     reasons: dict[ir.Node, str]
+    needed: frozenset[ir.Value] = frozenset()
 
     def unfolded(self, node: ir.Node) -> ir.Node:
         """The operator that a folded Relu or Clip belongs to, else the node itself."""
@@ -57,23 +59,12 @@ def choose_nodes(subject: Subject) -> Nodes:
             reasons[node] = reason
     nodes = _with_folded(subject, integer, reasons)
     while True:  # what a follower needs may fall away with another follower
-        lonely = {node for node in nodes.integer if not _pays(subject, nodes, node)}
-        if not lonely:
-            return nodes
-        reasons.update(dict.fromkeys(lonely, NOT_WORTH))
-        nodes = _with_folded(subject, nodes.integer - lonely, reasons)
-
-
-def is_needed(subject: Subject, nodes: Nodes, value: ir.Value) -> bool:
-    """Whether some integer operator reads the value, directly or through operators that keep the scale."""
-    for node, index in subject.readers(value):
-        if node not in nodes.integer or index not in {place for place, _ in operators.data_inputs(node)}:
-            continue
-        if not (subject.moves(node) or node.op_type in operators.BOUNDED):
-            return True
-        if any(is_needed(subject, nodes, output) for output in node.outputs):
-            return True
-    return False
+        kept, needed = _whose_result_is_needed(subject, nodes)
+        kept = _whose_inputs_arrive(subject, nodes, kept)
+        if kept == nodes.integer:
+            return replace(nodes, needed=needed)
+        reasons.update(dict.fromkeys(nodes.integer - kept, NOT_WORTH))
+        nodes = _with_folded(subject, kept, reasons)
 
 
 # What an operator is able to ------------------------------------------------------------------------------
@@ -145,24 +136,42 @@ def _with_folded(
     return Nodes(frozenset(integer), frozenset(folded), reasons)
 
 
-def _pays(subject: Subject, nodes: Nodes, node: ir.Node) -> bool:
-    if node.op_type in subject.target.anchors or node in nodes.folded:
-        return True
-    if subject.moves(node):
-        return True  # costs nothing; whether it really runs as integers depends on its neighbours
-    arrives = any(_arrives(subject, nodes, value) for _, value in operators.data_inputs(node))
-    return arrives and any(is_needed(subject, nodes, value) for value in node.outputs)
+def _pays_by_itself(subject: Subject, nodes: Nodes, node: ir.Node) -> bool:
+    """An operator that moves values costs nothing; whether it really runs as integers depends on its
+    neighbours.
+    """
+    return node.op_type in subject.target.anchors or node in nodes.folded or subject.moves(node)
 
 
-def _arrives(subject: Subject, nodes: Nodes, value: ir.Value) -> bool:
-    """Whether the value is made by an operator whose result is integers in any case."""
-    producer = value.producer()
-    if producer is None or producer not in nodes.integer:
-        return False
-    if nodes.unfolded(producer).op_type in subject.target.float_result:
-        return False  # it hands on floats just as well
-    if producer in nodes.folded:
-        return True
-    if subject.moves(producer):
-        return all(_arrives(subject, nodes, source) for _, source in operators.data_inputs(producer))
-    return True
+def _whose_result_is_needed(subject: Subject, nodes: Nodes) -> tuple[frozenset[ir.Node], frozenset[ir.Value]]:
+    """The integer nodes less the followers that no integer operator reads; the values that one does read."""
+    kept: set[ir.Node] = set()
+    needed: set[ir.Value] = set()
+    for node in reversed(subject.graph):
+        if node not in nodes.integer:
+            continue
+        is_read = any(value in needed for value in node.outputs)
+        if not is_read and not _pays_by_itself(subject, nodes, node):
+            continue
+        kept.add(node)
+        if is_read or not (subject.moves(node) or node.op_type in operators.BOUNDED):
+            needed.update(value for _, value in operators.data_inputs(node))
+    return frozenset(kept), frozenset(needed)
+
+
+def _whose_inputs_arrive(subject: Subject, nodes: Nodes, integer: frozenset[ir.Node]) -> frozenset[ir.Node]:
+    """`integer` less the followers that no operator hands integers to."""
+    kept: set[ir.Node] = set()
+    arriving: set[ir.Value] = set()
+    for node in subject.graph:
+        if node not in integer:
+            continue
+        arrive = [value in arriving for _, value in operators.data_inputs(node)]
+        if not any(arrive) and not _pays_by_itself(subject, nodes, node):
+            continue
+        kept.add(node)
+        if nodes.unfolded(node).op_type in subject.target.float_result:
+            continue  # it hands on floats just as well
+        if node in nodes.folded or not subject.moves(node) or all(arrive):
+            arriving.update(node.outputs)
+    return frozenset(kept)

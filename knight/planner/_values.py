@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import onnx_ir as ir
 
 from knight import operators
-from knight.planner._nodes import NOT_WORTH, Nodes, is_needed
+from knight.planner._nodes import NOT_WORTH, Nodes
 from knight.planner._subject import Subject
 
 
@@ -27,17 +27,17 @@ def choose_values(subject: Subject, nodes: Nodes) -> tuple[frozenset[ir.Value], 
     for node in reversed(moving):  # a needed result makes the input needed, back to where it is made
         if any(value in quantized for value in node.outputs):
             quantized.update(value for _, value in operators.data_inputs(node))
-    floats: list[ir.Node] = []
+    integer, floats = set(nodes.integer), list[ir.Node]()
     for node in moving:
         sources = [value for _, value in operators.data_inputs(node)]
         needed = any(value in quantized for value in node.outputs)
-        still = nodes.integer - set(floats)
-        if all(value in quantized for value in sources) and (needed or _come(subject, still, sources)):
+        if all(value in quantized for value in sources) and (needed or _come(subject, integer, sources)):
             quantized.update(value for value in node.outputs if operators.is_float(value))
         else:
             floats.append(node)
+            integer.discard(node)
     reasons = {**nodes.reasons, **dict.fromkeys(floats, NOT_WORTH)}
-    return frozenset(quantized), replace(nodes, integer=nodes.integer - set(floats), reasons=reasons)
+    return frozenset(quantized), replace(nodes, integer=frozenset(integer), reasons=reasons)
 
 
 def _around(subject: Subject, nodes: Nodes, node: ir.Node) -> list[ir.Value]:
@@ -47,12 +47,12 @@ def _around(subject: Subject, nodes: Nodes, node: ir.Node) -> list[ir.Value]:
         if not operators.is_float(value) or nodes.folds_into_reader(value):
             continue
         hands_on_floats = nodes.unfolded(node).op_type in subject.target.float_result
-        if not hands_on_floats or is_needed(subject, nodes, value):
+        if not hands_on_floats or value in nodes.needed:
             found.append(value)
     return found
 
 
-def _come(subject: Subject, integer: frozenset[ir.Node], sources: Sequence[ir.Value]) -> bool:
+def _come(subject: Subject, integer: Set[ir.Node], sources: Sequence[ir.Value]) -> bool:
     """Whether all `sources` come as integers: from an integer operator, or from the caller, who quantizes."""
     makers = [value.producer() for value in sources]
     return all(maker is None or maker in integer or subject.is_cast(maker) for maker in makers)

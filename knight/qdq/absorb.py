@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from knight import model as models
+from knight.border import INPUT_DTYPES, NORMALIZATION
 from knight.names import Names
 from knight.passes import PassOptions, passes
 from knight.qdq._border import cast_inputs, real_outputs
@@ -21,6 +22,9 @@ from knight.qdq.lowering import lower
 from knight.qdq.names import real_name
 from knight.qdq.recognise import Quantized, is_integer_operator, recognise
 from knight.types import QParams
+
+_STAYS_TRUE = (INPUT_DTYPES, NORMALIZATION)
+"""Metadata on the border, which stays as it is."""
 
 _DROPS_BOUNDS = ("knight", "onnxruntime", None)
 """Tools that leave Relu and Clip to the saturation of integers; a tool that is not known may."""
@@ -95,7 +99,8 @@ def absorb(model: ir.Model) -> Absorbed:
         raw = set(_read_raw(absorbed.graph, found))
         restored = restore_bounds(absorbed, values, raw, Names.of(absorbed.graph))
     for key in [key for key in absorbed.metadata_props if key.startswith("knight.")]:
-        del absorbed.metadata_props[key]
+        if key not in _STAYS_TRUE:
+            del absorbed.metadata_props[key]
     for name in ("clean_interface", "infer_shapes"):  # operator sets that are not used any more; new values
         passes.get(name)(absorbed, options)
     kept = set(models.values(absorbed.graph))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from knight import schema
-from knight.errors import ConfigError, OutputError, shown, wrong_value
+from knight.errors import ConfigError, OutputError, wrong_value
 from knight.files import write_file
 from knight.schema import wants
 
@@ -155,19 +154,12 @@ def _text(value: Any) -> str:
 def _parsed(text: bytes, before: str) -> Any:
     """The JSON of a file, each key of an object once, its numbers finite. Raises ConfigError."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise ConfigError(f"{before}{shown(twice)} is a key twice in one object; keep one")
-        return found
-
     def refuse(word: str) -> NoReturn:
         raise ConfigError(f"{before}holds {word}, which is no number; write the file again")
 
     try:
         told = text.decode("utf-8")
-        document = json.loads(told, object_pairs_hook=once, parse_constant=refuse)
+        document = json.loads(told, object_pairs_hook=schema.each_once(before), parse_constant=refuse)
         if "\\ud" in told.lower():  # half of a pair of escapes is no character, and cannot be written
             _text(document).encode("utf-8")
         return document
