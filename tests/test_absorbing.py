@@ -14,6 +14,7 @@ from onnxruntime import quantization as ort_quantization
 import knight
 from knight import model as models
 from knight.absorbing import moved_to, read_source
+from knight.errors import ConfigError
 from knight.exporters import exporters
 from knight.listener import Listener
 from knight.qdq.own import is_ours
@@ -114,6 +115,27 @@ def test_ranges_are_kept_where_the_chips_integers_are_others(tmp_path: Path) -> 
     theirs = read_source(source).absorbed
     assert theirs is not None
     assert relu["high"] == pytest.approx(float(theirs.activations["relu"].high), rel=0.01)
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "TX5368AV200"])
+@pytest.mark.parametrize("mean", [(), (100.0, 110.0, 120.0)])
+def test_our_own_result_keeps_its_border(target: str, mean: tuple[float, ...], tmp_path: Path) -> None:
+    pixels = [np.clip(np.rint(sample * 40 + 100), 0, 255).astype(np.uint8) for sample in SAMPLES]
+    border = {"input_dtypes": ("uint8",), "mean": mean, "std": (40.0,) * len(mean)}
+    first = knight.quantize(small_models.conv_net(tmp_path), pixels, target=target, **border)
+    path = tmp_path / "first.onnx"
+    first.save(path)
+    again = knight.quantize(path, pixels, target=target)
+    assert again.model.graph.inputs[0].dtype == ir.DataType.UINT8
+    for sample in pixels:
+        np.testing.assert_array_equal(again.run(sample)[0], first.run(sample)[0])
+    same = knight.quantize(path, pixels, target=target, **border)  # to ask for what is there changes nothing
+    assert models.to_bytes(same.model) == models.to_bytes(again.model) == path.read_bytes()
+    if mean:
+        with pytest.raises(ConfigError, match=r"--mean/--std: the model subtracts .* already"):
+            knight.quantize(path, pixels, target=target, mean=(1.0,) * 3, std=(2.0,) * 3)
+    with pytest.raises(ConfigError, match=r"-qid/--quantize-input-dtype int8: input 'x' is uint8"):
+        knight.quantize(path, pixels, target=target, input_dtypes=("int8",))
 
 
 def test_our_own_result_is_known_again_and_gives_the_same_numbers(tmp_path: Path) -> None:

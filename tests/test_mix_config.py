@@ -55,6 +55,11 @@ def test_entries_become_rules_and_leave_the_rest_to_the_command_line(tmp_path: P
         ),
         ([{"op_names": ["a"], "bitwidth": 16}], r"\[0\].bitwidth: 16 bits are not available yet"),
         ([8], r"\[0\]: is 8"),
+        ([], "wants a list of entries"),
+        (
+            '[{"op_names": ["a"], "bitwidth": 8, "bitwidth": "float"}]',
+            "bitwidth: the same key is there twice",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, document: object, message: str) -> None:

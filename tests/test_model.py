@@ -68,6 +68,14 @@ def test_weight_files(tmp_path: Path) -> None:
     assert "is missing" in refused(path)
 
 
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = small_models.conv_net(tmp_path)
+    proto = onnx.load(path)
+    proto.graph.output.append(proto.graph.output[0])
+    onnx.save(proto, path)
+    assert refused(path).endswith("has the output 'scores' twice; name each output once")
+
+
 def test_saving_keeps_the_callers_tensors(tmp_path: Path) -> None:
     model = models.load(small_models.conv_net(tmp_path))
     before = models.to_bytes(model)

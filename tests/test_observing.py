@@ -30,6 +30,11 @@ def feed(executor: Executor) -> float:
     return 0.5
 
 
+def feed_all(executor: Executor) -> None:
+    for sample in SAMPLES:
+        executor.forward(sample)
+
+
 def test_several_plans_share_one_pass() -> None:
     calls: list[int] = []
 
@@ -57,6 +62,9 @@ def test_snapshots_are_what_a_shorter_pass_keeps() -> None:
     assert (late.minimum, late.maximum) != (early.minimum, early.maximum)
     with observe(NET, plan("min_max"), feed, RunSettings(iteration=2), snapshots=(2, 9)) as seen:
         assert seen.after(9) is seen.statistics  # fewer calls were made
+    with observe(NET, plan("min_max"), feed_all, RunSettings(iteration=4), snapshots=(2, 4)) as seen:
+        assert seen.calls == len(SAMPLES) > 4  # a function that makes more: all of them calibrate
+        assert seen.after(4) is seen.statistics and seen.after(2) is not seen.statistics
 
 
 def test_samples_are_kept_where_somebody_asks() -> None:

@@ -56,8 +56,11 @@ def test_a_rule_names_kinds() -> None:
 def test_brackets_in_a_name_are_taken_as_they_are() -> None:
     model = build("y = MatMul(x, v)", {"v": random(4, 4)}, inputs={"x": (2, 4)})
     next(iter(model.graph)).name = "layers[0]/MatMul"
-    found = Recipe(rules=[Rule(FLOAT, ("layers[0]/MatMul",))]).choose(model.graph)
-    assert [one.choice for one in found.values()] == [FLOAT]
+    for pattern in ("layers[0]/MatMul", "layers[0]/*", "*[?]*"):
+        found = Recipe(rules=[Rule(FLOAT, (pattern,))]).choose(model.graph)
+        assert [one.choice for one in found.values()] == [FLOAT]
+    with pytest.raises(ConfigError, match="no operator is called"):  # 0 is no member of a set
+        Recipe(rules=[Rule(FLOAT, ("layers[[0]]/*",))]).choose(model.graph)
 
 
 def test_names_win_over_kinds_and_later_rules_over_earlier_ones() -> None:

@@ -39,6 +39,22 @@ def test_in_place_gives_the_same_for_changing_shapes(shape: tuple[int | str, ...
             np.testing.assert_array_equal(got, want)
 
 
+def test_int8_pairs_of_a_newer_opset_load() -> None:
+    """ONNX Runtime 1.31 refuses what two of its own optimizers make of them."""
+    pair = "{0}q = QuantizeLinear({0}, {1}, z) {0}d = DequantizeLinear({0}q, {1}, z)"
+    nodes = (
+        f"{pair.format('x', 's')} wd = DequantizeLinear(w, s, z) c = Conv(xd, wd) {pair.format('c', 't')} "
+        "y = Transpose<perm = [0, 2, 3, 1]>(cd)"
+    )
+    numbers = {"w": random(4, 4, 1, 1).astype(np.int8), "s": np.float32(0.1)}
+    numbers |= {"t": np.float32(0.0371), "z": np.int8(0)}
+    model = build(nodes, numbers, opset=21, infer=False)
+    x = random(2, 4, 9, 9)
+    (stated,) = Session(model, level="none").run({"x": x})
+    (got,) = Session(model).run({"x": x})
+    np.testing.assert_array_equal(got, stated)
+
+
 def test_in_place_uses_its_buffers_again() -> None:
     session = Session(build("y = Relu(x)", inputs={"x": (2, 3)}))
     first = session.run_in_place({"x": random(2, 3)})[0]

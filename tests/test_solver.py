@@ -71,3 +71,20 @@ def test_what_holds_all_parts_is_the_widest_part_itself_if_it_can_be() -> None:
     assert both.low <= low.low + both.scale and both.high >= high.high - both.scale
     symmetric = [params_from_range(-bound, bound, QuantSpec()) for bound in (1.0, 3.0, 2.0)]
     assert spanning(symmetric, QuantSpec()) is symmetric[1]
+
+
+def test_a_part_of_zeros_does_not_stretch_the_range_of_the_whole() -> None:
+    spec = QuantSpec(signed=False, symmetric=False)
+    names = ("a", "dead", "y", "nothing")
+    statistics = Statistics.empty({name: frozenset({"extremes"}) for name in names})
+    statistics.update("a", np.array([-0.01, 0.02], np.float32))
+    for name in ("dead", "nothing"):
+        statistics.update(name, np.zeros(3, np.float32))
+    statistics.update("y", np.array([-0.01, 0.02, 0.0], np.float32))
+    groups = {name: Group(spec, "min_max", sources=(name,)) for name in names}
+    groups["y"] = Group(spec, "min_max", sources=("a", "dead"), spans=("a", "dead"))
+    groups["nothing"] = Group(spec, "min_max", sources=("dead",), spans=("dead", "dead"))
+    plan = QuantPlan({name: Tensor(name, name) for name in names}, groups)
+    found = solve(build("y = Relu(x)"), plan, statistics).activations
+    assert found["y"] == found["a"] and float(found["y"].high) < 0.03
+    assert found["nothing"] == found["dead"]

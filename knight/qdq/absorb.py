@@ -96,7 +96,7 @@ def absorb(model: ir.Model) -> Absorbed:
     _restore_names(absorbed.graph, constants, values)
     restored = []
     if recognised is not None and recognised.tool in _DROPS_BOUNDS:
-        raw = set(_read_raw(absorbed.graph, found))
+        raw = {*_read_raw(absorbed.graph, found), *inputs}  # the caller cuts nothing off
         restored = restore_bounds(absorbed, values, raw, Names.of(absorbed.graph))
     for key in [key for key in absorbed.metadata_props if key.startswith("knight.")]:
         if key not in _STAYS_TRUE:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from knight.errors import ModelError
+from knight.planner._nodes import NOT_WORTH
 from knight.recipe import Recipe
 from knight.targets import Target, load_target
 from knight.types import QuantPlan
@@ -154,3 +155,17 @@ def test_a_concat_spans_the_ranges_of_what_it_reads() -> None:
     nodes += "y = Concat<axis = 1>(m, t)"
     assert spans(plan(build(nodes, CONV), TX)) == {"y": ("a", "t")}
     assert spans(plan(build(nodes, CONV), replace(TX, unify_concat=True))) == {}
+
+
+@pytest.mark.parametrize("end", ["", " y = Conv<pads = [1, 1, 1, 1]>(v600, w)"])
+def test_long_chains_of_followers_need_no_recursion(end: str) -> None:
+    steps = " ".join(
+        f"v{step} = {'MaxPool<kernel_shape = [1, 1]>' if step % 2 else 'Sigmoid'}(v{step - 1})"
+        for step in range(1, 601)
+    )
+    nodes = f"v0 = Conv<{PADS}>(x, w, b) {steps}{end}"
+    found = plan(build(nodes, CONV, outputs=("y" if end else "v600",)), ORT)
+    every_second = {f"node{step}": NOT_WORTH for step in range(2, 601, 2)}
+    assert {name: found.float_nodes[name] for name in every_second if name in found.float_nodes} == (
+        {} if end else every_second  # one that nobody needs leaves the one before it without a reader
+    )

@@ -114,6 +114,23 @@ def test_a_constant_at_two_widths_is_two_weights() -> None:
     assert (plan.reads["node0", 1], plan.reads["node1", 1]) == ("v", "v_16bit")
 
 
+def test_a_constant_at_two_widths_is_not_taken_for_one_that_bears_the_name() -> None:
+    nodes = "s = MatMul(x, v) t = MatMul(s, v) y = MatMul(t, v_16bit)"
+    numbers = {"v": random(5, 5, seed=1), "v_16bit": random(5, 5, seed=2)}
+    model = build(nodes, numbers, inputs={"x": (3, 5)}, opset=21)
+    plan = plan_of(model, GENERIC, Recipe(NARROW, [Rule(WIDE, names=("t", "y"))]))
+    read = [plan.weights[plan.reads[f"node{place}", 1]] for place in range(3)]
+    assert [(weight.constant, weight.spec.bits) for weight in read] == [("v", 8), ("v", 16), ("v_16bit", 16)]
+
+
+def test_reduce_range_is_for_weights_of_eight_bits() -> None:
+    nodes = "t = MatMul(x, v) y = MatMul(t, w)"
+    numbers = {"v": random(5, 5, seed=1), "w": random(5, 5, seed=2)}
+    model = build(nodes, numbers, inputs={"x": (3, 5)}, opset=21)
+    plan = plan_of(model, GENERIC, Recipe(NARROW, [Rule(WIDE, names=("y",))], reduce_range=True))
+    assert {key: one.spec.bits for key, one in plan.weights.items()} == {"v": 7, "w": 16}
+
+
 def test_weights_of_four_bits_stand_in_blocks() -> None:
     w = random(70, 6, seed=4)
     model = build("y = MatMul(x, w)", {"w": w}, inputs={"x": (3, 70)}, opset=21)
