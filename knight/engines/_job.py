@@ -22,7 +22,7 @@ class Job:
     name: of the job among those of a run; its files begin with it.
     model: file of the prepared model, as `knight.model.save` writes it.
     recipe, target: what to make of it; the target by its name, or the path of its TOML file.
-    statistics: file of the statistics after `iteration` forward calls.
+    statistics: file of the statistics that the calibration methods ask for.
     output: folder of the results, of no other job that runs at the same time; it is made.
     threads: CPUs to use. real_outputs, strict: as for `make_plan`. exporter: format of the model (see
         `knight.exporters`).
@@ -36,7 +36,6 @@ class Job:
     target: str
     statistics: str
     output: str
-    iteration: int = 1
     threads: int = 1
     real_outputs: bool = False
     strict: bool = False
@@ -68,7 +67,6 @@ class JobDocument(Document, frozen=True):
     target: str
     statistics: str
     output: str
-    iteration: Annotated[int, msgspec.Meta(ge=1)]
     threads: Annotated[int, msgspec.Meta(ge=1)]
     real_outputs: bool
     strict: bool

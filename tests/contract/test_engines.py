@@ -165,7 +165,7 @@ def test_local_begins_a_job_when_the_one_before_is_done(
 
 @pytest.mark.parametrize("case", CASES)
 def test_jobs_come_back(case: str, tmp_path: Path) -> None:
-    job = job_of(case, tmp_path, iteration=7, threads=3, strict=True)
+    job = job_of(case, tmp_path, threads=3, strict=True)
     path = save_job(job, tmp_path / "job.json")
     content = path.read_bytes()
     assert load_job(path) == job
@@ -195,7 +195,7 @@ def test_no_field_is_forgotten() -> None:
     ("key", "value", "said"),
     [
         ("threads", 0, "threads: is 0; it has to be a whole number of at least 1"),
-        ("iteration", None, "iteration: is null; it has to be a whole number"),
+        ("threads", None, "threads: is null; it has to be a whole number"),
         ("model", 3, "model: is 3; it has to be a text"),
         ("recipe", {}, "recipe.default is missing"),
         ("thread", 3, "thread: unknown key: did you mean 'threads'?"),
