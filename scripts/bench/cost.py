@@ -54,7 +54,7 @@ def one_round(path: Path, samples: Sequence[np.ndarray]) -> dict[str, float]:
     config = QuantConfig(methods=methods(), iterations=(len(samples),), threads=2)
     source = models.load(path)
     start = time.perf_counter()
-    outcomes = quantize(source, feed, load_target("onnxruntime"), config, RunSettings(), name=NET.name)
+    outcomes = list(quantize(source, feed, load_target("onnxruntime"), config, RunSettings(), name=NET.name))
     total = time.perf_counter() - start
     passes = [float(outcome.report["times"]["stage4"]) for outcome in outcomes]
     quantized = [outcome.model for outcome in outcomes if outcome.model is not None]
