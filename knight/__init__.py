@@ -20,6 +20,8 @@ _HOMES = {
     "InferResult": "knight.inferring",
     "KnightError": "knight.errors",
     "Listener": "knight.listener",
+    "Parameters": "knight.solver",
+    "Patch": "knight.types",
     "Prepared": "knight.preparing",
     "QuantConfig": "knight.config",
     "QuantPlan": "knight.types",
@@ -29,6 +31,8 @@ _HOMES = {
     "Rule": "knight.recipe",
     "RunSettings": "knight.executor",
     "Seen": "knight.observing",
+    "Statistics": "knight.statistics",
+    "Target": "knight.targets",
     "compare_models": "knight.api",
     "convert": "knight.api",
     "feed": "knight.feeding",
@@ -62,8 +66,10 @@ if TYPE_CHECKING:
     from knight.realizing import Quantized, realize
     from knight.recipe import FLOAT, Choice, Recipe, Rule
     from knight.script import onnx_infer_func, pytorch_model
-    from knight.targets import load_target
-    from knight.types import QuantPlan
+    from knight.solver import Parameters
+    from knight.statistics import Statistics
+    from knight.targets import Target, load_target
+    from knight.types import Patch, QuantPlan
 
 __all__ = [
     "FLOAT",
@@ -75,6 +81,8 @@ __all__ = [
     "InferResult",
     "KnightError",
     "Listener",
+    "Parameters",
+    "Patch",
     "Prepared",
     "QuantConfig",
     "QuantPlan",
@@ -84,6 +92,8 @@ __all__ = [
     "Rule",
     "RunSettings",
     "Seen",
+    "Statistics",
+    "Target",
     "__version__",
     "compare_models",
     "convert",
