@@ -90,61 +90,101 @@ def observe(
     """
     chosen = [plans] if isinstance(plans, QuantPlan) else list(plans)
     wanted = joined(*(needs_of(plan) for plan in chosen), needs or {})
-    statistics, taken = Statistics.empty(wanted), dict[int, Statistics]()
     sooner = sorted({calls for calls in snapshots if calls < settings.iteration})
-    room = LIMIT // (1 + len(sooner))
-    kept, early = KeptSamples(keep, room), {calls: KeptSamples(keep, room) for calls in sooner}
-    spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
-    example: dict[str, np.ndarray] = {}
-    outputs = [output.name or "" for output in prepared.model.graph.outputs]
-    inputs = {value.name for value in prepared.model.graph.inputs}
-    taps = [name for name in wanted if name not in inputs and name not in outputs]
-    session = Session(prepared.model, taps=taps, threads=threads, spin=settings.keeps_awake)
-
-    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        results = session.run_in_place(feeds)
-        if not example:
-            example.update(copy.deepcopy(feeds))
-        seen = dict(zip([*outputs, *taps], results, strict=True)) | feeds
-        list(pool.map(lambda name: statistics.update(name, seen[name]), wanted))
-        spool.put(fingerprint(feeds), results[: len(outputs)])
-        kept.offer(feeds)
-        for calls, few in early.items():
-            if executor.calls < calls:
-                few.offer(feeds)
-        return [array.copy() for array in results[: len(outputs)]]  # the user may keep them
-
-    def after_call(calls: int) -> None:
-        if calls in sooner:
-            taken[calls] = statistics.copy()
-
-    executor = Executor(
-        forward,
-        session.inputs,
-        outputs,
-        settings,
-        model=prepared.model,
-        listener=listener,
-        is_float=True,
-        after_call=after_call,
-    )
-    try:
-        with ThreadPoolExecutor(available_threads(threads)) as pool:
+    with ThreadPoolExecutor(available_threads(threads)) as pool:
+        session = _session(prepared, wanted, threads=threads, spin=settings.keeps_awake)
+        gathered = _Gathered(session, len(prepared.model.graph.outputs), wanted, sooner, keep, pool)
+        executor = Executor(
+            gathered.forward,
+            session.inputs,
+            [info.name for info in session.outputs][: gathered.outputs],
+            settings,
+            model=prepared.model,
+            listener=listener,
+            is_float=True,
+            after_call=gathered.after_call,
+        )
+        try:
             metric = call_infer(infer, executor, must_forward=bool(wanted))
-    except BaseException:
-        spool.close()
-        for store in (kept, *early.values()):
+        except BaseException:
+            gathered.close()
+            raise
+    return gathered.seen(metric, executor, settings)
+
+
+def _session(prepared: Prepared, wanted: Needs, *, threads: int, spin: bool) -> Session:
+    """The float model, which gives the values in `wanted` beside its outputs."""
+    graph = prepared.model.graph
+    there = {value.name for value in (*graph.inputs, *graph.outputs)}
+    taps = [name for name in wanted if name not in there]
+    return Session(prepared.model, taps=taps, threads=threads, spin=spin)
+
+
+class _Gathered:
+    """What the forward calls of one pass have shown so far."""
+
+    def __init__(
+        self,
+        session: Session,
+        outputs: int,
+        wanted: Needs,
+        sooner: Sequence[int],
+        keep: int,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        """outputs: how many of the session's are the model's own. sooner: numbers of calls, in order, after
+        which all is kept as well. keep: samples each time.
+        """
+        self.outputs = outputs
+        self._session, self._wanted, self._pool = session, wanted, pool
+        self._names = [info.name for info in session.outputs]
+        self._statistics = Statistics.empty(wanted)
+        self._snapshots: dict[int, Statistics] = {}
+        room = LIMIT // (1 + len(sooner))
+        self._kept = KeptSamples(keep, room)
+        self._kept_early = {calls: KeptSamples(keep, room) for calls in sooner}
+        self._spool = OutputSpool(tempfile.TemporaryFile(prefix="knight-"))  # noqa: SIM115  # closed with what was seen
+        self._example: dict[str, np.ndarray] = {}
+        self._calls = 0
+
+    def forward(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """One sample through the float model; its outputs."""
+        results = self._session.run_in_place(feeds)
+        if not self._example:
+            self._example.update(copy.deepcopy(feeds))
+        seen = dict(zip(self._names, results, strict=True)) | feeds
+        list(self._pool.map(lambda name: self._statistics.update(name, seen[name]), self._wanted))
+        outputs = results[: self.outputs]
+        self._spool.put(fingerprint(feeds), outputs)
+        self._kept.offer(feeds)
+        for calls, few in self._kept_early.items():
+            if self._calls < calls:
+                few.offer(feeds)
+        return [array.copy() for array in outputs]  # the user may keep them
+
+    def after_call(self, calls: int) -> None:
+        """Told the number of forward calls after each."""
+        self._calls = calls
+        if calls in self._kept_early:
+            self._snapshots[calls] = self._statistics.copy()
+
+    def seen(self, metric: object, executor: Executor, settings: RunSettings) -> Seen:
+        """All of it, after the last call."""
+        return Seen(
+            self._statistics,
+            self._snapshots,
+            self._spool,
+            metric,
+            executor.samples,
+            executor.calls,
+            self._example or None,
+            self._kept,
+            self._kept_early,
+            settings,
+        )
+
+    def close(self) -> None:
+        """Removes what is on the disk."""
+        self._spool.close()
+        for store in (self._kept, *self._kept_early.values()):
             store.close()
-        raise
-    return Seen(
-        statistics,
-        taken,
-        spool,
-        metric,
-        executor.samples,
-        executor.calls,
-        example or None,
-        kept,
-        early,
-        settings,
-    )
