@@ -76,29 +76,7 @@ def solve(
     """
     given = {**(fixed or {}), **patch.activations}
     numbers = Numbers(model, plan, patch)
-    silent: set[str] = set()  # groups that saw nothing but zeros
-
-    def one(key: str) -> QParams:
-        if key in given:
-            return given[key]
-        group = plan.groups[key]
-        method = calibrations.get(group.method)
-        low, high = method(statistics.asked(group.sources, method.needs), group.spec, **group.options)
-        if low == high == 0:
-            silent.add(key)
-        return params_from_range(low, high, group.spec)
-
-    own = [key for key, group in plan.groups.items() if not group.spans]
-    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter lock in the long loops
-        activations = dict(zip(own, pool.map(one, own), strict=True))
-    for key, group in plan.groups.items():  # in graph order, so that a Concat of Concats finds its parts
-        if group.spans:
-            if silent.issuperset(group.spans):
-                silent.add(key)
-            # The scale of zeros is any: as a part, it would stretch the range for nothing.
-            spans = [part for part in group.spans if part not in silent] or group.spans
-            parts = [activations[part] for part in spans]
-            activations[key] = given[key] if key in given else spanning(parts, group.spec)
+    activations = _activations(plan, statistics, given, threads)
     weights = {
         key: patch.weights[key]
         if key in patch.weights
@@ -123,6 +101,36 @@ def solve(
         if accumulator.bias is not None
     }
     return replace(parameters, biases=biases)
+
+
+def _activations(
+    plan: QuantPlan, statistics: Statistics, given: Mapping[str, QParams], threads: int
+) -> dict[str, QParams]:
+    """The parameters of all groups, by key; `given` are those that no method decides."""
+    silent: set[str] = set()  # groups that saw nothing but zeros
+
+    def one(key: str) -> QParams:
+        if key in given:
+            return given[key]
+        group = plan.groups[key]
+        method = calibrations.get(group.method)
+        low, high = method(statistics.asked(group.sources, method.needs), group.spec, **group.options)
+        if low == high == 0:
+            silent.add(key)
+        return params_from_range(low, high, group.spec)
+
+    own = [key for key, group in plan.groups.items() if not group.spans]
+    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter lock in the long loops
+        found = dict(zip(own, pool.map(one, own), strict=True))
+    for key, group in plan.groups.items():  # in graph order, so that a Concat of Concats finds its parts
+        if not group.spans:
+            continue
+        if silent.issuperset(group.spans):
+            silent.add(key)
+        # The scale of zeros is any: as a part, it would stretch the range for nothing.
+        spans = [part for part in group.spans if part not in silent] or group.spans
+        found[key] = given[key] if key in given else spanning([found[part] for part in spans], group.spec)
+    return found
 
 
 def spanning(parts: Sequence[QParams], spec: QuantSpec) -> QParams:
