@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from knight import schema
 from knight.calibration import calibrations
 from knight.errors import ConfigError
+from knight.json_keys import each_once
 from knight.recipe import FLOAT, Choice, Rule
 from knight.schema import Table, wants
 
@@ -43,7 +44,7 @@ class Entry(Table, frozen=True):
 def read_mix_config(path: str | Path) -> tuple[Entry, ...]:
     """The entries of the file. Raises ConfigError naming file and key."""
     origin = _origin(path)
-    once = schema.each_once(f"{origin}: ")
+    once = each_once(f"{origin}: ")
     try:
         document = json.loads(Path(path).read_text("utf-8-sig"), object_pairs_hook=once)
     except OSError as error:

@@ -6,8 +6,7 @@ thing that does not fit by its keys.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
@@ -47,22 +46,6 @@ def read(values: object, kind: type[T], *, before: str = "", path: str = "", len
         return msgspec.convert(values, kind)
     except _REFUSALS:
         raise ConfigError(before + _mistake(values, kind, path)) from None
-
-
-def each_once(before: str) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
-    """What makes an object of the pairs that `json` read (its `object_pairs_hook`).
-
-    A key that is there twice is a ConfigError: json would drop the first without a word.
-    """
-
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise ConfigError(f"{before}{printable(twice)}: the same key is there twice; keep one")
-        return found
-
-    return made
 
 
 def _refusal(value: object, kind: Any) -> Exception | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean, wrong_value
-from knight.schema import each_once
+from knight.json_keys import each_once
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}

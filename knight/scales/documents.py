@@ -17,6 +17,7 @@ import msgspec
 from knight import schema
 from knight.errors import ConfigError, OutputError, wrong_value
 from knight.files import write_file
+from knight.json_keys import each_once
 from knight.schema import wants
 
 LARGEST = 1 << 28
@@ -159,7 +160,7 @@ def _parsed(text: bytes, before: str) -> Any:
 
     try:
         told = text.decode("utf-8")
-        document = json.loads(told, object_pairs_hook=schema.each_once(before), parse_constant=refuse)
+        document = json.loads(told, object_pairs_hook=each_once(before), parse_constant=refuse)
         if "\\ud" in told.lower():  # half of a pair of escapes is no character, and cannot be written
             _text(document).encode("utf-8")
         return document
