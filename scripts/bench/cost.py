@@ -127,7 +127,7 @@ def main() -> None:
     print(f"five methods, 100 pictures of {NET.name}: {figures['total']:.2f} s")
     print(f"  without the fixed-point passes: {rest:.2f} s, budget 2.5 x {bare:.2f} s + 5 s = {budget:.2f} s")
     ratio = figures["fixed-point / bare"]
-    print(f"  a fixed-point pass: {ratio:.2f} times a bare pass of the quantized model")
+    print(f"  a fixed-point pass, integer operators counted: {ratio:.2f} times a bare pass of its model")
     few, many = peak_memory(arguments.kit, 20), peak_memory(arguments.kit, 200)
     print(f"peak memory: {many:.0f} MB with 200 pictures, {few:.0f} MB with 20: {many / few:.3f} times")
     knight = [sys.executable, "-m", "knight"]
