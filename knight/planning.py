@@ -38,12 +38,18 @@ def plan_all(model: ir.Model, target: Target, config: QuantConfig, listener: Lis
     """The combinations that `config` asks for, on `target`. Raises KnightError."""
     tried = candidates(config, target)
     source = read_source(model)
-    recipes = [candidate.recipe for candidate in tried]
-    prepared = prepare_model(source.model, target, config, recipes=recipes, listener=listener)
-    plans = [
-        make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
-        for recipe in recipes
-    ]
+    recipes = {candidate.method: candidate.recipe for candidate in tried}  # whatever the number of iterations
+    prepared = prepare_model(source.model, target, config, recipes=[*recipes.values()], listener=listener)
+    plans = {
+        method: make_plan(prepared, target, recipe, real_outputs=config.output_dequant, strict=config.strict)
+        for method, recipe in recipes.items()
+    }
     absorbed = None if config.recalibrate else source.absorbed
-    kept = [Kept() if absorbed is None else keep(absorbed, prepared, plan) for plan in plans]
-    return Planned(source, prepared, tried, plans, kept)
+    kept = {
+        method: Kept() if absorbed is None else keep(absorbed, prepared, plan)
+        for method, plan in plans.items()
+    }
+    methods = [candidate.method for candidate in tried]
+    return Planned(
+        source, prepared, tried, [plans[method] for method in methods], [kept[method] for method in methods]
+    )
