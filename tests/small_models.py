@@ -168,6 +168,16 @@ return 1.0
 """
 
 
+SUM_OF_OUTPUTS = """
+random = np.random.default_rng(7)
+total = 0.0
+for _ in range(executor.iteration):
+    total += float(executor.forward(random.normal(size=(1, 3, 8, 8)).astype(np.float32))[0].sum())
+return total
+"""
+"""Body of an infer function for `conv_net`: random samples, the same each time; the metric is a sum."""
+
+
 def script(folder: Path, body: str = FEED, *, name: str = "infer_net", file: str = "infer.py") -> Path:
     """A user script that registers one infer function with this body."""
     path = folder / file

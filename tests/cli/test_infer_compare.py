@@ -11,13 +11,6 @@ from click.testing import Result
 from tests import small_models
 
 Run = Callable[..., Result]
-BODY = """
-random = np.random.default_rng(7)
-total = 0.0
-for _ in range(executor.iteration):
-    total += float(executor.forward(random.normal(size=(1, 3, 8, 8)).astype(np.float32))[0].sum())
-return total
-"""
 
 
 @pytest.fixture
@@ -26,7 +19,7 @@ def infer(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     small_models.conv_net(tmp_path)
     small_models.conv_net(tmp_path, name="other", opset=13)
-    small_models.script(tmp_path, BODY)
+    small_models.script(tmp_path, small_models.SUM_OF_OUTPUTS)
     return lambda *words: run("infer", "-m", "net.onnx", "-uds", "infer.py", "-if", "infer_net", *words)
 
 

@@ -19,13 +19,6 @@ from knight.exporters import Exported, exporters
 from tests import small_models
 
 Run = Callable[..., Result]
-BODY = """
-random = np.random.default_rng(7)
-total = 0.0
-for _ in range(executor.iteration):
-    total += float(executor.forward(random.normal(size=(1, 3, 8, 8)).astype(np.float32))[0].sum())
-return total
-"""
 
 
 @pytest.fixture
@@ -33,7 +26,7 @@ def quant(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``knight quant`` on net.onnx with four samples, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     small_models.conv_net(tmp_path)
-    small_models.script(tmp_path, BODY)
+    small_models.script(tmp_path, small_models.SUM_OF_OUTPUTS)
     words = ("-m", "net.onnx", "-uds", "infer.py", "-if", "infer_net", "-i", 4, "--chip", "onnxruntime")
     return lambda *more: run("quant", *words, *more)
 
