@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
-from knight.names import Names
+from knight.edit import Editor, drop_unread_constant
 from knight.operators import STANDARD
 from knight.qdq.integer_operators import MICROSOFT
 from knight.qdq.names import real_name
@@ -29,7 +29,7 @@ class Edit:
         self.graph = model.graph
         self.taps: dict[str, Tap] = {}
         self.changed = False
-        self._names = Names.of(self.graph)
+        self._editor = Editor(self.graph)
         self._parameters: dict[tuple[str, str, str], tuple[ir.Value, ir.Value]] = {}
         imported = any(domain in model.opset_imports for domain in STANDARD)
         self.opset = models.opset(model) if imported else _NEW_OPSET
@@ -56,10 +56,8 @@ class Edit:
         self.graph.insert_after(node, added)
         self.graph.remove(node, safe=True)
         for value in read:  # a fill that is a real number now
-            if value.is_initializer() and not (
-                value.uses() or value.is_graph_input() or value.is_graph_output()
-            ):
-                self.graph.initializers.pop(value.name or "", None)
+            if value.is_initializer():
+                drop_unread_constant(self.graph, value)
         self.changed = True
 
     def quantize(self, value: ir.Value, numbers: Numbers) -> ir.Node:
@@ -124,14 +122,12 @@ class Edit:
 
     def _real_name(self, integers: str) -> str:
         name = real_name(integers)
-        return self.fresh(name if name not in self._names else f"{name}_before_quantization")
+        return self.fresh(name if name not in self._editor.names else f"{name}_before_quantization")
 
     def fresh(self, base: str, own: str | None = None) -> str:
         """`base`, numbered where it is taken by another than its owner, whose name is `own`."""
-        return base if base == own else self._names.fresh(base)
+        return base if base == own else self._editor.names.fresh(base)
 
     def initializer(self, name: str, array: np.ndarray) -> ir.Value:
         """`array` in the graph, under `name` or a numbered one."""
-        value = models.initializer(self.fresh(name), array)
-        self.graph.register_initializer(value)
-        return value
+        return self._editor.constant(name, array)
