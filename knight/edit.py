@@ -197,6 +197,13 @@ def drop_unread_constant(graph: ir.Graph, value: ir.Value | None) -> None:
         graph.remove(producer, safe=True)
 
 
+def drop_unread_initializers(graph: ir.Graph) -> None:
+    """Removes all constants that nothing reads; inputs stay."""
+    for name, value in list(graph.initializers.items()):
+        if not is_used(value) and not value.is_graph_input():
+            del graph.initializers[name]
+
+
 def is_used(value: ir.Value) -> bool:
     """Something reads `value`, or it leaves the graph."""
     return value.is_graph_output() or bool(value.uses())

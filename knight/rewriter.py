@@ -13,6 +13,7 @@ from collections import Counter
 import onnx_ir as ir
 
 from knight import model as models, operators
+from knight.edit import drop_unread_initializers
 from knight.forms import Blocks, Writing, forms
 from knight.outputs import OUTPUT_SCALES, RUNTIME
 from knight.quantizer import quantize
@@ -56,7 +57,7 @@ class _Rewriter:
             self._write(key)
         for name in self.plan.integer_nodes:
             self._quantize_constants(self.nodes[name])
-        self._drop_unused_initializers()
+        drop_unread_initializers(self.graph)
         self.model.metadata_props[RUNTIME] = self.plan.runtime or "chip"
         if self.output_scales:
             self.model.metadata_props[OUTPUT_SCALES] = json.dumps(self.output_scales, sort_keys=True)
@@ -185,9 +186,3 @@ class _Rewriter:
                 real.attributes.add(ir.AttrInt64("block_size", params.spec.block_size))
         self.graph.insert_before(node, [real])
         return real.outputs[0]
-
-    def _drop_unused_initializers(self) -> None:
-        outputs = set(self.graph.outputs)
-        for name, value in list(self.graph.initializers.items()):
-            if not value.uses() and value not in outputs and not value.is_graph_input():
-                del self.graph.initializers[name]

@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
+from knight.edit import Editor, drop_unread_initializers
 from knight.errors import ModelError
 from knight.exporters import Exported
 from knight.exporters._pairs import BYTES, Operand, Result, limits, operand, rank_of, result
@@ -64,6 +65,7 @@ class _Export:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.graph = model.graph
+        self.editor = Editor(self.graph)
         self.opset = models.opset(model)
         self.own_domain = is_for_onnxruntime(model)
         self.zeros: dict[str, ir.Value] = {}
@@ -196,7 +198,7 @@ class _Export:
                 continue
             new.type, new.shape = ir.TensorType(became.numbers.dtype), became.integers.shape
             if not became.saturates:
-                new.name = models.fresh_name(self.graph, f"{became.integers.name}_unbounded")
+                new.name = self.editor.names.fresh(f"{became.integers.name}_unbounded")
                 new = self._clip(node, new, became)
             self._replace(became.integers, new)
             self._remove(became)
@@ -230,9 +232,7 @@ class _Export:
             output = node.outputs[0] if node.op_type == "DequantizeLinear" else None
             if output is not None and not output.uses() and not output.is_graph_output():
                 self.graph.remove(node, safe=True)
-        for name, value in list(self.graph.initializers.items()):
-            if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-                del self.graph.initializers[name]
+        drop_unread_initializers(self.graph)
 
     def _stated(self, numbers: Numbers) -> tuple[ir.Value, ir.Value]:
         """Scale and zero point as an integer operator wants them: both there."""
@@ -246,7 +246,7 @@ class _Export:
         return scale, zero_point
 
     def _constant(self, name: str, array: np.ndarray) -> ir.Value:
-        return models.add_initializer(self.graph, name, array)
+        return self.editor.constant(name, array)
 
 
 # What an integer operator can say ---------------------------------------------------------------------
