@@ -197,11 +197,16 @@ def drop_unread_constant(graph: ir.Graph, value: ir.Value | None) -> None:
         graph.remove(producer, safe=True)
 
 
-def drop_unread_initializers(graph: ir.Graph) -> None:
-    """Removes all constants that nothing reads; inputs stay."""
-    for name, value in list(graph.initializers.items()):
-        if not is_used(value) and not value.is_graph_input():
-            del graph.initializers[name]
+def drop_unread_initializers(graph: ir.Graph) -> int:
+    """Removes all initializers that nothing reads, and says how many; inputs stay."""
+    unread = [
+        name
+        for name, value in graph.initializers.items()
+        if not is_used(value) and not value.is_graph_input()
+    ]
+    for name in unread:
+        del graph.initializers[name]
+    return len(unread)
 
 
 def is_used(value: ir.Value) -> bool:

@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 
 from knight import model as models
-from knight.edit import is_used, remove_node
+from knight.edit import drop_unread_initializers, is_used, remove_node
 from knight.operators import STANDARD, is_op
 from knight.passes import PassOptions
 
@@ -21,11 +21,7 @@ def run(model: ir.Model, options: PassOptions) -> int:
             changes += 1
         else:
             changes += _drop_optional_outputs(node, models.opset(model)) + _drop_trailing_inputs(node)
-    for name, value in tuple(graph.initializers.items()):
-        if not is_used(value) and not value.is_graph_input():
-            del graph.initializers[name]
-            changes += 1
-    return changes
+    return changes + drop_unread_initializers(graph)
 
 
 def _drop_optional_outputs(node: ir.Node, opset: int) -> int:
