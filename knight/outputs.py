@@ -54,6 +54,18 @@ def dequantized(
     ]
 
 
+def fixed_point(
+    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
+) -> list[np.ndarray]:
+    """The inverse of `dequantized`, unrounded: real numbers in the units of another model's outputs."""
+    return [
+        array / np.float32(scales[name]["scale"]) + np.float32(scales[name]["zero_point"])
+        if name in scales
+        else array
+        for name, array in zip(names, outputs, strict=True)
+    ]
+
+
 class _Runs(Protocol):
     """A session, or what stands in for one."""
 
@@ -86,6 +98,15 @@ class RealSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of one forward pass, in order."""
         return self.real(self._session.run(feeds))
+
+    def run_scaled(
+        self, feeds: Mapping[str, np.ndarray], scales: Mapping[str, Mapping[str, float]]
+    ) -> list[np.ndarray]:
+        """As `run`, in fixed-point numbers of `scales`; where these are the model's own, as it makes them."""
+        outputs = self._session.run(feeds)
+        if scales == self._scales:
+            return outputs
+        return fixed_point(self.names, self.real(outputs), scales)
 
     def real(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """Real numbers of all outputs, in order."""

@@ -139,12 +139,12 @@ def test_what_is_no_tensor_passes() -> None:
 
 
 def test_attributes() -> None:
-    chosen = RunSettings(5, 2, "data", "out", "infer", "s.py", None, ({"input_name": "x"},))
+    chosen = RunSettings(5, 2, "data", "out", "infer", "s.py", -1, ({"input_name": "x"},))
     run = Executor(lambda feeds: [], [X, info("i", "int64", 1)], ["a", "b"], chosen)
     assert run.input_nodes == ["x", "i"] and run.output_node_list == ["a", "b"]
     assert run.input_types == {"x": 1, "i": 7}  # numbers of TensorProto.DataType
     assert (run.iteration, run.batch_size, run.dataset, run.save_dir) == (5, 2, "data", "out")
-    assert (run.run_mode, run.user_defined_script, run.gpu) == ("infer", "s.py", None)
+    assert (run.run_mode, run.user_defined_script, run.gpu) == ("infer", "s.py", -1)
     assert run.input_configs_dict == ({"input_name": "x"},)
     assert run.early_stop_flag is False and run.shape_dicts == {}
 

@@ -12,6 +12,7 @@ from knight.errors import ConfigError
 if TYPE_CHECKING:
     from knight.executor import InferFunction, RunSettings
     from knight.listener import Listener
+    from knight.script import Chosen
 
 
 def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
@@ -30,23 +31,39 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
     )
 
 
-def name_infer_function(values: dict[str, Any]) -> None:
+def name_infer_function(values: dict[str, Any], listener: Listener | None = None) -> None:
     """Puts into `values` which function and script are meant: infer_default where only input-configs are
-    given, and no script for the vendor's own infer_common.py, which is built in here.
+    given, and no script for the vendor's own infer_common.py and infer_auto.py, which are built in here; the
+    listener is told so.
     """
-    name, script = values["infer_func"].removeprefix("infer_common."), values["user_defined_script"]
-    if script is not None and Path(script).name == "infer_common.py" and not Path(script).exists():
+    from knight.vendor_names import READY_MADE
+
+    name, script = values["infer_func"], values["user_defined_script"]
+    module, _, function = name.rpartition(".")
+    if module in READY_MADE:
+        name = function
+    module = Path(script).stem if script is not None else ""
+    if f"{module}.py" == Path(script or "").name and module in READY_MADE and not Path(script).exists():
+        if listener is not None:
+            listener.announce(f"note: there is no {script}; Knight's own {module} is used")
         values["user_defined_script"] = script = None
+        name = READY_MADE[module].get(name, name)
     only_configs = name == "infer_auto" and values["input_configs"] is not None and script is None
+    only_configs = only_configs and module != "infer_auto"
     values["infer_func"] = "infer_default" if only_configs else name
 
 
 def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
     """What -if names."""
-    from knight.script import find_infer_function
+    return chosen_function(values, listener).function
 
-    name_infer_function(values)
-    return find_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
+
+def chosen_function(values: dict[str, Any], listener: Listener) -> Chosen:
+    """What -if names, and whose it is."""
+    from knight.script import choose_infer_function
+
+    name_infer_function(values, listener)
+    return choose_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
 
 
 def input_configs(given: object) -> tuple[dict[str, Any], ...]:

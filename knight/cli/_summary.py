@@ -72,13 +72,17 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for verdict in report["optimizers"]:
         yield f"Optimizer        : {_verdict(verdict)}"
     yield f"Integer operators: {_coverage(report)}"
-    for output in report["outputs"]:
-        if output["scale"] is not None:
-            offset = f", zero point {output['zero_point']}" if output["zero_point"] else ""
-            yield f"Dequantization scale of output {output['name']}: {output['scale']:.9g}{offset}"
+    yield from scales({one["name"]: one for one in report["outputs"] if one["scale"] is not None})
     yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
     times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
     yield f"Times            : {times}"
+
+
+def scales(outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What outputs that are fixed-point numbers have to be multiplied by: name -> {"scale", "zero_point"}."""
+    for name, output in outputs.items():
+        offset = f", zero point {output['zero_point']}" if output["zero_point"] else ""
+        yield f"Dequantization scale of output {name}: {output['scale']:.9g}{offset}"
 
 
 def _verdict(found: Mapping[str, Any]) -> str:

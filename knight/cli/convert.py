@@ -51,9 +51,11 @@ def run(**values: Any) -> None:
 
 
 def _convert(context: click.Context, values: dict[str, Any], console: Console) -> None:
+    from knight.cli._inputs import name_infer_function
     from knight.store import Store
 
     console.say("Convert Start")
+    name_infer_function(values, console)
     shown = {flag.names[-1]: values[flag.key] for flag in (*CONVERT, *added())}
     for line in _summary.arguments(shown):
         console.say(line)

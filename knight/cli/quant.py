@@ -93,7 +93,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
-    name_infer_function(values)
+    name_infer_function(values, console)
     shown = {flag.names[-1]: values[flag.key] for flag in (*AVAILABLE, *added())}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
