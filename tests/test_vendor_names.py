@@ -1,4 +1,4 @@
-"""The modules that scripts for the vendor's tool import: what is offered, and when the user's own come first."""
+"""The modules that scripts for the vendor's tool import: what is offered, and when the user's own count."""
 
 from __future__ import annotations
 

@@ -72,10 +72,23 @@ class KnightGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _purpose(name, width)) for name in commands.names()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from knight.cli._words import check_dashes
+
+        check_dashes(args, {name for option in self.get_params(ctx) for name in option.opts})
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in commands.names() and not args[0].startswith("-"):
+            from knight.cli._run_config import ELSEWHERE
+
+            if args[0] in ELSEWHERE:
+                raise ConfigError(
+                    f"knight {args[0]} is the vendor's own tool, and not here; it takes the "
+                    f"NAME_quantize.onnx that knight quant writes"
+                )
             raise ConfigError(f"unknown command {args[0]!r}: {did_you_mean(args[0], commands.names())}")
         return super().resolve_command(ctx, args)
 

@@ -15,12 +15,12 @@ import click
 from click.core import ParameterSource
 
 from knight.cli import _extras
-from knight.cli._flags import GROUPS, POSTPONED, Flag
+from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
 from knight.cli._run_config import read_section
+from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
 from knight.errors import ConfigError, did_you_mean
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
-_NUMBER = re.compile(r"-\.?\d")
 
 CHIP = click.Option(
     ["-ch", "--chip", "chip"],
@@ -143,11 +143,22 @@ class FlagCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for reason in self.left_out:
             click.echo(f"  warning: {reason}", err=True)
-        left = super().parse_args(ctx, spread(args, self.flags))
+        left = super().parse_args(ctx, spread(self._meant(ctx, args), self.flags))
         for flag in self.flags:
             if given(ctx, flag.key):
                 _refuse(flag, ctx.params[flag.key])
         return left
+
+    def _meant(self, ctx: click.Context, words: Sequence[str]) -> list[str]:
+        """The words for click. Raises ConfigError for those that it would take for something else."""
+        known = {name for option in self.get_params(ctx) for name in option.opts}
+        check_dashes(words, known)
+        check_single_hyphens(words, known)
+        if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
+            words, name = framework_word(words, frameworks())
+            if name is not None:
+                click.echo(f"  note: the word {name} is taken as -f {name}")
+        return list(words)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -229,7 +240,7 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
                 return done + words
             continue
         values = [value] if equals else []
-        while words and not _is_flag(words[0]):
+        while words and not is_flag(words[0]):
             values.append(words.pop(0))
         if several[name].grouped:
             done += [name, " ".join(values)]
@@ -242,7 +253,3 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]
     return done
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and word != "-" and not _NUMBER.match(word)

@@ -62,7 +62,7 @@ _BEHIND = (
         metavar="hist",
     ),
     Flag(
-        ("--save-dir",),
+        ("-s", "--save-dir"),
         RESULT,
         "folder for the report: HTML, JSON, CSV, a file for -mc, plots",
         metavar="FOLDER",

@@ -271,7 +271,7 @@ AVAILABLE = (
     ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
     Flag(("--format",), RESULT, "form of the quantized model: {choices}", default="qdq", choices=formats),
-    Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
+    Flag(("-s", "--save-dir"), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
     Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),
     Flag(

@@ -19,6 +19,7 @@ from knight.cli._run_config import (
     read_document,
     section_values,
 )
+from knight.cli._words import check_dashes
 from knight.errors import ConfigError, did_you_mean
 
 EXAMPLE = """\b
@@ -69,6 +70,7 @@ def _overrides(arguments: tuple[str, ...]) -> list[tuple[str, str, Any]]:
     """(section, key, value) of ``--section.key value ...``; a key without a value is true."""
     found: list[tuple[str, str, Any]] = []
     words = list(arguments)
+    check_dashes(words, ("-rc", "--run-config", "-ch", "--chip"), [f"--{section}." for section in SECTIONS])
     while words:
         word = words.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
