@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
 
+from knight.cli._inputs import name_infer_function
 from knight.errors import ScriptError
 from knight.executor import Executor, RunSettings
+from knight.listener import SILENT, Listener
 from knight.script import choose_infer_function, load_script
 from knight.tasks import reader_of, tasks
 
@@ -129,3 +132,41 @@ def test_its_constants_beside_the_script_come_first_and_its_decorators_never(tmp
 def test_other_modules_of_the_vendors_are_missing_by_name(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"No module named 'onnx_quantize_tool.core'.*user_script.py:1"):
         load_script(write(tmp_path, "import onnx_quantize_tool.core\n"))
+
+
+@pytest.mark.parametrize(
+    ("infer", "script", "configs", "wanted"),
+    [
+        ("infer_auto", "/opt/Quantize/onnx_examples/infer_auto.py", None, ("infer_auto", None)),
+        ("infer_auto.infer_auto", "gone/infer_auto.py", [{}], ("infer_auto", None)),
+        ("infer_auto", "gone/infer_common.py", [{}], ("infer_default", None)),
+        ("infer_common", "gone/infer_common.py", None, ("infer_default", None)),
+        ("infer_common", None, [{}], ("infer_default", None)),
+        ("infer_common.infer_default", "gone/other.py", [{}], ("infer_default", "gone/other.py")),
+        ("infer_cls", "gone/infer_common.py", [{}], ("infer_cls", None)),
+        ("infer_auto", None, [{}], ("infer_default", None)),
+        ("my.infer", "gone/other.py", None, ("my.infer", "gone/other.py")),
+    ],
+)
+def test_what_if_and_uds_mean_together(
+    infer: str, script: str | None, configs: object, wanted: tuple[str, str | None]
+) -> None:
+    values: dict[str, Any] = {
+        **{"infer_func": infer, "user_defined_script": script, "input_configs": configs}
+    }
+    heard: list[str] = []
+    listener = Listener()
+    listener.announce = heard.append  # type: ignore[method-assign]
+    name_infer_function(values, listener)
+    assert (values["infer_func"], values["user_defined_script"]) == wanted
+    assert len(heard) == (script is not None and wanted[1] is None)
+    assert all(script in text for text in heard if script)
+
+
+def test_a_file_of_that_name_is_the_users_own(tmp_path: Path) -> None:
+    script = str(write(tmp_path, REGISTER, "infer_common.py"))
+    values: dict[str, Any] = {
+        **{"infer_func": "infer_common", "user_defined_script": script, "input_configs": [{}]}
+    }
+    name_infer_function(values, SILENT)
+    assert (values["infer_func"], values["user_defined_script"]) == ("infer_common", script)

@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 
 def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant") -> RunSettings:
-    """What the infer function may read of the user's options."""
+    """What the infer function may read of the user's options.
+
+    Without a folder for results, its own go beside the quantized model, where quant had it put them.
+    """
     from knight.executor import RunSettings
 
     return RunSettings(
         iteration=iteration,
         batch_size=values["batch_size"],
         dataset=values["data"],
-        save_dir=values["save_dir"],
+        save_dir=values["save_dir"] or str(Path(values["quantized"]).parent),
         run_mode=run_mode,
         user_defined_script=values["user_defined_script"],
         input_configs_dict=input_configs(values["input_configs"]),
@@ -31,7 +34,7 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
     )
 
 
-def name_infer_function(values: dict[str, Any], listener: Listener | None = None) -> None:
+def name_infer_function(values: dict[str, Any], listener: Listener) -> None:
     """Puts into `values` which function and script are meant: infer_default where only input-configs are
     given, and no script for the vendor's own infer_common.py and infer_auto.py, which are built in here; the
     listener is told so.
@@ -40,21 +43,22 @@ def name_infer_function(values: dict[str, Any], listener: Listener | None = None
 
     name, script = values["infer_func"], values["user_defined_script"]
     module, _, function = name.rpartition(".")
-    if module in READY_MADE:
-        name = function
-    module = Path(script).stem if script is not None else ""
-    if f"{module}.py" == Path(script or "").name and module in READY_MADE and not Path(script).exists():
-        if listener is not None:
-            listener.announce(f"note: there is no {script}; Knight's own {module} is used")
+    name = function if module in READY_MADE else name
+    absent = Path(script).stem if script is not None and Path(script).suffix == ".py" else ""
+    if absent in READY_MADE and not Path(script).exists():
+        listener.announce(f"note: there is no {script}; Knight's own {absent} is used")
         values["user_defined_script"] = script = None
-        name = READY_MADE[module].get(name, name)
-    only_configs = name == "infer_auto" and values["input_configs"] is not None and script is None
-    only_configs = only_configs and module != "infer_auto"
-    values["infer_func"] = "infer_default" if only_configs else name
+    named = module if module in READY_MADE else absent
+    if script is None:
+        known = {key: task for functions in READY_MADE.values() for key, task in functions.items()}
+        name = known.get(name, name)
+        if name == "infer_auto" and named != "infer_auto" and values["input_configs"] is not None:
+            name = "infer_default"
+    values["infer_func"] = name
 
 
 def infer_function(values: dict[str, Any], listener: Listener) -> InferFunction:
-    """What -if names."""
+    """What -if names, after `name_infer_function`."""
     return chosen_function(values, listener).function
 
 
@@ -62,7 +66,6 @@ def chosen_function(values: dict[str, Any], listener: Listener) -> Chosen:
     """What -if names, and whose it is."""
     from knight.script import choose_infer_function
 
-    name_infer_function(values, listener)
     return choose_infer_function(values["infer_func"], values["user_defined_script"], listener=listener)
 
 

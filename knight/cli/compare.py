@@ -128,11 +128,12 @@ def _elements_of_output(reference: Path, result: Path, values: dict[str, Any]) -
 
 def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
-    from knight.cli._inputs import infer_function, run_settings
+    from knight.cli._inputs import infer_function, name_infer_function, run_settings
     from knight.compare.comparison import Layer
     from knight.compare.models import Options, compare_models
     from knight.compare.rows import Row
 
+    name_infer_function(values, console)
     infer = infer_function(values, console)
     name = values["output_name"]
     wanted: list[str] = []
