@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from knight.errors import KnightError, ModelError
 from knight.executor import RunSettings
 from knight.formats import hint
 from knight.listener import SILENT, Listener
+from knight.stopping import undisturbed
+from knight.temporary import TemporaryFolder
 
 TOLERANCE = 1e-3
 """Largest error, as a fraction of an output's range, that a conversion may have; most stay below 1e-6."""
@@ -65,7 +66,7 @@ def convert(
     framework writes on the way goes to the terminal. Raises KnightError.
     """
     converters.get(framework)  # an unknown name is an error here, not in the other process
-    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+    with TemporaryFolder() as folder:
         result = Path(folder, "model.onnx")
         request = Request(
             framework, source, settings or RunSettings(), infer, tolerance, threads, str(result)
@@ -142,21 +143,24 @@ def _worker(request: Path, log: Path | None) -> Iterator[tuple[subprocess.Popen[
         str(os.getpid()),
     ]
     with open(log or os.devnull, "wb") as messages, os.fdopen(reading, encoding="utf-8") as events:
-        process = subprocess.Popen(
-            command,
-            pass_fds=[writing],
-            env={**os.environ, "TMPDIR": str(request.parent)},  # what it leaves behind goes with the folder
-            stdin=subprocess.DEVNULL,
-            stdout=messages if log else None,
-            stderr=subprocess.STDOUT if log else None,
-        )
-        os.close(writing)
+        process = None
         try:
+            with undisturbed():
+                process = subprocess.Popen(
+                    command,
+                    pass_fds=[writing],
+                    env={**os.environ, "TMPDIR": str(request.parent)},  # what it leaves goes with the folder
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages if log else None,
+                    stderr=subprocess.STDOUT if log else None,
+                )
+                os.close(writing)
             yield process, events
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            if process is not None:
+                with undisturbed():
+                    process.kill()  # nothing, where it has ended
+                    process.wait()
 
 
 def _follow(events: IO[str], listener: Listener) -> Sequence[Any] | None:

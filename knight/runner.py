@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from knight import model as models
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
+from knight.temporary import TemporaryFolder
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 """The optimizer that gives int8 weights to what stands in float between pairs."""
@@ -129,7 +129,7 @@ class Session:
         options.log_severity_level = 4  # failures come back as exceptions; do not print them as well
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        self._keep: list[tempfile.TemporaryDirectory[str]] = []
+        self._keep: list[TemporaryFolder] = []
         self.differs: frozenset[str] = frozenset()
         source = self._source(model, taps)
         self._disabled: list[str] = []
@@ -181,7 +181,7 @@ class Session:
 
     def _folder(self) -> Path:
         """A folder that lasts as long as the session."""
-        self._keep.append(tempfile.TemporaryDirectory(prefix="knight-"))
+        self._keep.append(TemporaryFolder())
         return Path(self._keep[-1].name)
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:

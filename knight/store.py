@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from knight import model as models
 from knight.errors import OutputError
 from knight.files import flush, output_errors
+from knight.stopping import undisturbed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,16 +58,17 @@ class Store:
         self._made: list[Path] = []
         self._published = False
         self._lock: int | None = None
-        with output_errors(self.folder):
-            self._make_folder()
-        try:
+        with undisturbed():
             with output_errors(self.folder):
-                self._lock = self._acquire()
-                shutil.rmtree(self.folder / _WRITING, ignore_errors=True)
-                self._complete()
-        except BaseException:
-            self.close()
-            raise
+                self._make_folder()
+            try:
+                with output_errors(self.folder):
+                    self._lock = self._acquire()
+                    shutil.rmtree(self.folder / _WRITING, ignore_errors=True)
+                    self._complete()
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Store:
         return self
@@ -123,10 +125,11 @@ class Store:
                     written.append(fresh / file)
                 for path in written:
                     flush(path)
-                writing.rename(self.folder / _COMMITTED)
-                self._published = True
-                self._complete()
-                self._remove_stale(place, [path.relative_to(fresh) for path in written])
+                with undisturbed():
+                    writing.rename(self.folder / _COMMITTED)
+                    self._published = True
+                    self._complete()
+                    self._remove_stale(place, [path.relative_to(fresh) for path in written])
         finally:
             shutil.rmtree(writing, ignore_errors=True)
 

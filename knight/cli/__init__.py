@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -19,42 +16,13 @@ import click
 from knight import __version__
 from knight.errors import ConfigError, KnightError, did_you_mean
 from knight.registry import Registry
+from knight.stopping import Stopped, stoppable
 
 commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
 flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 """A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGHUP, on its way through all that has to be tidied up. number: of the signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise Stopped, once; a SIGHUP that is ignored (nohup) stays ignored."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the tidying up
-        raise Stopped(number)
-
-    kinds = [] if threading.current_thread() is not threading.main_thread() else ["SIGTERM", "SIGHUP"]
-    numbers = [getattr(signal, kind) for kind in kinds if hasattr(signal, kind)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler == signal.SIG_DFL:
-                signal.signal(number, handler)
 
 
 class KnightGroup(click.Group):
@@ -97,13 +65,13 @@ class KnightGroup(click.Group):
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
         try:
-            with _stoppable():
+            with stoppable():
                 code = super().main(args, prog_name, **settings)
         except KnightError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             _fail("interrupted; earlier results are as they were", INTERRUPTED)
         except Stopped as stopped:
             name = signal.Signals(stopped.number).name
@@ -178,4 +146,8 @@ def knight(context: click.Context, chip: tuple[str, ...], default_chip: str | No
 
 def main() -> NoReturn:
     """The scripts ``knight`` and ``Knight``."""
-    knight.main(prog_name="knight")
+    try:
+        knight.main(prog_name="knight")
+    finally:  # all is told: a Ctrl-C from here on ends what Python does at its end, without a word
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

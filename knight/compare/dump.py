@@ -24,6 +24,7 @@ import numpy as np
 
 from knight.errors import DataError, OutputError
 from knight.listener import SILENT, Listener
+from knight.stopping import undisturbed
 
 FLOAT, QUANT, INDEX = "float", "quant", "dump.json"
 """The two halves of a dump, and the list of its layers."""
@@ -265,16 +266,20 @@ class DumpWriter:
             text = json.dumps(listed, indent=1, ensure_ascii=False)
             # JSON reads what "backslashreplace" makes of half a surrogate pair as that half
             (self._writing / INDEX).write_text(text + "\n", "utf-8", "backslashreplace")
-            shutil.rmtree(self._earlier, ignore_errors=True)
-            if self.folder.exists():
-                self.folder.rename(self._earlier)
-            try:
-                self._writing.rename(self.folder)
-            except OSError:
-                if self._earlier.exists():
-                    self._earlier.rename(self.folder)
-                raise
-            shutil.rmtree(self._earlier, ignore_errors=True)
+            with undisturbed():
+                self._replace()
+
+    def _replace(self) -> None:
+        shutil.rmtree(self._earlier, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(self._earlier)
+        try:
+            self._writing.rename(self.folder)
+        except OSError:
+            if self._earlier.exists():
+                self._earlier.rename(self.folder)
+            raise
+        shutil.rmtree(self._earlier, ignore_errors=True)
 
 
 def _storable(array: np.ndarray, entry: Entry) -> np.ndarray:

@@ -33,6 +33,7 @@ from knight.qdq.graph import Graph, Unit
 from knight.qdq.lowering import lower
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
+from knight.temporary import TemporaryFolder
 
 _MANY_CHANNELS = 4096
 _TRIED = 16  # samples that are kept for trying out remedies
@@ -167,7 +168,7 @@ def _cleaned(model: ir.Model) -> ir.Model:
 
 def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
     """After ONNX Runtime's basic optimizations, which its quantizer's own preparation makes."""
-    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+    with TemporaryFolder() as folder:
         path = Path(folder, "model.onnx")
         Session(model, level="basic", optimized=path, kernels="host")
         return models.load(path)
