@@ -9,7 +9,7 @@ import click
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import DEBUG, Console
-from knight.cli._flags import CONVERT, QUANT
+from knight.cli._flags import CONVERT, FED, QUANT
 from knight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ def run(**values: Any) -> None:
 
 
 def _convert(context: click.Context, values: dict[str, Any], console: Console) -> None:
+    from knight.cli._inputs import name_infer_function
     from knight.store import Store
 
+    name_infer_function(values)
     console.say("Convert Start")
     shown = {flag.names[-1]: values[flag.key] for flag in (*CONVERT, *added())}
     for line in _summary.arguments(shown):
         console.say(line)
+    idle = [flag.label for flag in CONVERT if flag.key in FED and given(context, flag.key)]
+    if idle and values["infer_func"] == "infer_auto":
+        console.warn(f"no effect without -if: {', '.join(idle)}")
     with Store(values["save_dir"]) as store:
         convert_to_store(context, values, store, console)
     console.say("Convert complete")
@@ -85,6 +90,7 @@ def converted_model(
     """The conversion of what `values` name, and the name of its file; nothing is written."""
     from knight import conversion
     from knight.cli._inputs import run_settings
+    from knight.config import QuantConfig
 
     framework, source = values["framework"], source_of(context, values, console)
     conversion.check_framework(framework, source)
@@ -93,6 +99,9 @@ def converted_model(
         source,
         infer=values["infer_func"] if values["infer_func"] != "infer_auto" else None,
         settings=run_settings(values, max(values["iteration"]), "convert"),
+        config=QuantConfig(
+            input_dtypes=values["quantize_input_dtype"], mean=values["mean"], std=values["std"]
+        ),
         tolerance=values["tolerance"],
         threads=values["cpu_num"],
         listener=console,

@@ -13,9 +13,9 @@ import pytest
 from click.testing import Result
 
 import knight
-from knight.cli._border import with_input_configs
 from knight.config import QuantConfig
 from knight.executor import Executor
+from knight.input_configs import with_input_configs
 from knight.tasks import infer_default, reads_inputs, tasks
 from tests import exact, small_models
 
