@@ -124,7 +124,7 @@ AVAILABLE = (
     Flag(
         ("-is", "--input-shapes"),
         MODEL,
-        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input",
+        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input; -1 leaves open",
         int,
         (),
         several=True,

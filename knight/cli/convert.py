@@ -116,12 +116,15 @@ def source_of(context: click.Context, values: dict[str, Any], console: Console) 
     Raises ConfigError for values that no framework takes.
     """
     from knight.converters import Source, converters
+    from knight.converters._shapes import OPEN
 
     if not 0 < values["tolerance"] <= 1:
         raise ConfigError(f"--tolerance {values['tolerance']}: wants a fraction of a range, such as 1e-3")
     for shape in values["input_shapes"]:
-        if any(size < 1 for size in shape):
-            raise ConfigError(f"-is/--input-shapes {' '.join(map(str, shape))}: sizes are at least 1")
+        if any(size < 1 and size != OPEN for size in shape):
+            raise ConfigError(
+                f"-is/--input-shapes {' '.join(map(str, shape))}: sizes are at least 1, or -1 for open"
+            )
     read = converters.get(values["framework"]).flags
     labels = {flag.key: flag.label for flag in QUANT}
     idle = [labels[key] for field, key in _FIELDS.items() if field not in read and given(context, key)]

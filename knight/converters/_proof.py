@@ -13,13 +13,12 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.converters import Conversion, Feeds
+from knight.converters._shapes import OPEN, open_length
 from knight.errors import KnightError, ModelError
 from knight.runner import Session, TensorInfo
 
 _SAMPLES = 3
 _BATCHES = (1, 2, 5)
-_LENGTHS = {2: 16, 3: 16, 4: 64, 5: 16}
-"""What an open dimension that is not the batch is tried with, by rank."""
 
 
 @dataclass
@@ -158,7 +157,8 @@ def _known_sizes(
         given = {**{name: array.shape for name, array in example.items()}, **given}
     for info in inputs:
         for axis, size in enumerate(given.get(info.name, ())):
-            sizes.setdefault(_dimension(names[info.name], axis), size)
+            if size != OPEN:
+                sizes.setdefault(_dimension(names[info.name], axis), size)
     return sizes
 
 
@@ -169,7 +169,7 @@ def _dimension(value: ir.Value, axis: int) -> object:
 
 
 def _shape(info: TensorInfo, value: ir.Value, sizes: dict[object, int], batch: int | None) -> tuple[int, ...]:
-    lengths = _LENGTHS.get(len(info.shape), 8)
+    lengths = open_length(len(info.shape))
     first = _dimension(value, 0)
     shape = []
     for axis, dim in enumerate(info.shape):

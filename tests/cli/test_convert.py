@@ -126,7 +126,8 @@ def test_options_of_other_frameworks_are_named(run: Run, tmp_path: Path) -> None
         (("-m", "net.pt", "-f", "caffe"), 1, "is no Caffe model (it looks like pytorch: use -f pytorch)"),
         (("-m", "net", "-f", "pytorch"), 1, "needs the script, with -uds"),
         (("-m", "net", "-f", "pytroch"), 2, "unknown value 'pytroch': did you mean 'pytorch'?"),
-        (("-m", "net", "-is", 1, 0), 2, "-is/--input-shapes 1 0: sizes are at least 1"),
+        (("-m", "net", "-is", 1, 0), 2, "-is/--input-shapes 1 0: sizes are at least 1, or -1 for open"),
+        (("-m", "net", "-is", -1, -2), 2, "-is/--input-shapes -1 -2: sizes are at least 1"),
         (("-m", "net", "--tolerance", 0), 2, "--tolerance 0.0: wants a fraction of a range"),
     ],
 )
