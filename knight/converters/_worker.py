@@ -143,6 +143,11 @@ def _prove(
     comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
     if request.infer is not None:
         _compare_on_user_data(request, conversion, comparison, listener)
+    for name, apart in comparison.proof.rounding.items():
+        listener.warn(
+            f"output {name!r} is small beside the model's inputs and differs by {apart:.1e}: more than "
+            f"{request.tolerance:.0e} of its range, but no more than rounding makes of them"
+        )
     return asdict(comparison.proof)
 
 
