@@ -134,7 +134,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 def _with_input_configs(
     config: QuantConfig, settings: RunSettings, model: ir.Model, infer: InferFunction
 ) -> QuantConfig:
-    from knight.cli._border import with_input_configs
+    from knight.input_configs import with_input_configs
 
     inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
     return with_input_configs(config, settings.input_configs_dict, inputs, infer)

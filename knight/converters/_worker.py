@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from knight import model as models
+from knight.config import QuantConfig
 from knight.converters import Conversion, Converter, Source, _sandbox, converters
+from knight.converters._fed import Border
 from knight.converters._proof import Comparison, prove
 from knight.errors import ConfigError, KnightError
 from knight.executor import Executor, RunSettings, call_infer, described
+from knight.input_configs import with_input_configs
 from knight.listener import Listener
 from knight.passes import PassOptions, tidy
 from knight.runner import available_threads
@@ -33,7 +36,11 @@ _USER_CALLS = 3
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion to make. result: the ONNX file to write. infer: the user's infer function, if any."""
+    """One conversion to make. result: the ONNX file to write.
+
+    infer: the user's infer function, if any. input_dtypes, mean, std: what the model that it feeds will do at
+    its inputs (see `QuantConfig`).
+    """
 
     framework: str
     source: Source
@@ -42,6 +49,9 @@ class Request:
     tolerance: float
     threads: int
     result: str
+    input_dtypes: tuple[str | None, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def to_json(self) -> str:
         """As a file can hold it."""
@@ -52,7 +62,9 @@ class Request:
         """The inverse of `to_json`."""
         data = json.loads(text)
         source, settings = data.pop("source"), data.pop("settings")
-        return cls(source=Source(**_tuples(source)), settings=RunSettings(**_tuples(settings)), **data)
+        return cls(
+            source=Source(**_tuples(source)), settings=RunSettings(**_tuples(settings)), **_tuples(data)
+        )
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +143,11 @@ def _prove(
     comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
     if request.infer is not None:
         _compare_on_user_data(request, conversion, comparison, listener)
+    for name, apart in comparison.proof.rounding.items():
+        listener.warn(
+            f"output {name!r} is small beside the model's inputs and differs by {apart:.1e}: more than "
+            f"{request.tolerance:.0e} of its range, but no more than rounding makes of them"
+        )
     return asdict(comparison.proof)
 
 
@@ -139,16 +156,18 @@ def _compare_on_user_data(
 ) -> None:
     infer = find_infer_function(request.infer or "", request.source.script, listener=listener)
     settings = replace(request.settings, iteration=min(_USER_CALLS, request.settings.iteration))
+    inputs = comparison.session.inputs
+    asked = QuantConfig(input_dtypes=request.input_dtypes, mean=request.mean, std=request.std)
+    asked = with_input_configs(asked, settings.input_configs_dict, [info.name for info in inputs], infer)
+    border = Border(conversion.model, inputs, asked)
 
     def forward(feeds: dict[str, Any]) -> list[Any]:
-        outputs = comparison.run(feeds)
+        outputs = comparison.run(border(feeds))
         executor.early_stop_flag = executor.calls + 1 >= settings.iteration
         return outputs
 
     names = [info.name for info in comparison.session.outputs]
-    executor = Executor(
-        forward, comparison.session.inputs, names, settings, model=conversion.model, listener=listener
-    )
+    executor = Executor(forward, border.inputs, names, settings, model=conversion.model, listener=listener)
     call_infer(infer, executor)
 
 

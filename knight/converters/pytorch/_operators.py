@@ -11,6 +11,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from knight.errors import ModelError
 
@@ -130,6 +131,18 @@ def check_kinds(kinds: Iterable[str], where: str) -> None:
         space, _, name = kind.partition("::")
         if not _computes(space, name):
             raise refused(kind, where)
+
+
+def kinds_of(module: Any) -> Iterator[str]:
+    """The operators of all methods of a loaded TorchScript module, with those of the functions they call."""
+    for part in module.modules():
+        for name in part._c._method_names():
+            graph = part._c._get_method(name).inlined_graph  # a copy, gone with this name
+            ahead = [graph]
+            while ahead:
+                for node in ahead.pop().nodes():
+                    yield node.kind()
+                    ahead += node.blocks()
 
 
 def refused(name: str, where: str) -> ModelError:

@@ -1,7 +1,6 @@
 """Models that a user's script registers: ``@pytorch_model.register("name")`` above a function.
 
-The function returns a dict (model, inputs, concrete_args, dynamic_axes_inputs, dynamic_axes_outputs), or the
-older pair of model and inputs.
+What the function returns is read by `_returned`.
 """
 
 from __future__ import annotations
@@ -9,24 +8,24 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
 
 from knight.converters import Source
-from knight.converters.pytorch._loaded import Axes, Loaded, ready
+from knight.converters.pytorch._loaded import Loaded
+from knight.converters.pytorch._operators import check_kinds, kinds_of
+from knight.converters.pytorch._returned import as_loaded
 from knight.errors import ConfigError, KnightError, ModelError, ScriptError, did_you_mean
 from knight.executor import described, place
 from knight.listener import Listener
 from knight.script import load_script
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-KEYS = ("model", "inputs", "concrete_args", "dynamic_axes_inputs", "dynamic_axes_outputs")
 
 
 def load_registered(source: Source, listener: Listener) -> Loaded:
@@ -42,7 +41,10 @@ def load_registered(source: Source, listener: Listener) -> Loaded:
     where = f"PyTorch model {source.model!r} ({place(None, function)})"
     with loading(source.allow_pickle):
         result = _call(function, source, where, listener)
-    return _as_loaded(result, where, listener)
+    loaded = as_loaded(result, source.input_shapes, where, listener)
+    if isinstance(loaded.module, torch.jit.ScriptModule) and not source.allow_pickle:
+        check_kinds(kinds_of(loaded.module), where)  # the script is the user's, what it loads may be anyone's
+    return loaded
 
 
 @contextmanager
@@ -142,85 +144,3 @@ def _keys(text: str, kind: str) -> list[str]:
 
 def _more(items: Sequence[Any]) -> str:
     return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-
-
-def _as_loaded(result: Any, where: str, listener: Listener) -> Loaded:
-    if isinstance(result, (tuple, list)) and len(result) == 2:
-        result = dict(zip(KEYS, result, strict=False))
-    if not isinstance(result, Mapping):
-        raise ScriptError(
-            f"{where} returned {_kind(result)}; it has to return "
-            f'{{"model": model, "inputs": [tensors]}} or the pair (model, inputs)'
-        )
-    for key in result:
-        if key not in KEYS:
-            raise ScriptError(f"{where}: unknown key {key!r}: {did_you_mean(str(key), KEYS)}")
-    for key in ("model", "inputs"):
-        if result.get(key) is None:
-            raise ScriptError(f"{where} returned no {key!r}; it has to return the model and example inputs")
-    module = result["model"]
-    if not isinstance(module, nn.Module):
-        raise ScriptError(f"{where}: 'model' is {_kind(module)}, wanted a torch.nn.Module")
-    inputs = _inputs(result["inputs"], where)
-    axes = _axes(result.get("dynamic_axes_inputs"), "dynamic_axes_inputs", where)
-    if axes and len(axes) != len(inputs):
-        raise ScriptError(
-            f"{where}: dynamic_axes_inputs names {len(axes)} inputs and there are {len(inputs)}; "
-            f"give one entry for each"
-        )
-    _check_axes(axes, inputs, where)
-    concrete = result.get("concrete_args") or {}
-    if not isinstance(concrete, Mapping):
-        raise ScriptError(
-            f"{where}: 'concrete_args' is {_kind(concrete)}, wanted a dict of forward's arguments"
-        )
-    return Loaded(
-        module=ready(module, listener),
-        inputs=inputs,
-        concrete_args=dict(concrete),
-        input_names=list(axes),
-        output_names=list(_axes(result.get("dynamic_axes_outputs"), "dynamic_axes_outputs", where)),
-        dynamic_axes=axes,
-    )
-
-
-def _inputs(given: Any, where: str) -> list[torch.Tensor]:
-    values = list(given) if isinstance(given, (list, tuple)) else [given]
-    if not values:
-        raise ScriptError(f"{where}: 'inputs' is empty; give one example tensor per input")
-    for number, value in enumerate(values):
-        if not isinstance(value, torch.Tensor):
-            raise ScriptError(
-                f"{where}: input {number + 1} is {_kind(value)}, wanted a torch.Tensor "
-                f"(torch.from_numpy(array), or concrete_args for what is no tensor)"
-            )
-    return [value.detach().cpu() for value in values]
-
-
-def _axes(given: Any, key: str, where: str) -> Axes:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(
-        isinstance(axes, (Mapping, list, tuple)) for axes in given.values()
-    ):
-        raise ScriptError(f"{where}: {key} has to be a dict such as {{'input': {{0: 'batch_size'}}}}")
-    return {
-        str(name): dict(axes) if isinstance(axes, Mapping) else {axis: f"{name}_{axis}" for axis in axes}
-        for name, axes in given.items()
-    }
-
-
-def _check_axes(axes: Axes, inputs: Sequence[torch.Tensor], where: str) -> None:
-    for (name, named), value in zip(axes.items(), inputs, strict=False):
-        for axis in named:
-            if not isinstance(axis, int) or not 0 <= axis < value.ndim:
-                raise ScriptError(
-                    f"{where}: dynamic_axes_inputs[{name!r}] names axis {axis!r} "
-                    f"of a tensor with {value.ndim} axes"
-                )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")

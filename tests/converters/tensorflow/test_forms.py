@@ -219,6 +219,11 @@ def test_input_shapes_fill_open_dimensions_alone(tmp_path: Path) -> None:
         conversion,
         random_feeds(Session(conversion.model), 2) | {"data_input:0": np.ones((2, 8, 6, 3), np.float32)},
     )
+    conversion = convert(Source(str(path), input_shapes=((-1, 8, -1, -1),), **nodes), SILENT)  # type: ignore[arg-type]
+    session = Session(conversion.model)
+    assert session.inputs[0].shape == (None, 8, None, 3)
+    for width in (5, 6):
+        assert_same(conversion, {"data_input:0": np.ones((2, 8, width, 3), np.float32)})
     with pytest.raises(ConfigError, match=r"input data_input:0 has shape \['\?', '\?', '\?', 3\]; only"):
         convert(Source(str(path), input_shapes=((2, 8, 6, 4),), **nodes), SILENT)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="2 shapes for 1 inputs"):
