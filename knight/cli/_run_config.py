@@ -7,15 +7,14 @@ ones start at the current folder, not at that of the file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean, wrong_value
-from knight.json_keys import each_once
+from knight.files import content
+from knight.json_keys import parsed
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
@@ -84,12 +83,10 @@ def read_document(source: str) -> dict[str, Any]:
     """The whole of a run-config. Raises ConfigError for what is no JSON object of known sections."""
     where = named(source)
     try:
-        text = source if _is_text(source) else Path(source).read_text("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=each_once(f"{where}: "))
+        text = source if _is_text(source) else content(source)
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from error
+    document = parsed(text, f"{where}: ")
     if not isinstance(document, dict):
         raise ConfigError(f'{where}: wants an object such as {{"quant": {{...}}}}')
     for section, values in document.items():
