@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,13 +82,23 @@ def write_file(path: Path, content: bytes) -> Path:
     with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.writing")
+        remove(beside)
         try:
-            beside.write_bytes(content)
+            with beside.open("xb") as file:  # never through a link
+                file.write(content)
             flush(beside)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
     return path
+
+
+def remove(path: Path) -> None:
+    """Removes what is there, if anything; of a link, the link alone. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

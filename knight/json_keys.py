@@ -44,12 +44,19 @@ def each_once(
     return made
 
 
-def parsed(text: bytes | str, before: str, kind: type[KnightError] = ConfigError, after: str = "") -> Any:
+def parsed(
+    text: bytes | str,
+    before: str,
+    kind: type[KnightError] = ConfigError,
+    after: str = "",
+    *,
+    halves: bool = False,
+) -> Any:
     """What JSON `text` holds. Raises `kind`: `before`, place and reason, `after`.
 
     Refused are other encodings than UTF-8 (a byte order mark is passed over), NaN, infinities and numbers
-    beyond floats, keys that are there twice, nesting beyond `DEEPEST`, and texts with half of a surrogate
-    pair, which no file can hold.
+    beyond floats, keys that are there twice, nesting beyond `DEEPEST`, and without `halves` texts with half
+    of a surrogate pair, which no file can hold.
     """
     told = text if isinstance(text, str) else decoded(text, before, kind, after)
     once = each_once(before, kind)
@@ -64,7 +71,7 @@ def parsed(text: bytes | str, before: str, kind: type[KnightError] = ConfigError
         raise kind(f"{before}no JSON: {error}{after}") from None
     _check_depth(document, before, kind, after)
     if _ODD.search(told):
-        _check_items(document, before, kind, after)
+        _check_items(document, before, kind, after, halves=halves)
     return document
 
 
@@ -85,7 +92,7 @@ def decoded(content: bytes, before: str, kind: type[KnightError] = ConfigError, 
 def check_document(document: Any, before: str, kind: type[KnightError] = ConfigError) -> None:
     """Raises `kind`, as `parsed` does, for what no document may hold, whatever it is written in."""
     _check_depth(document, before, kind, "")
-    _check_items(document, before, kind, "")
+    _check_items(document, before, kind, "", halves=False)
 
 
 def _check_depth(document: Any, before: str, kind: type[KnightError], after: str) -> None:
@@ -98,17 +105,21 @@ def _check_depth(document: Any, before: str, kind: type[KnightError], after: str
         depth += 1
 
 
-def _check_items(item: Any, before: str, kind: type[KnightError], after: str, path: str = "") -> None:
+def _check_items(
+    item: Any, before: str, kind: type[KnightError], after: str, path: str = "", *, halves: bool
+) -> None:
     where = f"{before}{path}: " if path else before
     if isinstance(item, dict):
         for key, inner in item.items():
-            _check_items(key, f"{where}the key ", kind, after)
+            _check_items(key, f"{where}the key ", kind, after, halves=halves)
             at = f"{path}.{printable(key)}" if path else printable(key)
-            _check_items(inner, before, kind, after, at)
+            _check_items(inner, before, kind, after, at, halves=halves)
     elif isinstance(item, list):
         for place, inner in enumerate(item):
-            _check_items(inner, before, kind, after, f"{path}[{place}]")
-    elif isinstance(item, str) and any("\ud800" <= letter <= "\udfff" for letter in item):
+            _check_items(inner, before, kind, after, f"{path}[{place}]", halves=halves)
+    elif isinstance(item, str):
+        if halves or not any("\ud800" <= letter <= "\udfff" for letter in item):
+            return
         raise kind(f"{where}{shown(item)} is no valid Unicode{after}")
     elif isinstance(item, (int, float)) and not abs(item) <= sys.float_info.max:
         number = repr(item) if isinstance(item, float) else "beyond all floats"

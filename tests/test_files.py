@@ -74,3 +74,14 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     link.symlink_to(other)
     write_file(link, b"new")
     assert (other.read_text(), link.read_text(), link.is_symlink()) == ("mine", "new", False)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_what_stands_in_the_way_of_writing_is_removed_and_not_followed(tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("mine")
+    beside = tmp_path / ".it.writing"
+    beside.symlink_to(other) if kind == "link" else beside.mkdir()
+    write_file(tmp_path / "it", b"new")
+    assert (other.read_text(), (tmp_path / "it").read_text()) == ("mine", "new")
+    assert not os.path.lexists(beside)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from knight.errors import DataError, OutputError
-from knight.files import content
+from knight.files import content, remove
 from knight.json_keys import parsed
 from knight.listener import SILENT, Listener
 
@@ -97,7 +97,7 @@ def read_index(path: Path) -> list[Entry]:
         text = content(path, _LARGEST_INDEX)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}{again}") from error
-    listed = parsed(text, f"{path} cannot be read: ", DataError, again)
+    listed = parsed(text, f"{path} cannot be read: ", DataError, again, halves=True)
     if not isinstance(listed, list):
         raise DataError(f"{path} is not a list of layers{again}")
     return [Entry.from_json(fields, f"{path}, layer {number}") for number, fields in enumerate(listed, 1)]
@@ -152,7 +152,7 @@ class DumpWriter:
             if self._earlier.exists() and not self.folder.exists():
                 self._earlier.rename(self.folder)  # a run was stopped between the two renames
             self._check_earlier()
-            shutil.rmtree(self._writing, ignore_errors=True)
+            remove(self._writing)
         return self
 
     def __exit__(
@@ -267,7 +267,7 @@ class DumpWriter:
             text = json.dumps(listed, indent=1, ensure_ascii=False)
             # JSON reads what "backslashreplace" makes of half a surrogate pair as that half
             (self._writing / INDEX).write_text(text + "\n", "utf-8", "backslashreplace")
-            shutil.rmtree(self._earlier, ignore_errors=True)
+            remove(self._earlier)
             if self.folder.exists():
                 self.folder.rename(self._earlier)
             try:
@@ -276,7 +276,7 @@ class DumpWriter:
                 if self._earlier.exists():
                     self._earlier.rename(self.folder)
                 raise
-            shutil.rmtree(self._earlier, ignore_errors=True)
+            remove(self._earlier)
 
 
 def _storable(array: np.ndarray, entry: Entry) -> np.ndarray:
