@@ -40,7 +40,11 @@ def read_section(source: str, section: str, flags: Sequence[Flag]) -> dict[str, 
     where = named(source)
     values = document.get(section)
     if not isinstance(values, dict):
-        raise ConfigError(f'{where}: wants an object {{"{section}": {{...}}}}')
+        held = f"only {', '.join(document)}" if document else "nothing"
+        raise ConfigError(
+            f'{where}: has no section {section}, {held}; {section} wants an object {{"{section}": {{...}}}}, '
+            f"and knight build runs all steps that there are"
+        )
     found = section_values(values, section, flags, f"{where}: ")
     if document.get("chip") is not None:
         found["chip"] = [document["chip"]]
@@ -72,10 +76,11 @@ def parameter(key: str) -> str:
 
 def named(source: str) -> str:
     """How messages name a run-config."""
-    return f"-rc/--run-config {'run-config' if _is_text(source) else source}"
+    return f"-rc/--run-config {'run-config' if is_text(source) else source}"
 
 
-def _is_text(source: str) -> bool:
+def is_text(source: str) -> bool:
+    """Whether it is the JSON itself, and no path."""
     return source.lstrip().startswith("{")
 
 
@@ -83,7 +88,7 @@ def read_document(source: str) -> dict[str, Any]:
     """The whole of a run-config. Raises ConfigError for what is no JSON object of known sections."""
     where = named(source)
     try:
-        text = source if _is_text(source) else content(source)
+        text = source if is_text(source) else content(source)
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
     document = parsed(text, f"{where}: ")
