@@ -22,6 +22,7 @@ from knight.converters._sandbox import CPU_SECONDS
 from knight.converters._worker import Request
 from knight.errors import KnightError, ModelError
 from knight.executor import RunSettings
+from knight.files import other_kind
 from knight.formats import hint
 from knight.listener import SILENT, Listener
 from knight.stopping import undisturbed
@@ -71,6 +72,8 @@ def convert(
     framework writes on the way goes to the terminal. Raises KnightError.
     """
     converters.get(framework)  # an unknown name is an error here, not in the other process
+    for path in (source.model, source.weights):
+        _check_kind(path)
     with TemporaryFolder() as folder:
         result = Path(folder, "model.onnx")
         request = Request(
@@ -108,6 +111,14 @@ def name_of(framework: str, source: Source) -> str:
     if converters.get(framework).takes_names and not path.suffix:
         return source.model
     return path.name if path.is_dir() else path.stem
+
+
+def _check_kind(path: str | None) -> None:
+    """Raises ModelError for what a framework would wait for: pipes, sockets, devices, also in a folder."""
+    inner = [*Path(path).rglob("*")] if path and os.path.isdir(path) else [path] if path else []
+    for each in inner:
+        if (kind := other_kind(each)) is not None:
+            raise ModelError(f"model {each}: {kind}, not a file; name a file")
 
 
 def check_framework(framework: str, source: Source) -> None:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from knight.errors import ModelError
+from knight.files import other_kind
 from knight.formats import hint
 from knight.names import Names
 from knight.repair import repair, without_outside_weights
@@ -34,6 +35,10 @@ def load(path: str | Path) -> ir.Model:
         raise ModelError(f"model {path}: no such file")
     if path.is_dir():
         raise ModelError(f"model {path}: is a folder; name the .onnx file in it")
+    if (kind := other_kind(path)) is not None:
+        raise ModelError(f"model {path}: {kind}, not a file; name an .onnx file")
+    if not _is_utf8(path):
+        raise ModelError(f"model {path}: its path is no valid UTF-8, which ONNX wants; rename it")
     if path.stat().st_size == 0:
         raise ModelError(f"model {path}: the file is empty")
     try:
@@ -99,6 +104,14 @@ def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers."""
     values = model.graph.initializers.values()
     return sum(value.const_value.nbytes for value in values if value.const_value is not None)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def save(model: ir.Model, path: Path, *, external: bool | None = None) -> tuple[Path, ...]:

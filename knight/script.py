@@ -18,8 +18,9 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar, overload
 
-from knight.errors import ScriptError, did_you_mean
+from knight.errors import ConfigError, ScriptError, did_you_mean
 from knight.executor import InferFunction, described, place
+from knight.files import content
 from knight.listener import SILENT, Listener
 from knight.tasks import tasks
 from knight.vendor_names import offer
@@ -93,7 +94,7 @@ def load_script(path: str | Path) -> Registered:
     if path.is_dir():
         raise ScriptError(f"script {path}: is a folder; name the .py file in it")
     try:
-        source = path.read_bytes()
+        source = content(path)
     except FileNotFoundError:
         raise ScriptError(f"script {path}: no such file") from None
     except OSError as error:
@@ -180,7 +181,8 @@ def find_infer_function(
 ) -> InferFunction:
     """The infer function called `name`: the script's own, else one of `knight.tasks`.
 
-    Raises ScriptError with the nearest names where neither has it. Warns when a script's functions go unused.
+    Raises ConfigError with the nearest names where neither has it, ScriptError for a script that cannot be
+    used. Warns when a script's functions go unused.
     """
     return choose_infer_function(name, script, listener=listener).function
 
@@ -192,7 +194,7 @@ def choose_infer_function(
     if script is None:
         if name in tasks.names():
             return Chosen(tasks.get(name), own=False)
-        raise ScriptError(
+        raise ConfigError(
             f"infer function {name!r} is not built in ({did_you_mean(name, tasks.names())}); "
             f"name the script that registers it with -uds"
         )
@@ -210,7 +212,7 @@ def choose_infer_function(
             )
         return Chosen(tasks.get(name), own=False)
     if not functions:
-        raise ScriptError(f"script {script}: registers no infer function, and {name!r} is not built in")
-    raise ScriptError(
+        raise ConfigError(f"script {script}: registers no infer function, and {name!r} is not built in")
+    raise ConfigError(
         f"script {script}: registers no infer function {name!r}: {did_you_mean(name, functions)}"
     )

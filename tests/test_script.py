@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import knight
-from knight.errors import ScriptError
+from knight.errors import ConfigError, ScriptError
 from knight.listener import Listener
 from knight.script import find_infer_function, load_script, onnx_infer_func, pytorch_model
 from knight.tasks import infer_auto
@@ -171,14 +171,14 @@ class Warnings(Listener):
 
 def test_find_built_in() -> None:
     assert find_infer_function("infer_auto") is infer_auto.infer
-    with pytest.raises(ScriptError, match=r"not built in \(did you mean 'infer_auto'.*-uds"):
+    with pytest.raises(ConfigError, match=r"not built in \(did you mean 'infer_auto'.*-uds"):
         find_infer_function("infer_autos")
 
 
 def test_find_in_the_script(tmp_path: Path) -> None:
     script = write(tmp_path, VENDOR)
     assert find_infer_function("infer_one", script).__name__ == "infer_one"
-    with pytest.raises(ScriptError, match="did you mean 'infer_one'"):
+    with pytest.raises(ConfigError, match="did you mean 'infer_one'"):
         find_infer_function("infer_on", script)
 
 
@@ -197,5 +197,5 @@ def test_a_script_whose_functions_go_unused_is_told(tmp_path: Path) -> None:
 
 def test_a_script_of_pytorch_models_alone(tmp_path: Path) -> None:
     text = "from knight import pytorch_model\n@pytorch_model.register()\ndef net(): ...\n"
-    with pytest.raises(ScriptError, match="registers no infer function"):
+    with pytest.raises(ConfigError, match="registers no infer function"):
         find_infer_function("infer_x", write(tmp_path, text))

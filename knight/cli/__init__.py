@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from knight import __version__
+from knight.cli._streams import Unheard, guarded
 from knight.errors import ConfigError, KnightError, did_you_mean
 from knight.registry import Registry
 from knight.stopping import Stopped, stoppable
@@ -23,6 +24,8 @@ flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 """A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
+UNREAD = 128 + 13  # as after SIGPIPE, which Python ignores
+_LONGEST = 2000  # characters of an error, beyond all that a person reads
 
 
 class KnightGroup(click.Group):
@@ -64,9 +67,14 @@ class KnightGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
+        with guarded():
+            self._run(args, prog_name, settings)
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, settings: dict[str, Any]) -> NoReturn:
         try:
             with stoppable():
                 code = super().main(args, prog_name, **settings)
+                sys.stdout.flush()
         except KnightError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:
@@ -76,6 +84,10 @@ class KnightGroup(click.Group):
         except Stopped as stopped:
             name = signal.Signals(stopped.number).name
             _fail(f"stopped by {name}; earlier results are as they were", 128 + stopped.number)
+        except Unheard as error:
+            if error.unread:
+                _fail("nobody reads standard output any more; earlier results are as they were", UNREAD)
+            _fail(f"cannot write to standard output: {error.reason}", 1)
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", 1)
@@ -100,7 +112,10 @@ def _purpose(name: str, width: int) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"knight: error: {' '.join(message.split())}", err=True)
+    text = " ".join(message.split())
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    click.echo(f"knight: error: {text}", err=True)
     sys.exit(code)
 
 

@@ -41,6 +41,7 @@ class Flag:
     works: the values that do something today; None for all, empty where the flag is refused whenever it is
         given.
     commands: of a flag that another distribution adds: the subcommands that take it.
+    least, most: of a number; None where there is no bound. Infinity and NaN are refused for all.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,8 @@ class Flag:
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
     commands: tuple[str, ...] = ("quant",)
+    least: float | None = None
+    most: float | None = None
 
     @property
     def key(self) -> str:
@@ -96,6 +99,11 @@ def methods() -> tuple[str, ...]:
     """What -qm may name."""
     return (*names("knight.calibration", "knight.calibrations"), "all")
 
+
+MOST_CALLS = 2**31 - 1
+MOST_SAMPLES = 1 << 16
+"""In one forward call: what is more is a slip of the hand, and no machine holds it."""
+MOST_THREADS = 1024
 
 LATER: tuple[Any, ...] = ()
 """`Flag.works` of a flag whose work is still to come."""
@@ -172,8 +180,18 @@ AVAILABLE = (
         int,
         (1,),
         several=True,
+        least=1,
+        most=MOST_CALLS,
     ),
-    Flag(("-bs", "--batch-size"), DATA, "samples per forward call, for dynamic models", int, 1),
+    Flag(
+        ("-bs", "--batch-size"),
+        DATA,
+        "samples per forward call, for dynamic models",
+        int,
+        1,
+        least=1,
+        most=MOST_SAMPLES,
+    ),
     Flag(
         ("-qm", "--quant-mode"),
         METHOD,
@@ -207,6 +225,8 @@ AVAILABLE = (
         NUMBERS,
         "batch size of the quantized model (default: the chip's need, else as in the source)",
         int,
+        least=1,
+        most=MOST_SAMPLES,
     ),
     Flag(
         ("-qid", "--quantize-input-dtype"),
@@ -253,8 +273,22 @@ AVAILABLE = (
         several=True,
         metavar="TYPE...",
     ),
-    Flag(("--keep-first",), NUMBERS, "leave so many of the first operators with weights in float", int, 0),
-    Flag(("--keep-last",), NUMBERS, "leave so many of the last operators with weights in float", int, 0),
+    Flag(
+        ("--keep-first",),
+        NUMBERS,
+        "leave so many of the first operators with weights in float",
+        int,
+        0,
+        least=0,
+    ),
+    Flag(
+        ("--keep-last",),
+        NUMBERS,
+        "leave so many of the last operators with weights in float",
+        int,
+        0,
+        least=0,
+    ),
     Flag(
         ("--recalibrate",),
         METHOD,
@@ -287,7 +321,7 @@ AVAILABLE = (
         "take the arguments from this JSON file; relative paths in it start at the current folder",
         metavar="FILE",
     ),
-    Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
+    Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5, least=1, most=MOST_THREADS),
     Flag(
         ("-l", "--log-level"),
         RUN,

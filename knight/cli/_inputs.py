@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knight.cli._command import extras
 from knight.errors import ConfigError
+from knight.files import content
+from knight.json_keys import parsed
 
 if TYPE_CHECKING:
     from knight.executor import InferFunction, RunSettings
@@ -76,11 +77,10 @@ def input_configs(given: object) -> tuple[dict[str, Any], ...]:
     where = "--input-configs" if isinstance(given, list) else f"--input-configs {given}"
     if not isinstance(given, list):
         try:
-            given = json.loads(Path(str(given)).read_text("utf-8-sig"))
+            text = content(str(given))
         except OSError as error:
             raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{where}: no JSON: {error}") from error
+        given = parsed(text, f"{where}: ")
     entries = [given] if isinstance(given, dict) else given
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f'{where}: wants a list of objects such as [{{"data_dir": "pictures"}}]')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -21,6 +20,7 @@ from knight.cli._run_config import (
 )
 from knight.cli._words import check_dashes
 from knight.errors import ConfigError, did_you_mean
+from knight.json_keys import parsed
 
 EXAMPLE = """\b
 Examples:
@@ -89,10 +89,7 @@ def _json(text: str, where: str) -> Any:
     """A value of an override: JSON where it begins like a list or an object, else the text."""
     if not text.startswith(("[", "{")):
         return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}; a path may begin with ./") from error
+    return parsed(text, f"{where}: ", after="; a path may begin with ./")
 
 
 def _override(document: dict[str, Any], section: str, key: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import click
 
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, added, given
-from knight.cli._compare_checks import check_counts
+from knight.cli._compare_checks import check_iteration
 from knight.cli._console import Console
 from knight.cli._flags import INFER
 from knight.errors import ConfigError
@@ -29,7 +29,7 @@ Example:
 
 def run(**values: Any) -> None:
     """Run a float or quantized model through your infer function; print its metric and the speed."""
-    check_counts(values, "infer")
+    check_iteration(values, "infer")
     if values["compare_with"] == "":
         raise ConfigError("--compare-with is empty; name a model, or leave it out")
     if values["framework"] != "onnx":

@@ -11,6 +11,7 @@ import numpy as np
 
 from knight.errors import ConfigError, DataError
 from knight.executor import NUMPY_TYPES, Executor
+from knight.files import open_file
 from knight.tasks._ahead import ahead
 from knight.tasks._batches import picture_input, prepare
 from knight.tasks._config import InputConfig
@@ -65,8 +66,11 @@ def _files(folder: Path, suffix: str) -> list[Path]:
 def load_npy(path: Path) -> np.ndarray:
     """The numbers of an .npy file. Raises DataError, which names it, where it is damaged."""
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open_file(path) as file:
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # numpy lets out whatever Python's parser says of a damaged header
         raise DataError(
             f"{path}: not a whole .npy file of numbers: {' '.join(str(error).split())}"
         ) from error
@@ -90,7 +94,8 @@ def load_raw(path: Path, shape: Sequence[int | None], dtype: np.dtype, name: str
     if dtype.kind == "O":
         raise DataError(f"{path}: input {name!r} takes no numbers, and a .bin file holds nothing else")
     try:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     known = max(1, int(np.prod([dim for dim in shape if dim is not None])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from knight.errors import DataError
+from knight.files import content
+from knight.json_keys import decoded, parsed
 from knight.tasks._boxes import Boxes
 
 LABELS = "labels.txt"
@@ -20,6 +21,8 @@ NAMES = "classes.txt"
 _NAMED = re.compile(r"\"?(.+?\.(?:bmp|jpe?g|png))\"?[\s,;]+(\S.*)", re.IGNORECASE)
 """A picture's name, which may have blanks in it, and what follows."""
 _ANY_CLASS = 2**31
+_LARGEST = 1 << 29
+"""Bytes that a file of labels may have; those of COCO's training pictures have 450 MB."""
 
 Size = tuple[int, int]
 """(height, width) of a picture in pixels."""
@@ -272,12 +275,7 @@ def _coco_box(
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}, line {error.lineno}: no valid JSON: {error.msg}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
+    data = parsed(_content(file), f"{file}: ", DataError)
     if not isinstance(data, dict):
         raise DataError(f"{file}: no COCO labels, which have images, annotations and categories")
     return data
@@ -333,18 +331,19 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
+def _content(file: Path) -> bytes:
+    try:
+        return content(file, _LARGEST)
+    except OSError as error:
+        raise DataError(f"{file}: the labels cannot be read: {error.strerror}") from error
+
+
 def lines(file: Path) -> Iterator[tuple[str, str]]:
     """("FILE, line N", text) of each line of a file of labels that is not blank. Raises DataError."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}, line {line}: no UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
-    for number, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            yield f"{file}, line {number}", content.rstrip("\r")
+    text = decoded(_content(file), f"{file}: ", DataError)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{file}, line {number}", line.rstrip("\r")
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:

@@ -33,7 +33,7 @@ def load_registered(source: Source, listener: Listener) -> Loaded:
     functions = load_script(source.script or "").pytorch_models
     if source.model not in functions:
         known = did_you_mean(source.model, functions) if functions else "it registers none"
-        raise ScriptError(
+        raise ConfigError(
             f"script {source.script}: registers no PyTorch model {source.model!r}: {known}; "
             f'write @pytorch_model.register("{source.model}") above the function that returns it'
         )
