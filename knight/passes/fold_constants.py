@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from knight import model as models
+from knight import model as models, sizes
 from knight.edit import Editor, is_used, remove_node
 from knight.errors import KnightError, ModelError
 from knight.model import name_of
@@ -93,7 +93,7 @@ def _used(node: ir.Node) -> list[ir.Value]:
 def _inferred(model: ir.Model, nodes: list[ir.Node]) -> dict[str, ir.Value]:
     """What shape inference tells of the outputs, before anything is computed."""
     proto = _level(model, nodes, with_small=True)
-    graph = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True)).graph
+    graph = ir.from_proto(sizes.inferred(proto, "the constants of the model")).graph
     return {name_of(output): output for output in graph.outputs}
 
 
