@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,22 +18,22 @@ from pathlib import Path
 
 _CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container's own limit stands, in the newer and in the older form."""
+_FRESH = 1.0  # seconds; reading what is available takes as long as a small net
 
 
 def total() -> int:
     """Bytes that this process can have at most, of the machine, its container and its address space."""
     limits = [_page() * os.sysconf("SC_PHYS_PAGES"), *_container_limits()]
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return min(limits if soft == resource.RLIM_INFINITY else [*limits, soft])
+    own = _ends().own()
+    return min(limits if own == resource.RLIM_INFINITY else [*limits, own])
 
 
 def available() -> int:
     """Bytes that this process could still get without taking them from others."""
     used, resident = _own()
-    left = [total() - resident]
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        left.append(soft - used)
+    left, own = [total() - resident], _ends().own()
+    if own != resource.RLIM_INFINITY:
+        left.append(own - used)
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         rows = (line.split() for line in meminfo.read_text("ascii").splitlines())
@@ -49,10 +50,14 @@ def at_most(size: int) -> Iterator[None]:
     process uses, nothing is limited.
     """
     used, _ = _own()
-    if not used:
+    with _ends().until(used + size if used else resource.RLIM_INFINITY):
         yield
-        return
-    with _ends().until(used + size):
+
+
+@contextmanager
+def at_most_available() -> Iterator[None]:
+    """As `at_most` with what is available, looked up once a second: a block may be as short as you like."""
+    with _ends().until(_ends().reach()):
         yield
 
 
@@ -92,6 +97,20 @@ class _Ends:
         self._lock = threading.Lock()
         self._active: list[int] = []
         self._own = resource.RLIM_INFINITY
+        self._reach, self._stale = resource.RLIM_INFINITY, 0.0
+
+    def own(self) -> int:
+        """The process's own end, which others have set."""
+        with self._lock:
+            return self._own if self._active else resource.getrlimit(resource.RLIMIT_AS)[0]
+
+    def reach(self) -> int:
+        """Where address space ends once all that is available is taken."""
+        if time.monotonic() >= self._stale:
+            used, _ = _own()
+            self._reach = used + available() if used else resource.RLIM_INFINITY
+            self._stale = time.monotonic() + _FRESH
+        return self._reach
 
     @contextmanager
     def until(self, end: int) -> Iterator[None]:

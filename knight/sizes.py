@@ -10,7 +10,7 @@ more memory than that takes for honest models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, TypeVar
 
 import onnx
@@ -39,7 +39,7 @@ def check(proto: onnx.ModelProto, where: str) -> None:
 
     proto: its weights may be inside or in other files; it is left alone. where: names the model in errors.
     """
-    check_functions(proto, where)
+    check_functions(proto.functions, proto.graph.node, where)
     try:
         graph = inferred(light(proto), where).graph
     except onnx.shape_inference.InferenceError:
@@ -72,16 +72,21 @@ def within_limits(act: Callable[[], T], proto: onnx.ModelProto, where: str) -> T
         _too_large(proto, where)
 
 
-def check_functions(proto: onnx.ModelProto, where: str) -> None:
-    """Raises ModelError where functions call themselves, or each other more often than can be inlined."""
-    functions = {_key(one.domain, one.name): one for one in proto.functions}
-    if not functions:
+def check_functions(
+    functions: Iterable[onnx.FunctionProto], nodes: Iterable[onnx.NodeProto], where: str
+) -> None:
+    """Raises ModelError where functions call themselves, or each other more often than can be inlined.
+
+    nodes: of the graph that calls them.
+    """
+    named = {_key(one.domain, one.name): one for one in functions}
+    if not named:
         return
     totals: dict[_Key, tuple[int, int]] = {}
-    for key in _callees_first(functions, where):
-        totals[key] = _count(functions[key].node, totals)
+    for key in _callees_first(named, where):
+        totals[key] = _count(named[key].node, totals)
         _check_count(totals[key], f"function {shown(key[1])}", where)
-    _check_count(_count(proto.graph.node, totals), "the graph", where)
+    _check_count(_count(nodes, totals), "the graph", where)
 
 
 def _check_count(count: tuple[int, int], what: str, where: str) -> None:
@@ -188,14 +193,15 @@ def _key(domain: str, name: str) -> _Key:
     return ("" if domain == "ai.onnx" else domain, name)
 
 
-def _nodes(nodes: object) -> Iterator[onnx.NodeProto]:
-    for node in nodes:  # type: ignore[attr-defined]
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """`nodes` and all in their bodies."""
+    for node in nodes:
         yield node
         for body in bodies(node):
             yield from _nodes(body.node)
 
 
-def _count(nodes: object, totals: dict[_Key, tuple[int, int]]) -> tuple[int, int]:
+def _count(nodes: Iterable[onnx.NodeProto], totals: dict[_Key, tuple[int, int]]) -> tuple[int, int]:
     """Operators and calls of functions in `nodes`, with all that their calls come to."""
     operators = calls = 0
     for node in _nodes(nodes):

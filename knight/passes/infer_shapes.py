@@ -21,7 +21,7 @@ def run(model: ir.Model, options: PassOptions) -> int:
 def infer(model: ir.Model) -> int:
     """As `run`. Raises ModelError for shapes that contradict each other or need more memory than there is."""
     proto = skeleton(model)
-    sizes.check_functions(proto, WHERE)
+    sizes.check_functions(proto.functions, proto.graph.node, WHERE)
     try:
         inferred = sizes.inferred(proto, WHERE)
     except onnx.shape_inference.InferenceError as error:
