@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from knight import sizes
 from knight.errors import ModelError
 from knight.files import other_kind
 from knight.formats import hint
@@ -29,7 +30,9 @@ PROTOBUF_LIMIT = (1 << 31) - (1 << 26)  # 2 GB less some room for the graph arou
 
 
 def load(path: str | Path) -> ir.Model:
-    """The ONNX model in `path`, checked. Raises ModelError for anything that is not a usable model."""
+    """The ONNX model in `path`, checked. Raises ModelError for anything that is not a usable model, or that
+    needs more memory than there is.
+    """
     path = Path(path)
     if not path.exists():
         raise ModelError(f"model {path}: no such file")
@@ -63,6 +66,7 @@ def load(path: str | Path) -> ir.Model:
         onnx.checker.check_model(without_outside_weights(proto) if repaired else str(path))
     except onnx.checker.ValidationError as error:
         raise ModelError(f"model {path}: not valid ONNX: {_first_line(error)}") from None
+    sizes.check(proto, f"model {path}")
     model = ir.from_proto(proto)
     ir.external_data.set_base_dir(model.graph, path.parent)
     return model

@@ -7,8 +7,9 @@ another question, which ``kernels="host"`` asks: on x86 without VNNI they satura
 from __future__ import annotations
 
 import os
-import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,9 +21,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from knight import model as models
+from knight import memory, model as models, sizes
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
+from knight.failures import reason
 from knight.temporary import TemporaryFolder
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
@@ -31,6 +33,10 @@ _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 _STATES_TYPES = "QDQPropagationTransformer"
 """The optimizer that, from opset 21, states the integers' type on the pairs that it adds; another one turns
 int8 into uint8 and leaves what is stated, and ONNX Runtime 1.31 then refuses its own graph."""
+
+_FOLDED = 1 << 28
+"""Bytes up to which ONNX Runtime computes a constant while it loads a model, or twice the weights where that
+is more: what comes of weights is kept, what a small file blows up is not."""
 
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
@@ -41,6 +47,8 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+_LARGEST_CONSTANT = "optimization.constant_folding_max_output_size_in_bytes"
+
 _DTYPES: dict[str, np.dtype] = {
     "tensor(float16)": np.dtype("float16"),
     "tensor(float)": np.dtype("float32"),
@@ -106,6 +114,8 @@ class Session:
     file says; "host" runs the file as it is, with the kernels that ONNX Runtime has for this CPU.
 
     differs: what this CPU's own kernels would get wrong (see `exact.mend`); empty where that is nothing.
+
+    Neither loading nor a run takes more memory than is free: it ends with an error instead.
     """
 
     def __init__(
@@ -131,11 +141,12 @@ class Session:
             options.optimized_model_filepath = str(optimized)
         self._keep: list[TemporaryFolder] = []
         self.differs: frozenset[str] = frozenset()
+        header = _header(model)
+        options.add_session_config_entry(_LARGEST_CONSTANT, str(_most_folded(header)))
         source = self._source(model, taps)
         self._disabled: list[str] = []
         if kernels == "exact" and optimized is None:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
-            header = _header(model)
             states_types = header is not None and models.opset(header) >= 21
             self._disabled = [_QUANTIZES_WEIGHTS, *([_STATES_TYPES] if states_types else [])]
             if _may_differ(header, level):
@@ -150,6 +161,7 @@ class Session:
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):
             return str(model)
+        _check_functions(model)
         if models.weight_bytes(model) <= models.PROTOBUF_LIMIT:
             proto = models.to_proto(model)
             _tap(proto, taps)
@@ -184,12 +196,20 @@ class Session:
         self._keep.append(TemporaryFolder())
         return Path(self._keep[-1].name)
 
-    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
-        """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
-        try:
-            results: list[np.ndarray] = self._session.run(outputs, dict(feeds))
-        except Exception as error:  # as above
-            raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> list[np.ndarray]:
+        """One forward pass; `outputs` in the order asked for (default: all, taps last).
+
+        seconds: the most that it may take, told between two operators. Raises DataError, which names the node
+        for which the memory or the time does not suffice.
+        """
+        with _running(seconds) as options:
+            results: list[np.ndarray] = self._session.run(outputs, dict(feeds), options)
         return results
 
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -204,10 +224,8 @@ class Session:
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
-        try:
+        with _running():
             self._session.run_with_iobinding(binding)
-        except Exception as error:  # as above
-            raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
 
@@ -263,9 +281,42 @@ def _session(
     """disabled: names of optimizers to leave out."""
     providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(source, options, providers=providers, disabled_optimizers=list(disabled))
+        with memory.at_most_available():
+            return ort.InferenceSession(
+                source, options, providers=providers, disabled_optimizers=list(disabled)
+            )
     except Exception as error:  # ONNX Runtime's exception classes share no public root
-        raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+        raise ModelError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
+
+
+@contextmanager
+def _running(seconds: float | None = None) -> Iterator[ort.RunOptions | None]:
+    """One run, within the memory that is free and within `seconds`. Raises DataError where it fails."""
+    options = timer = None
+    if seconds is not None:
+        options = ort.RunOptions()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+    try:
+        with memory.at_most_available():
+            yield options
+    except Exception as error:  # as above
+        raise DataError(f"ONNX Runtime failed on this sample: {reason(error)}") from error
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _check_functions(model: ir.Model) -> None:
+    """ONNX Runtime inlines them all, however many calls that makes."""
+    functions = [ir.serde.serialize_function(one) for one in model.functions.values()]
+    nodes = [ir.serde.serialize_node(node) for node in model.graph] if functions else []
+    sizes.check_functions(functions, nodes, "the model")
+
+
+def _most_folded(model: ir.Model | None) -> int:
+    return max(_FOLDED, 0 if model is None else 2 * models.weight_bytes(model))
 
 
 def _may_differ(model: ir.Model | None, level: Level) -> bool:
@@ -300,10 +351,3 @@ def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:
 def _info(argument: ort.NodeArg) -> TensorInfo:
     shape = tuple(dim if isinstance(dim, int) else None for dim in argument.shape or ())
     return TensorInfo(argument.name, _DTYPES.get(argument.type), shape, argument.type)
-
-
-def _reason(error: Exception) -> str:
-    """The useful part of an ONNX Runtime message, in one line."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return text[:400]
