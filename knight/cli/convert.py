@@ -54,7 +54,6 @@ def _convert(context: click.Context, values: dict[str, Any], console: Console) -
     from knight.cli._inputs import name_infer_function
     from knight.store import Store
 
-    name_infer_function(values)
     console.say("Convert Start")
     name_infer_function(values, console)
     shown = {flag.names[-1]: values[flag.key] for flag in (*CONVERT, *added())}
