@@ -22,6 +22,7 @@ from knight.config import QuantConfig
 from knight.converters import Conversion, Converter, Source, _sandbox, converters
 from knight.converters._fed import Border
 from knight.converters._proof import Comparison, prove
+from knight.converters._trust import as_refusal
 from knight.errors import ConfigError, KnightError
 from knight.executor import Executor, RunSettings, call_infer, described
 from knight.input_configs import with_input_configs
@@ -192,11 +193,12 @@ def main(arguments: Sequence[str]) -> int:
             if request.source.script is None:
                 _sandbox.confine(Path(request.result).parent, _bytes(request.source))
             events.send("done", run(request, events))
-        except KnightError as error:
+        except KnightError as caught:
+            error = as_refusal(caught)
             events.send("error", type(error).__name__, str(error), traceback.format_exc())
             return 1
-        except Exception as error:  # a defect of Knight or of the framework: told like everything else
-            text = f"unexpected {described(error)}; run again with -l 0 for details"
+        except Exception as defect:  # a defect of Knight or of the framework: told like everything else
+            text = f"unexpected {described(defect)}; run again with -l 0 for details"
             events.send("error", "KnightError", text, traceback.format_exc())
             return 1
     return 0
