@@ -144,6 +144,12 @@ def _prove(
     comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
     if request.infer is not None:
         _compare_on_user_data(request, conversion, comparison, listener)
+    comparison.conclude()
+    if comparison.proof.undecided:
+        listener.warn(
+            f"{comparison.proof.undecided} of the proof's samples decide nothing: there the source's own "
+            f"outputs jump when its inputs change in the last bits (ties)"
+        )
     for name, apart in comparison.proof.rounding.items():
         listener.warn(
             f"output {name!r} is small beside the model's inputs and differs by {apart:.1e}: more than "
