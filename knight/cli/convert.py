@@ -10,6 +10,7 @@ from knight.cli import _summary
 from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import DEBUG, Console
 from knight.cli._flags import CONVERT, FED, QUANT
+from knight.cli._trust import trusting
 from knight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def run(**values: Any) -> None:
     """
     console = Console(values["log_level"])
     try:
-        _convert(click.get_current_context(), values, console)
+        with trusting(values):
+            _convert(click.get_current_context(), values, console)
     finally:
         console.close()
 
@@ -128,6 +130,8 @@ def source_of(context: click.Context, values: dict[str, Any], console: Console) 
     read = converters.get(values["framework"]).flags
     labels = {flag.key: flag.label for flag in QUANT}
     idle = [labels[key] for field, key in _FIELDS.items() if field not in read and given(context, key)]
+    if values["user_defined_script"] is not None:  # it may load pickles
+        idle = [label for label in idle if label != labels["allow_pickle"]]
     if idle:
         console.warn(f"no effect with -f {values['framework']}: {', '.join(idle)}")
     fields = {field: values[key] for field, key in _FIELDS.items() if field in read}

@@ -14,6 +14,7 @@ from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import Console
 from knight.cli._flags import AVAILABLE, QUANT
 from knight.cli._inputs import infer_function, name_infer_function, run_settings
+from knight.cli._trust import trusting
 from knight.config import QuantConfig
 from knight.errors import ConfigError, KnightError
 
@@ -61,7 +62,8 @@ def run(**values: Any) -> None:
     config = make_config(values)
     console = Console(values["log_level"])
     try:
-        _quantize(context, values, config, console)
+        with trusting(values):
+            _quantize(context, values, config, console)
     finally:
         console.close()
 

@@ -22,6 +22,7 @@ from knight.config import QuantConfig
 from knight.converters import Conversion, Converter, Source, _sandbox, converters
 from knight.converters._fed import Border
 from knight.converters._proof import Comparison, prove
+from knight.converters._trust import as_refusal
 from knight.errors import ConfigError, KnightError
 from knight.executor import Executor, RunSettings, call_infer, described
 from knight.input_configs import with_input_configs
@@ -143,6 +144,12 @@ def _prove(
     comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
     if request.infer is not None:
         _compare_on_user_data(request, conversion, comparison, listener)
+    comparison.conclude()
+    if comparison.proof.undecided:
+        listener.warn(
+            f"{comparison.proof.undecided} of the proof's samples decide nothing: there the source's own "
+            f"outputs jump when its inputs change in the last bits (ties)"
+        )
     for name, apart in comparison.proof.rounding.items():
         listener.warn(
             f"output {name!r} is small beside the model's inputs and differs by {apart:.1e}: more than "
@@ -192,11 +199,12 @@ def main(arguments: Sequence[str]) -> int:
             if request.source.script is None:
                 _sandbox.confine(Path(request.result).parent, _bytes(request.source))
             events.send("done", run(request, events))
-        except KnightError as error:
+        except KnightError as caught:
+            error = as_refusal(caught)
             events.send("error", type(error).__name__, str(error), traceback.format_exc())
             return 1
-        except Exception as error:  # a defect of Knight or of the framework: told like everything else
-            text = f"unexpected {described(error)}; run again with -l 0 for details"
+        except Exception as defect:  # a defect of Knight or of the framework: told like everything else
+            text = f"unexpected {described(defect)}; run again with -l 0 for details"
             events.send("error", "KnightError", text, traceback.format_exc())
             return 1
     return 0

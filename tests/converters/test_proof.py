@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from knight import model as models
 from knight.converters import Conversion, Feeds
-from knight.converters._proof import difference, is_rounding, prove
+from knight.converters._proof import Comparison, difference, is_rounding, prove
 from knight.errors import ModelError
 from knight.runner import Session
 from tests.small_models import conv_net
@@ -114,6 +114,52 @@ def test_rounding_counts_by_the_magnitude_of_the_inputs(tmp_path: Path) -> None:
     assert not is_rounding(5e-2, 1.0, want, want + 1, feeds)
     assert not is_rounding(5e-3, 1.0, want, want + 1, {"x": feeds["x"] / 1e6})
     assert not is_rounding(5e-3, 1.0, want.astype(int), want.astype(int) + 1, feeds)
+
+
+def ranked(folder: Path) -> ir.Model:
+    """conv_net, and behind it the places of its scores in order."""
+    model = models.load(conv_net(folder))
+    scores = model.graph.outputs[0]
+    k = ir.Value(name="k", const_value=ir.tensor(np.array([4]), name="k"))
+    model.graph.register_initializer(k)
+    node = ir.Node("", "TopK", [scores, k], num_outputs=2, name="topk")
+    node.outputs[1].name, node.outputs[0].name = "order", "sorted"
+    node.outputs[1].type, node.outputs[1].shape = ir.TensorType(ir.DataType.INT64), ir.Shape([1, 4])
+    model.graph.append(node)
+    model.graph.outputs[0] = node.outputs[1]
+    return model
+
+
+def test_a_sample_with_ties_decides_nothing(tmp_path: Path) -> None:
+    """Scores of 0 for every class: their order is any."""
+    model = ranked(tmp_path)
+    for name in "bc":
+        model.graph.initializers[name].const_value = ir.tensor(
+            np.zeros(5 if name == "b" else 4, np.float32), name=name
+        )
+    conversion = itself(model)
+    reference = conversion.reference
+    assert reference is not None
+    zeros = {"x": np.zeros((1, 3, 8, 8), np.float32)}
+
+    def last_first(feeds: Feeds) -> Sequence[np.ndarray]:
+        """Of equal ones the last comes first."""
+        (order,) = reference(feeds)
+        return [order if feeds["x"].any() else order[:, ::-1]]
+
+    found = replace(conversion, reference=last_first, examples=(zeros,))
+    comparison = prove(found, 1e-3)
+    assert (comparison.proof.undecided, comparison.proof.samples) == (1, 3)
+    comparison.conclude()
+    only = Comparison(found, 1e-3)
+    only.run(zeros)
+    with pytest.raises(ModelError, match=r"none of 1 samples shows .*ties in a TopK.*-if"):
+        only.conclude()
+
+
+def test_a_wrong_order_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is wrong: output 'order'"):
+        prove(itself(ranked(tmp_path), lambda order: order[:, ::-1]), 1e-3)
 
 
 def test_an_output_that_is_constant_but_for_rounding_is_measured_against_its_magnitude() -> None:

@@ -17,11 +17,11 @@ from torch import nn
 
 from knight.converters import Conversion, Source
 from knight.converters._shapes import OPEN, open_axes
+from knight.converters._trust import refused_pickle
 from knight.converters.pytorch._calling import parameters_of
 from knight.converters.pytorch._loaded import Loaded, random_input, ready
 from knight.converters.pytorch._modules import convert_loaded, convert_script
 from knight.converters.pytorch._operators import check_kinds, kinds_of
-from knight.converters.pytorch._registered import refused_pickle
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.formats import hint
@@ -156,10 +156,11 @@ def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
         content = torch.load(path, map_location="cpu", weights_only=not source.allow_pickle)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "Unsupported" in str(error):
-            raise ModelError(refused_pickle(error, str(path), "a pickled model")) from error
+            raise refused_pickle(error, str(path), "a pickled model") from error
         raise ModelError(f"model {path}: not a file of torch{hint(path, 'pytorch')}") from error
     except Exception as error:  # torch raises what its parsers raise
         raise ModelError(f"model {path}: torch cannot load it: {described(error)[:300]}") from error
+    content = _whole(content, listener)
     if not isinstance(content, nn.Module):
         raise ModelError(
             f"model {path}: holds {_what(content)}, not the model itself; register a function that builds "
@@ -170,6 +171,15 @@ def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
     inputs = _random_inputs(path, source, names)
     axes = _open(names, source.input_shapes)
     return convert_loaded(Loaded(module, inputs, input_names=names, dynamic_axes=axes), listener)
+
+
+def _whole(content: Any, listener: Listener) -> Any:
+    """The model of a training checkpoint: the averaged one, where there is one, in float32."""
+    for key in ("ema", "model") if isinstance(content, dict) else ():
+        if isinstance(content.get(key), nn.Module):
+            listener.detail(f"the model is the entry {key!r} of the file")
+            return content[key].float()
+    return content
 
 
 def _what(content: Any) -> str:

@@ -6,7 +6,6 @@ What the function returns is read by `_returned`.
 from __future__ import annotations
 
 import inspect
-import pickle
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from unittest import mock
 import torch
 
 from knight.converters import Source
+from knight.converters._trust import as_refusal
 from knight.converters.pytorch._loaded import Loaded
 from knight.converters.pytorch._operators import check_kinds, kinds_of
 from knight.converters.pytorch._returned import as_loaded
@@ -30,7 +30,8 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 def load_registered(source: Source, listener: Listener) -> Loaded:
     """Calls the function that the script registers as ``source.model``. Raises KnightError."""
-    functions = load_script(source.script or "").pytorch_models
+    with loading(source.allow_pickle):
+        functions = load_script(source.script or "").pytorch_models
     if source.model not in functions:
         known = did_you_mean(source.model, functions) if functions else "it registers none"
         raise ConfigError(
@@ -69,17 +70,15 @@ def _call(function: Callable[..., Any], source: Source, where: str, listener: Li
         return function(*arguments)
     except KnightError:
         raise
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            refused_pickle(error, source.weights or "the weight file", place(error, function))
-        ) from error
     except RuntimeError as error:
         told = _other_net(str(error), source.weights)
         if told is None:
             raise ScriptError(f"{where} raised {described(error)} ({place(error, function)})") from error
         raise ModelError(f"{told} ({place(error, function)})") from error
     except Exception as error:
-        raise ScriptError(f"{where} raised {described(error)} ({place(error, function)})") from error
+        failed = ScriptError(f"{where} raised {described(error)} ({place(error, function)})")
+        failed.__cause__ = error
+        raise as_refusal(failed, source.weights or "that the script loads") from error
 
 
 def _arguments(function: Callable[..., Any], source: Source, where: str, listener: Listener) -> list[str]:
@@ -96,16 +95,6 @@ def _arguments(function: Callable[..., Any], source: Source, where: str, listene
     ):
         raise ConfigError(f"{where} wants the path of its weights ({parameters[0].name}); give it with -w")
     return []
-
-
-def refused_pickle(error: Exception, file: str, where: str) -> str:
-    """The message for a weight file that wants to run code while it is loaded."""
-    found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:class|global|operand)[^\n]*)", str(error))
-    wants = (found[1] or found[0]) if found else "code of its own"
-    return (
-        f"weights {file}: loading them would run {wants.rstrip('.')} ({where}); save the state_dict alone, "
-        f"or, if you trust the file, add --allow-pickle"
-    )
 
 
 def _other_net(text: str, weights: str | None) -> str | None:
