@@ -101,11 +101,15 @@ def load_script(path: str | Path) -> Registered:
         raise ScriptError(f"script {path}: cannot be read ({error.strerror})") from None
     path = path.resolve()
     code = _compile(source, path)
+    before = _earlier(path)
     offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, path.parent, _note_import)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # stays: functions may import when they are called
     with _collecting() as registered:
-        _run(code, path)
+        module = _run(code, path)
+    if before is not None:
+        _keep_imported(registered, before)
+    module.__dict__[_RECORD] = registered
     if not (registered.infer_functions or registered.pytorch_models or registered.imported):
         raise ScriptError(
             f"script {path}: registers nothing; "
@@ -140,7 +144,7 @@ def _compile(source: bytes, path: Path) -> CodeType:
         raise ScriptError(f"script {path}: not a Python file: {error}") from error
 
 
-def _run(code: CodeType, path: Path) -> None:
+def _run(code: CodeType, path: Path) -> ModuleType:
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"_script_{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None:  # the file does not end in .py
@@ -166,6 +170,30 @@ def _run(code: CodeType, path: Path) -> None:
         raise ScriptError(
             f"script {path}: raised {described(error)} ({place(error, script=path)})"
         ) from error
+    return module
+
+
+_RECORD = "__knight_registered__"
+"""Name in the module of a script: what was registered while it was loaded."""
+
+
+def _earlier(path: Path) -> ModuleType | None:
+    """The module of this script as it was loaded before."""
+    modules = [module for module in sys.modules.values() if type(module) is ModuleType]
+    found = [
+        module for module in modules if _RECORD in vars(module) and vars(module)["__file__"] == str(path)
+    ]
+    return found[-1] if found else None
+
+
+def _keep_imported(registered: Registered, before: ModuleType) -> None:
+    """Adds what modules registered that the script imports: Python ran them only the first time."""
+    record: Registered = vars(before)[_RECORD]
+    for section in ("infer_functions", "pytorch_models"):
+        now: dict[str, Any] = getattr(registered, section)
+        for name, function in getattr(record, section).items():
+            if getattr(function, "__module__", None) != before.__name__:
+                now.setdefault(name, function)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,17 @@ def write(folder: Path, text: str, name: str = "user_script.py") -> Path:
     return path
 
 
+HELPER = """
+    from onnx_quantize_tool.common.register import onnx_infer_func, pytorch_model
+
+    @onnx_infer_func.register("of_the_helper")
+    def infer(executor):
+        pass
+
+    @pytorch_model.register("net_of_the_helper")
+    def net(weight_path=None):
+        pass
+"""
 VENDOR = """
     from onnx_quantize_tool.common.register import onnx_infer_func, pytorch_model
     from onnx_quantize_tool.utils.constants import *
@@ -199,3 +210,26 @@ def test_a_script_of_pytorch_models_alone(tmp_path: Path) -> None:
     text = "from knight import pytorch_model\n@pytorch_model.register()\ndef net(): ...\n"
     with pytest.raises(ConfigError, match="registers no infer function"):
         find_infer_function("infer_x", write(tmp_path, text))
+
+
+@pytest.mark.parametrize("own", ["", VENDOR])
+def test_a_script_loaded_again_has_what_its_modules_registered(tmp_path: Path, own: str) -> None:
+    """Python runs a module once; `knight build` loads a script for every step."""
+    write(tmp_path, HELPER, "helper_of_it.py")
+    script = write(tmp_path, "import helper_of_it\n" + dedent(own))
+    first, second, third = (load_script(script) for _ in range(3))
+    names = {"of_the_helper"} | ({"infer_one"} if own else set())
+    assert set(first.infer_functions) == set(second.infer_functions) == set(third.infer_functions) == names
+    assert second.infer_functions["of_the_helper"] is first.infer_functions["of_the_helper"]
+    assert "net_of_the_helper" in third.pytorch_models
+    if own:
+        assert second.infer_functions["infer_one"] is not first.infer_functions["infer_one"]
+
+
+def test_what_a_script_itself_no_longer_registers_is_gone(tmp_path: Path) -> None:
+    write(tmp_path, HELPER, "helper_of_it.py")
+    script = write(tmp_path, "import helper_of_it\n" + dedent(VENDOR))
+    load_script(script)
+    write(tmp_path, "import helper_of_it\n")
+    assert set(load_script(script).infer_functions) == {"of_the_helper"}
+    assert set(load_script(script).infer_functions) == {"of_the_helper"}

@@ -197,9 +197,9 @@ class FlagCommand(click.Command):
         check_dashes(words, known)
         check_single_hyphens(words, known)
         if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
-            words, name = framework_word(words, frameworks())
-            if name is not None:
-                click.echo(f"  note: the word {name} is taken as -f {name}")
+            words, note = framework_word(words, frameworks())
+            if note is not None:
+                click.echo(f"  note: {note}")
         return list(words)
 
     def invoke(self, ctx: click.Context) -> Any:

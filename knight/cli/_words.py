@@ -9,6 +9,9 @@ from collections.abc import Collection, Sequence
 
 from knight.errors import ConfigError
 
+TOOL = "onnx"
+"""The word behind ``quant`` that names the vendor's tool, and no framework."""
+
 _NUMBER = re.compile(r"-\.?\d")
 _LETTERS = re.compile(r"-[A-Za-z][A-Za-z-]+")
 
@@ -72,20 +75,27 @@ def check_single_hyphens(words: Sequence[str], known: Collection[str]) -> None:
 
 
 def framework_word(words: Sequence[str], frameworks: Collection[str]) -> tuple[list[str], str | None]:
-    """The words with ``-f NAME`` for a leading NAME, as guides print it; and that name, if there is one.
+    """The words without a leading name of a framework, as guides print it, or with ``-f NAME`` for it.
 
-    Raises ConfigError where -f names another.
+    The second is what is to be told of it, if there is one. In ``quant onnx`` the word names the vendor's
+    tool, which quantizes ONNX models; what -f says beside it counts. Raises ConfigError where -f and another
+    name contradict each other.
     """
     if not words or words[0] not in frameworks:
         return list(words), None
     name, *rest = words
+    if name == TOOL:
+        return (
+            rest,
+            f"the word {name} is passed over; -f says what the model is ({name} where it is not given)",
+        )
     for number, word in enumerate(rest):
         flag, equals, value = word.partition("=")
         if flag in ("-f", "--framework"):
             other = value if equals else next(iter(rest[number + 1 :]), "")
             if other != name:
                 raise ConfigError(f"{name!r} and {flag} {other} contradict each other; give one of them")
-    return ["-f", name, *rest], name
+    return ["-f", name, *rest], f"the word {name} is taken as -f {name}"
 
 
 def _before_separator(words: Sequence[str]) -> Sequence[str]:

@@ -166,3 +166,28 @@ def test_the_python_api_gives_real_numbers_unless_asked(
     assert seen[True][1]["scores"]["scale"] == pytest.approx(scale_of(path)) and seen[False][1] == {}
     assert np.array_equal(seen[True][0], raw)
     assert np.allclose(seen[False][0], raw * scale_of(path), rtol=1e-6)
+
+
+def test_a_function_that_reads_the_scales_is_right_everywhere(
+    run: Run, quantized: Callable[..., Path], tmp_path: Path
+) -> None:
+    small_models.script(
+        tmp_path,
+        """
+        (out,) = executor.forward(np.random.default_rng(7).normal(size=(1, 3, 8, 8)).astype(np.float32))
+        found = executor.output_scales.get(executor.output_node_list[0], {"scale": 1, "zero_point": 0})
+        total = float(np.abs((out - found["zero_point"]) * found["scale"]).sum())
+        executor.output_scales = {}
+        (real,) = executor.forward(np.random.default_rng(7).normal(size=(1, 3, 8, 8)).astype(np.float32))
+        assert abs(float(np.abs(real).sum()) - total) < 1e-4
+        return total
+        """,
+        file="reads.py",
+    )
+    quantized("--chip", "TX5368AV200", "-uds", "reads.py")
+    report = json.loads((tmp_path / "out" / "net_report.json").read_text())
+    result = infer(run, "-uds", "reads.py", "--compare-with", "net.onnx")
+    metric = float(result.stdout.split("Metric: ")[1].split()[0])
+    assert metric == pytest.approx(report["metric_quantized"], rel=1e-5)
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("net.onnx ")]
+    assert float(row.split("|")[1]) == pytest.approx(report["metric_float"], rel=1e-4)

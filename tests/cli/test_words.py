@@ -11,7 +11,6 @@ from click.testing import Result
 
 from knight.cli._words import framework_word
 from knight.converters import converters
-from knight.errors import ConfigError
 from tests import small_models
 
 Run = Callable[..., Result]
@@ -93,37 +92,47 @@ def test_a_value_may_follow_a_short_option_at_once(run: Run, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("command", ["quant", "infer"])
-def test_a_frameworks_name_behind_the_command(run: Run, tmp_path: Path, command: str) -> None:
+def test_the_word_that_names_the_vendors_tool(run: Run, tmp_path: Path, command: str) -> None:
     model = small_models.conv_net(tmp_path)
     chip = ("--chip", "onnxruntime")
-    for more in ((), ("-f", "onnx"), ("--framework=onnx",)):
+    for more in ((), ("-f", "onnx")):
         result = run(*chip, command, "onnx", "-m", model, "-s", tmp_path / "out", *more)
         assert result.exit_code == 0, result.output
-        assert "note: the word onnx is taken as -f onnx" in result.stdout
+        assert "note: the word onnx is passed over; -f says what the model is" in result.stdout
+
+
+def test_beside_it_the_flag_and_the_run_config_count(run: Run, tmp_path: Path) -> None:
+    """As in ``Knight quant onnx -m yolov8s -f pytorch``."""
+    words = ("-m", tmp_path / "gone.prototxt", "-s", tmp_path / "out")
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"quant": {"framework": "caffe"}}))
+    for more in (("-f", "caffe"), ("-rc", path)):
+        result = run("quant", "onnx", *words, *more)
+        assert result.exit_code != 0 and "gone.prototxt" in result.stderr
+        assert "--framework             caffe" in result.stdout
 
 
 @pytest.mark.parametrize("words", [("-f", "caffe"), ("--framework=caffe",), ("--framework", "caffe")])
 def test_a_framework_word_that_contradicts_the_flag(run: Run, words: tuple[str, ...]) -> None:
-    said = refused(run, "quant", "onnx", "-m", "x.onnx", *words)
-    assert "'onnx' and -" in said and "contradict each other" in said
+    said = refused(run, "quant", "paddle", "-m", "x.pdmodel", *words)
+    assert "'paddle' and -" in said and "caffe contradict each other" in said
 
 
-@pytest.mark.parametrize("name", ["onnx", "pytorch", "caffe", "paddle", "tensorflow"])
+@pytest.mark.parametrize("name", ["pytorch", "caffe", "paddle", "tensorflow"])
 def test_every_framework_may_be_such_a_word(name: str) -> None:
-    assert name in converters.names() or name == "onnx"
-    assert framework_word([name, "-m", "x"], (name,)) == (["-f", name, "-m", "x"], name)
-    assert framework_word(["-m", name], (name,)) == (["-m", name], None)
-    with pytest.raises(ConfigError):
-        framework_word([name, "-f", "other"], (name, "other"))
+    assert name in converters.names()
+    words, note = framework_word([name, "-m", "x"], converters.names())
+    assert words == ["-f", name, "-m", "x"] and note == f"the word {name} is taken as -f {name}"
+    words, note = framework_word([name, "-m", "x", "-f", name], converters.names())
+    assert words == ["-f", name, "-m", "x", "-f", name]
+    assert framework_word(["-m", name], converters.names()) == (["-m", name], None)
 
 
-def test_the_word_wins_over_a_run_config_as_the_flag_does(run: Run, tmp_path: Path) -> None:
-    model = small_models.conv_net(tmp_path)
+def test_such_a_word_wins_over_a_run_config_as_the_flag_does(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    values = {"model": str(model), "framework": "caffe", "save-dir": str(tmp_path / "out")}
-    path.write_text(json.dumps({"quant": values, "chip": "onnxruntime"}))
-    result = run("quant", "onnx", "--run-config", path)
-    assert result.exit_code == 0, result.output
+    path.write_text(json.dumps({"quant": {"model": str(tmp_path / "gone.prototxt"), "framework": "paddle"}}))
+    result = run("quant", "caffe", "-rc", path, "-s", tmp_path / "out")
+    assert "--framework             caffe" in result.stdout
 
 
 @pytest.mark.parametrize("words", [("onx",), ("-m", "a.onnx", "onnx")])
