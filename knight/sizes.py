@@ -19,6 +19,7 @@ import onnx_ir as ir
 from knight import memory
 from knight.errors import ModelError, shown
 from knight.protos import bodies
+from knight.turns import check_turns
 
 SHAPES = 1 << 30
 """Bytes that shape inference and conversion of operator sets may take: what a graph of 100,000 nodes needs
@@ -35,11 +36,12 @@ T = TypeVar("T")
 
 def check(proto: onnx.ModelProto, where: str) -> None:
     """Raises ModelError where a value of the model needs more memory than there is, naming the node, or its
-    functions call each other too often. What shape inference cannot tell is not judged.
+    functions call each other, or its loops turn, too often. What shape inference cannot tell is not judged.
 
     proto: its weights may be inside or in other files; it is left alone. where: names the model in errors.
     """
     check_functions(proto.functions, proto.graph.node, where)
+    check_turns(proto.graph, where)
     try:
         graph = inferred(light(proto), where).graph
     except onnx.shape_inference.InferenceError:
