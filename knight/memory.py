@@ -12,7 +12,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -41,8 +41,7 @@ def available() -> int:
     return max(0, min(left))
 
 
-@contextmanager
-def at_most(size: int) -> Iterator[None]:
+def at_most(size: int) -> AbstractContextManager[None]:
     """Lets the process grow by at most `size` bytes of address space inside the block.
 
     Libraries then fail with MemoryError, or an error of their own that says "bad_alloc". It holds for all
@@ -50,15 +49,22 @@ def at_most(size: int) -> Iterator[None]:
     process uses, nothing is limited.
     """
     used, _ = _own()
-    with _ends().until(used + size if used else resource.RLIM_INFINITY):
-        yield
+    return _End(_ends(), used + size if used else resource.RLIM_INFINITY)
 
 
-@contextmanager
-def at_most_available() -> Iterator[None]:
-    """As `at_most` with what is available, looked up once a second: a block may be as short as you like."""
-    with _ends().until(_ends().reach()):
-        yield
+def at_most_available() -> AbstractContextManager[None]:
+    """As `at_most` with what is available, but for a tenth, which others get.
+
+    It is looked up once a second only: the block may be as short as you like.
+    """
+    return _End(_ends(), _ends().reach())
+
+
+def left() -> int:
+    """Bytes by which the process can grow before it comes to the end that is in force, else all there are."""
+    used, _ = _own()
+    end, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return available() if end == resource.RLIM_INFINITY else max(0, end - used)
 
 
 def text(size: int) -> str:
@@ -96,7 +102,7 @@ class _Ends:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._active: list[int] = []
-        self._own = resource.RLIM_INFINITY
+        self._own = self._hard = resource.RLIM_INFINITY
         self._reach, self._stale = resource.RLIM_INFINITY, 0.0
 
     def own(self) -> int:
@@ -108,28 +114,43 @@ class _Ends:
         """Where address space ends once all that is available is taken."""
         if time.monotonic() >= self._stale:
             used, _ = _own()
-            self._reach = used + available() if used else resource.RLIM_INFINITY
+            self._reach = used + available() // 10 * 9 if used else resource.RLIM_INFINITY
             self._stale = time.monotonic() + _FRESH
         return self._reach
 
-    @contextmanager
-    def until(self, end: int) -> Iterator[None]:
+    def add(self, end: int) -> None:
+        """`end` is in force from now on, beside the others."""
         with self._lock:
             if not self._active:
-                self._own, _ = resource.getrlimit(resource.RLIMIT_AS)
+                self._own, self._hard = resource.getrlimit(resource.RLIMIT_AS)
             self._active.append(end)
             self._set()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._active.remove(end)
-                self._set()
+
+    def remove(self, end: int) -> None:
+        """`end`, which was added, is no longer in force."""
+        with self._lock:
+            self._active.remove(end)
+            self._set()
 
     def _set(self) -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        ends = [end for end in (*self._active, self._own, hard) if end != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min(ends, default=resource.RLIM_INFINITY), hard))
+        ends = [end for end in (*self._active, self._own) if end != resource.RLIM_INFINITY]
+        soft = min(ends, default=resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard))
+
+
+class _End:
+    """One end for the length of a block; a class, since blocks of a few microseconds have it."""
+
+    __slots__ = ("_end", "_ends")
+
+    def __init__(self, ends: _Ends, end: int) -> None:
+        self._ends, self._end = ends, end
+
+    def __enter__(self) -> None:
+        self._ends.add(self._end)
+
+    def __exit__(self, *raised: object) -> None:
+        self._ends.remove(self._end)
 
 
 @cache

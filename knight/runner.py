@@ -7,13 +7,12 @@ another question, which ``kernels="host"`` asks: on x86 without VNNI they satura
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -26,6 +25,7 @@ from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
 from knight.failures import reason
 from knight.temporary import TemporaryFolder
+from knight.watch import Watch
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 """The optimizer that gives int8 weights to what stands in float between pairs."""
@@ -38,6 +38,7 @@ _FOLDED = 1 << 28
 """Bytes up to which ONNX Runtime computes a constant while it loads a model, or twice the weights where that
 is more: what comes of weights is kept, what a small file blows up is not."""
 
+T = TypeVar("T")
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
 
@@ -47,6 +48,9 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+_SECONDS = 3600.0
+"""For a run of a model with loops, whose number of turns may stand in the data."""
+
 _LARGEST_CONSTANT = "optimization.constant_folding_max_output_size_in_bytes"
 
 _DTYPES: dict[str, np.dtype] = {
@@ -157,6 +161,7 @@ class Session:
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._buffers: dict[str, np.ndarray] = {}
+        self._seconds = _SECONDS if any(_op_types(header, _has_bodies)) else None
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):
@@ -208,8 +213,10 @@ class Session:
         seconds: the most that it may take, told between two operators. Raises DataError, which names the node
         for which the memory or the time does not suffice.
         """
-        with _running(seconds) as options:
-            results: list[np.ndarray] = self._session.run(outputs, dict(feeds), options)
+        given = dict(feeds)
+        results: list[np.ndarray] = _watched(
+            lambda options: self._session.run(outputs, given, options), seconds or self._seconds
+        )
         return results
 
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -224,8 +231,7 @@ class Session:
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
-        with _running():
-            self._session.run_with_iobinding(binding)
+        _watched(lambda options: self._session.run_with_iobinding(binding, options), self._seconds)
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
 
@@ -289,23 +295,19 @@ def _session(
         raise ModelError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
 
 
-@contextmanager
-def _running(seconds: float | None = None) -> Iterator[ort.RunOptions | None]:
-    """One run, within the memory that is free and within `seconds`. Raises DataError where it fails."""
-    options = timer = None
-    if seconds is not None:
-        options = ort.RunOptions()
-        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
-        timer.daemon = True
-        timer.start()
+def _watched(act: Callable[[ort.RunOptions | None], T], seconds: float | None) -> T:
+    """What the run `act` gives, within the memory that is free; also looked at where `seconds` are given.
+
+    Raises DataError where it fails.
+    """
+    options = ort.RunOptions() if seconds is not None else None
+    watch = Watch(options, seconds) if options is not None and seconds is not None else None
     try:
-        with memory.at_most_available():
-            yield options
+        with memory.at_most_available(), watch or nullcontext():
+            return act(options)
     except Exception as error:  # as above
-        raise DataError(f"ONNX Runtime failed on this sample: {reason(error)}") from error
-    finally:
-        if timer is not None:
-            timer.cancel()
+        why = reason(error, watch.cause if watch is not None else "")
+        raise DataError(f"ONNX Runtime failed on this sample: {why}") from error
 
 
 def _check_functions(model: ir.Model) -> None:
@@ -332,6 +334,11 @@ def _header(model: ir.Model | Path) -> ir.Model | None:
         return ir.from_proto(onnx.load(model, load_external_data=False))
     except Exception:
         return None
+
+
+def _has_bodies(node: ir.Node) -> bool:
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
 
 
 def _op_types(model: ir.Model | None, wanted: Callable[[ir.Node], bool] = lambda node: True) -> Iterator[str]:

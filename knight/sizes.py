@@ -19,6 +19,7 @@ import onnx_ir as ir
 from knight import memory
 from knight.errors import ModelError, shown
 from knight.protos import bodies
+from knight.turns import check_turns
 
 SHAPES = 1 << 30
 """Bytes that shape inference and conversion of operator sets may take: what a graph of 100,000 nodes needs
@@ -35,22 +36,26 @@ T = TypeVar("T")
 
 def check(proto: onnx.ModelProto, where: str) -> None:
     """Raises ModelError where a value of the model needs more memory than there is, naming the node, or its
-    functions call each other too often. What shape inference cannot tell is not judged.
+    functions call each other, or its loops turn, too often. What shape inference cannot tell is not judged.
 
     proto: its weights may be inside or in other files; it is left alone. where: names the model in errors.
     """
     check_functions(proto.functions, proto.graph.node, where)
+    check_turns(proto.graph, where)
+    bare = light(proto)
     try:
-        graph = inferred(light(proto), where).graph
+        first = onnx.shape_inference.infer_shapes(bare).graph  # most bombs show without propagating any data
+        check_values(first, where)
+        if not _is_told(first):
+            check_values(inferred(bare, where).graph, where)
     except onnx.shape_inference.InferenceError:
         return  # who needs the shapes reports it; others, such as infer, need none
-    check_values(graph, where)
 
 
 def check_values(graph: onnx.GraphProto, where: str) -> None:
     """Raises ModelError for a value, of `graph` or of a body in it, that needs more memory than there is."""
     limit = memory.total()
-    for inner in _graphs(graph):
+    for inner in reversed(list(_graphs(graph))):  # a body before the node around it, which makes the same
         for value in (*inner.value_info, *inner.output, *inner.input):
             if _size(value) > limit:
                 raise ModelError(
@@ -155,6 +160,22 @@ def _too_large(proto: onnx.ModelProto, where: str) -> NoReturn:
     )
 
 
+def _is_told(graph: onnx.GraphProto) -> bool:
+    """Whether the shapes of all values are known, in bodies too."""
+    for inner in _graphs(graph):
+        known = {value.name for value in (*inner.value_info, *inner.output) if _is_static(value)}
+        if any(name and name not in known for node in inner.node for name in node.output):
+            return False
+    return True
+
+
+def _is_static(value: onnx.ValueInfoProto) -> bool:
+    """Whether it is a tensor whose dimensions are all known."""
+    tensor = value.type.tensor_type
+    dims = tensor.shape.dim
+    return tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
+
+
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """`graph` and all bodies in it."""
     yield graph
@@ -165,16 +186,13 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 def _size(value: onnx.ValueInfoProto) -> int:
     """Bytes of a tensor of known type and shape, while it is computed; 0 for anything else."""
-    if not value.type.HasField("tensor_type"):
+    if not _is_static(value):
         return 0
     tensor = value.type.tensor_type
-    dims = tensor.shape.dim
-    if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in dims):
-        return 0
     kind = ir.DataType(tensor.elem_type)
     if kind in (ir.DataType.UNDEFINED, ir.DataType.STRING):
         return 0
-    return math.prod(max(0, dim.dim_value) for dim in dims) * max(8, kind.bitwidth) // 8
+    return math.prod(max(0, dim.dim_value) for dim in tensor.shape.dim) * max(8, kind.bitwidth) // 8
 
 
 def _shape(value: onnx.ValueInfoProto) -> str:
