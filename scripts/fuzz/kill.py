@@ -237,15 +237,16 @@ class Subject:
         if over and self.earlier.exists():
             shutil.copytree(self.earlier, out)
         before = contents(out)
-        process = subprocess.Popen(
-            knight(*self.case.words(self.sources[1], out)),
-            env=settings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        said = private / "said"  # no pipe, whose other end what is left might hold
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                knight(*self.case.words(self.sources[1], out)),
+                env=settings,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+            )
         with suppress(subprocess.TimeoutExpired):
             process.wait(moment)
         begin = time.monotonic()
@@ -253,13 +254,13 @@ class Subject:
             _send(process, number, target)
             time.sleep(0.05 if twice else 0)
         try:
-            _, errors = process.communicate(timeout=_PATIENCE)
+            process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
             return Ending(0, _PATIENCE, (f"it still runs after {_PATIENCE:.0f} s",))
         seconds = time.monotonic() - begin
-        faults = [*self._processes(private, number), *_words(process.returncode, errors, number)]
+        faults = [*self._processes(private, number), *_words(process.returncode, said.read_text(), number)]
         if number == signal.SIGKILL:
             faults += self._after_kill(private, out, before)
         else:
@@ -327,7 +328,7 @@ def same(name: str, one: bytes, other: bytes) -> bool:
     return one.rstrip(b" \n").endswith(ending.strip()) and bool(one) == bool(other)
 
 
-def _send(process: subprocess.Popen[str], number: signal.Signals, target: str) -> None:
+def _send(process: subprocess.Popen[bytes], number: signal.Signals, target: str) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             (os.killpg if target == "group" else os.kill)(process.pid, number)
