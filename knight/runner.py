@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from knight import model as models
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
+from knight.stopping import breaking_off
 from knight.temporary import TemporaryFolder
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
@@ -187,7 +189,8 @@ class Session:
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
         try:
-            results: list[np.ndarray] = self._session.run(outputs, dict(feeds))
+            with _stoppable_run() as options:
+                results: list[np.ndarray] = self._session.run(outputs, dict(feeds), options)
         except Exception as error:  # as above
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         return results
@@ -205,7 +208,8 @@ class Session:
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
         try:
-            self._session.run_with_iobinding(binding)
+            with _stoppable_run() as options:
+                self._session.run_with_iobinding(binding, options)
         except Exception as error:  # as above
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         results = zip(buffers, binding.get_outputs(), strict=True)
@@ -263,9 +267,20 @@ def _session(
     """disabled: names of optimizers to leave out."""
     providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(source, options, providers=providers, disabled_optimizers=list(disabled))
+        with breaking_off(partial(options.set_load_cancellation_flag, True)):
+            return ort.InferenceSession(
+                source, options, providers=providers, disabled_optimizers=list(disabled)
+            )
     except Exception as error:  # ONNX Runtime's exception classes share no public root
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+
+
+@contextmanager
+def _stoppable_run() -> Iterator[ort.RunOptions]:
+    """Options of one run, which ends after the operator that it is at when a signal stops Knight."""
+    options = ort.RunOptions()
+    with breaking_off(partial(setattr, options, "terminate", True)):
+        yield options
 
 
 def _may_differ(model: ir.Model | None, level: Level) -> bool:

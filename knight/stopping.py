@@ -6,17 +6,19 @@ Python forgets exceptions that are raised within callbacks of the garbage collec
 those that meet them while they are loaded, and scripts catch all of them by a bare ``except``: where that may
 be, the signal is raised again a little later.
 
-Python runs handlers between two of its instructions, so a signal waits for the end of the call into ONNX
-Runtime, NumPy or a framework that it meets.
+Python runs handlers between two of its instructions, so a signal waits for the end of the call into C that it
+meets. Calls that may take long and can be broken off say so (`breaking_off`): a thread that hears of every
+signal at once does that.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
@@ -38,13 +40,15 @@ class Stopped(BaseException):
 class _Handler:
     """What signals call while a run can be stopped.
 
-    held: how many blocks that want no signal are open. _owed: the signal that is still to be raised, or that
-    may have been lost.
+    held: how many blocks that want no signal are open. long_calls: what breaks off those into C that run now.
+    _owed: the signal that is still to be raised, or that may have been lost.
     """
 
     def __init__(self) -> None:
         self.held = 0
+        self.long_calls: set[Callable[[], None]] = set()
         self._owed: int | None = None
+        self._telling = self._earlier = -1
         self._over = threading.Event()
         self._reminding = False
 
@@ -71,9 +75,32 @@ class _Handler:
         elif not isinstance(report.exc_value, Stopped):
             sys.__unraisablehook__(report)
 
+    def begin(self, numbers: Iterable[int]) -> None:
+        """Hears of these signals from here on, whatever the main thread is doing."""
+        hearing, self._telling = os.pipe()
+        os.set_blocking(self._telling, False)
+        self._earlier = signal.set_wakeup_fd(self._telling, warn_on_full_buffer=False)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave)
+        threading.Thread(target=self._hear, args=(hearing, frozenset(numbers)), daemon=True).start()
+
     def end(self) -> None:
-        """Nothing is raised again."""
+        """Nothing is raised again, nothing is heard any more."""
+        self._leave()
         self._over.set()
+        os.close(self._telling)
+
+    def _leave(self) -> None:
+        """Also in a child process, whose signals are not for this one's thread."""
+        if not self._over.is_set():
+            signal.set_wakeup_fd(self._earlier)
+
+    def _hear(self, hearing: int, numbers: frozenset[int]) -> None:
+        while heard := os.read(hearing, 1):
+            if heard[0] in numbers and not self.held:
+                for break_off in tuple(self.long_calls):
+                    break_off()
+        os.close(hearing)
 
     def _owe(self, number: int) -> None:
         self._owed = number
@@ -85,6 +112,18 @@ class _Handler:
         while not self._over.wait(_AGAIN):
             if self._owed is not None:
                 _thread.interrupt_main(signal.Signals(self._owed))
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, kind) for kind in _KINDS if hasattr(signal, kind)]
+
+
+def _current() -> _Handler | None:
+    for number in _numbers():
+        handler = signal.getsignal(number)
+        if isinstance(handler, _Handler):
+            return handler
+    return None
 
 
 def _loads_extension(frame: FrameType | None) -> bool:
@@ -115,9 +154,9 @@ def stoppable() -> Iterator[None]:
         return
     handler = _Handler()
     ours = (signal.SIG_DFL, signal.default_int_handler)
-    numbers = [getattr(signal, kind) for kind in _KINDS if hasattr(signal, kind)]
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) in ours}
+    before = {number: signal.getsignal(number) for number in _numbers() if signal.getsignal(number) in ours}
     hook = sys.unraisablehook
+    handler.begin(before)
     try:
         sys.unraisablehook = handler.lost
         for number in before:
@@ -133,13 +172,26 @@ def stoppable() -> Iterator[None]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Inside, no signal raises; what came meanwhile raises at the end. For few steps that belong together."""
-    handlers = [signal.getsignal(getattr(signal, kind)) for kind in _KINDS if hasattr(signal, kind)]
-    ours = [handler for handler in handlers if isinstance(handler, _Handler)]
-    if not ours or threading.current_thread() is not threading.main_thread():
+    handler = _current()
+    if handler is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours[0].held += 1
+    handler.held += 1
     try:
         yield
     finally:
-        ours[0].release()
+        handler.release()
+
+
+@contextmanager
+def breaking_off(break_off: Callable[[], None]) -> Iterator[None]:
+    """Inside, in any thread, a signal that stops the run calls `break_off`, which is to end a long call."""
+    handler = _current()
+    if handler is None:
+        yield
+        return
+    handler.long_calls.add(break_off)
+    try:
+        yield
+    finally:
+        handler.long_calls.discard(break_off)
