@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from knight import model as models
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
-from knight.stopping import breaking_off
+from knight.stopping import breaking_off, long_calls
 from knight.temporary import TemporaryFolder
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
@@ -147,6 +147,7 @@ class Session:
         self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
+        self._long_calls = long_calls()
         self._buffers: dict[str, np.ndarray] = {}
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
@@ -189,11 +190,15 @@ class Session:
     def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
         """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
         try:
-            with _stoppable_run() as options:
+            with self._broken_off(options := ort.RunOptions()):
                 results: list[np.ndarray] = self._session.run(outputs, dict(feeds), options)
         except Exception as error:  # as above
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
         return results
+
+    def _broken_off(self, options: ort.RunOptions) -> AbstractContextManager[None]:
+        """Inside, a run with `options` ends after the operator that it is at when a signal stops Knight."""
+        return breaking_off(partial(setattr, options, "terminate", True), self._long_calls)
 
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One forward pass of all outputs into buffers that the next call overwrites.
@@ -208,7 +213,7 @@ class Session:
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
         try:
-            with _stoppable_run() as options:
+            with self._broken_off(options := ort.RunOptions()):
                 self._session.run_with_iobinding(binding, options)
         except Exception as error:  # as above
             raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
@@ -267,20 +272,12 @@ def _session(
     """disabled: names of optimizers to leave out."""
     providers = ["CPUExecutionProvider"]
     try:
-        with breaking_off(partial(options.set_load_cancellation_flag, True)):
+        with breaking_off(partial(options.set_load_cancellation_flag, True), long_calls()):
             return ort.InferenceSession(
                 source, options, providers=providers, disabled_optimizers=list(disabled)
             )
     except Exception as error:  # ONNX Runtime's exception classes share no public root
         raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
-
-
-@contextmanager
-def _stoppable_run() -> Iterator[ort.RunOptions]:
-    """Options of one run, which ends after the operator that it is at when a signal stops Knight."""
-    options = ort.RunOptions()
-    with breaking_off(partial(setattr, options, "terminate", True)):
-        yield options
 
 
 def _may_differ(model: ir.Model | None, level: Level) -> bool:

@@ -7,7 +7,7 @@ those that meet them while they are loaded, and scripts catch all of them by a b
 be, the signal is raised again a little later.
 
 Python runs handlers between two of its instructions, so a signal waits for the end of the call into C that it
-meets. Calls that may take long and can be broken off say so (`breaking_off`): a thread that hears of every
+meets. Calls that may take long and can be broken off say so (`long_calls`): a thread that hears of every
 signal at once does that.
 """
 
@@ -183,15 +183,20 @@ def undisturbed() -> Iterator[None]:
         handler.release()
 
 
-@contextmanager
-def breaking_off(break_off: Callable[[], None]) -> Iterator[None]:
-    """Inside, in any thread, a signal that stops the run calls `break_off`, which is to end a long call."""
+def long_calls() -> set[Callable[[], None]]:
+    """What a signal that stops the run calls: whatever ends a call into C that runs now, in any thread.
+
+    A set that nobody looks at where signals are not handled here.
+    """
     handler = _current()
-    if handler is None:
-        yield
-        return
-    handler.long_calls.add(break_off)
+    return set() if handler is None else handler.long_calls
+
+
+@contextmanager
+def breaking_off(break_off: Callable[[], None], calls: set[Callable[[], None]]) -> Iterator[None]:
+    """Inside, `break_off` is one of `calls`, which came from `long_calls`."""
+    calls.add(break_off)
     try:
         yield
     finally:
-        handler.long_calls.discard(break_off)
+        calls.discard(break_off)

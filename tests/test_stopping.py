@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from knight.runner import Session
-from knight.stopping import Stopped, breaking_off, stop_behind, stoppable, undisturbed
+from knight.stopping import Stopped, breaking_off, long_calls, stop_behind, stoppable, undisturbed
 
 ROOT = Path(__file__).resolve().parents[1]
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -200,17 +200,17 @@ def endless() -> Session:
 @pytest.mark.parametrize("number", STOPS)
 def test_a_long_run_is_broken_off(number: int, in_place: bool) -> None:
     """At the next operator, of which there are too many to wait for."""
-    session = endless()
-    run = session.run_in_place if in_place else session.run
     with pytest.raises(raised(number)), stoppable():
+        session = endless()
+        run = session.run_in_place if in_place else session.run
         threading.Timer(0.3, hit, (number,)).start()
         run({"x": np.zeros((1000, 1000), np.float32)})
         wait()
 
 
 def test_a_long_run_in_another_thread_is_broken_off() -> None:
-    session = endless()
     with pytest.raises(Stopped), stoppable(), ThreadPoolExecutor(1) as pool:
+        session = endless()
         running = pool.submit(session.run, {"x": np.zeros((1000, 1000), np.float32)})
         threading.Timer(0.3, hit, (signal.SIGTERM,)).start()
         wait()
@@ -219,7 +219,7 @@ def test_a_long_run_in_another_thread_is_broken_off() -> None:
 
 def test_signals_of_a_child_process_break_nothing_off() -> None:
     broken = threading.Event()
-    with stoppable(), breaking_off(broken.set):
+    with stoppable(), breaking_off(broken.set, long_calls()):
         child = os.fork()
         if not child:
             signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -231,6 +231,6 @@ def test_signals_of_a_child_process_break_nothing_off() -> None:
 
 def test_nothing_is_broken_off_while_steps_belong_together() -> None:
     broken = threading.Event()
-    with pytest.raises(Stopped), stoppable(), undisturbed(), breaking_off(broken.set):
+    with pytest.raises(Stopped), stoppable(), undisturbed(), breaking_off(broken.set, long_calls()):
         hit(signal.SIGTERM)
         assert not broken.wait(0.3)
