@@ -18,7 +18,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
@@ -49,18 +50,22 @@ class _Handler:
         self.long_calls: set[Callable[[], None]] = set()
         self._owed: int | None = None
         self._telling = self._earlier = -1
-        self._over = threading.Event()
+        self._before: dict[int, Any] = {}
+        self._over = False
         self._reminding = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.held or _loads_extension(frame):
+        insists = number != signal.SIGINT  # a script may take a KeyboardInterrupt and go on
+        under_way = stop_behind(sys.exc_info()[1]) is not None
+        waits = self.held > 0 or _loads_extension(frame)
+        if insists or waits:
             self._owe(number)
-        elif not stop_behind(sys.exc_info()[1]):
-            if number == signal.SIGINT:  # a script may take it and go on
-                self._owed = None
-                raise KeyboardInterrupt
-            self._owe(number)
+        if waits or under_way:
+            return
+        if insists:
             raise Stopped(number)
+        self._owed = None
+        raise KeyboardInterrupt
 
     def release(self) -> None:
         """The end of one block that wants no signal; raises what came meanwhile."""
@@ -75,29 +80,34 @@ class _Handler:
         elif not isinstance(report.exc_value, Stopped):
             sys.__unraisablehook__(report)
 
-    def begin(self, numbers: Iterable[int]) -> None:
-        """Hears of these signals from here on, whatever the main thread is doing."""
+    def begin(self) -> None:
+        """Takes the signals that nobody handles, and hears of them whatever the main thread is doing."""
+        ours = (signal.SIG_DFL, signal.default_int_handler)
+        self._before = {n: signal.getsignal(n) for n in _numbers() if signal.getsignal(n) in ours}
         hearing, self._telling = os.pipe()
         os.set_blocking(self._telling, False)
         self._earlier = signal.set_wakeup_fd(self._telling, warn_on_full_buffer=False)
+        for number in self._before:
+            signal.signal(number, self)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave)
-        threading.Thread(target=self._hear, args=(hearing, frozenset(numbers)), daemon=True).start()
+            os.register_at_fork(after_in_child=self._leave)  # its signals are its own
+        threading.Thread(target=self._hear, args=(hearing,), daemon=True).start()
 
     def end(self) -> None:
         """Nothing is raised again, nothing is heard any more."""
         self._leave()
-        self._over.set()
         os.close(self._telling)
 
     def _leave(self) -> None:
-        """Also in a child process, whose signals are not for this one's thread."""
-        if not self._over.is_set():
+        if not self._over:
+            self._over = True
+            for number, earlier in self._before.items():
+                signal.signal(number, earlier)
             signal.set_wakeup_fd(self._earlier)
 
-    def _hear(self, hearing: int, numbers: frozenset[int]) -> None:
+    def _hear(self, hearing: int) -> None:
         while heard := os.read(hearing, 1):
-            if heard[0] in numbers and not self.held:
+            if heard[0] in self._before and not self.held:
                 for break_off in tuple(self.long_calls):
                     break_off()
         os.close(hearing)
@@ -109,8 +119,9 @@ class _Handler:
             _thread.start_new_thread(self._remind, ())  # threading's own takes locks, and this is a handler
 
     def _remind(self) -> None:
-        while not self._over.wait(_AGAIN):
-            if self._owed is not None:
+        while not self._over:
+            time.sleep(_AGAIN)
+            if self._owed is not None and not self._over:
                 _thread.interrupt_main(signal.Signals(self._owed))
 
 
@@ -152,20 +163,13 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = _Handler()
-    ours = (signal.SIG_DFL, signal.default_int_handler)
-    before = {number: signal.getsignal(number) for number in _numbers() if signal.getsignal(number) in ours}
-    hook = sys.unraisablehook
-    handler.begin(before)
+    handler, hook = _Handler(), sys.unraisablehook
+    handler.begin()
     try:
         sys.unraisablehook = handler.lost
-        for number in before:
-            signal.signal(number, handler)
         yield
     finally:
         handler.end()
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
         sys.unraisablehook = hook
 
 

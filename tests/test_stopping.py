@@ -107,6 +107,21 @@ def test_a_bare_except_does_not_stop_the_stop(number: int) -> None:
         wait()
 
 
+def test_a_stop_while_a_script_handles_a_keyboard_interrupt_comes_afterwards() -> None:
+    reached = []
+    with pytest.raises(Stopped), stoppable():
+        try:
+            hit(signal.SIGINT)
+            wait()
+        except KeyboardInterrupt:
+            hit(signal.SIGTERM)
+            for _ in range(30):
+                signal.sigtimedwait([], 0.01)
+            reached.append(True)
+        wait()
+    assert reached
+
+
 def test_a_script_may_take_a_keyboard_interrupt_and_go_on() -> None:
     with stoppable():
         with pytest.raises(KeyboardInterrupt):
@@ -222,10 +237,9 @@ def test_signals_of_a_child_process_break_nothing_off() -> None:
     with stoppable(), breaking_off(broken.set, long_calls()):
         child = os.fork()
         if not child:
-            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-            hit(signal.SIGTERM)
+            hit(signal.SIGTERM)  # ends it, as it ends any process that does not handle it
             os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+        assert os.waitpid(child, 0)[1] == signal.SIGTERM
         assert not broken.wait(0.3)
 
 
