@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,6 +24,7 @@ from knight import memory, model as models, sizes
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
 from knight.failures import reason
+from knight.stopping import breaking_off, long_calls
 from knight.temporary import TemporaryFolder
 from knight.watch import Watch
 
@@ -160,6 +161,7 @@ class Session:
         self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
+        self._long_calls = long_calls()
         self._buffers: dict[str, np.ndarray] = {}
         self._seconds = _SECONDS if any(_op_types(header, _has_bodies)) else None
 
@@ -214,10 +216,29 @@ class Session:
         for which the memory or the time does not suffice.
         """
         given = dict(feeds)
-        results: list[np.ndarray] = _watched(
+        results: list[np.ndarray] = self._watched(
             lambda options: self._session.run(outputs, given, options), seconds or self._seconds
         )
         return results
+
+    def _watched(self, act: Callable[[ort.RunOptions], T], seconds: float | None) -> T:
+        """What the run `act` gives, within the memory that is free; also looked at where `seconds` are given.
+
+        A signal that stops Knight ends it after the operator that it is at. Raises DataError where it fails.
+        """
+        options = ort.RunOptions()
+        watch = None if seconds is None else Watch(options, seconds)
+        break_off = partial(setattr, options, "terminate", True)
+        try:
+            with (
+                memory.at_most_available(),
+                breaking_off(break_off, self._long_calls),
+                watch or nullcontext(),
+            ):
+                return act(options)
+        except Exception as error:  # ONNX Runtime's exception classes share no public root
+            why = reason(error, watch.cause if watch is not None else "")
+            raise DataError(f"ONNX Runtime failed on this sample: {why}") from error
 
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One forward pass of all outputs into buffers that the next call overwrites.
@@ -231,7 +252,7 @@ class Session:
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
-        _watched(lambda options: self._session.run_with_iobinding(binding, options), self._seconds)
+        self._watched(lambda options: self._session.run_with_iobinding(binding, options), self._seconds)
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
 
@@ -287,27 +308,13 @@ def _session(
     """disabled: names of optimizers to leave out."""
     providers = ["CPUExecutionProvider"]
     try:
-        with memory.at_most_available():
+        cancel = partial(options.set_load_cancellation_flag, True)
+        with memory.at_most_available(), breaking_off(cancel, long_calls()):
             return ort.InferenceSession(
                 source, options, providers=providers, disabled_optimizers=list(disabled)
             )
     except Exception as error:  # ONNX Runtime's exception classes share no public root
         raise ModelError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
-
-
-def _watched(act: Callable[[ort.RunOptions | None], T], seconds: float | None) -> T:
-    """What the run `act` gives, within the memory that is free; also looked at where `seconds` are given.
-
-    Raises DataError where it fails.
-    """
-    options = ort.RunOptions() if seconds is not None else None
-    watch = Watch(options, seconds) if options is not None and seconds is not None else None
-    try:
-        with memory.at_most_available(), watch or nullcontext():
-            return act(options)
-    except Exception as error:  # as above
-        why = reason(error, watch.cause if watch is not None else "")
-        raise DataError(f"ONNX Runtime failed on this sample: {why}") from error
 
 
 def _check_functions(model: ir.Model) -> None:

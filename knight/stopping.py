@@ -6,17 +6,20 @@ Python forgets exceptions that are raised within callbacks of the garbage collec
 those that meet them while they are loaded, and scripts catch all of them by a bare ``except``: where that may
 be, the signal is raised again a little later.
 
-Python runs handlers between two of its instructions, so a signal waits for the end of the call into ONNX
-Runtime, NumPy or a framework that it meets.
+Python runs handlers between two of its instructions, so a signal waits for the end of the call into C that it
+meets. Calls that may take long and can be broken off say so (`long_calls`): a thread that hears of every
+signal at once does that.
 """
 
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
@@ -38,25 +41,31 @@ class Stopped(BaseException):
 class _Handler:
     """What signals call while a run can be stopped.
 
-    held: how many blocks that want no signal are open. _owed: the signal that is still to be raised, or that
-    may have been lost.
+    held: how many blocks that want no signal are open. long_calls: what breaks off those into C that run now.
+    _owed: the signal that is still to be raised, or that may have been lost.
     """
 
     def __init__(self) -> None:
         self.held = 0
+        self.long_calls: set[Callable[[], None]] = set()
         self._owed: int | None = None
-        self._over = threading.Event()
+        self._telling = self._earlier = -1
+        self._before: dict[int, Any] = {}
+        self._over = False
         self._reminding = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.held or _loads_extension(frame):
+        insists = number != signal.SIGINT  # a script may take a KeyboardInterrupt and go on
+        under_way = stop_behind(sys.exc_info()[1]) is not None
+        waits = self.held > 0 or _loads_extension(frame)
+        if insists or waits:
             self._owe(number)
-        elif not stop_behind(sys.exc_info()[1]):
-            if number == signal.SIGINT:  # a script may take it and go on
-                self._owed = None
-                raise KeyboardInterrupt
-            self._owe(number)
+        if waits or under_way:
+            return
+        if insists:
             raise Stopped(number)
+        self._owed = None
+        raise KeyboardInterrupt
 
     def release(self) -> None:
         """The end of one block that wants no signal; raises what came meanwhile."""
@@ -71,9 +80,37 @@ class _Handler:
         elif not isinstance(report.exc_value, Stopped):
             sys.__unraisablehook__(report)
 
+    def begin(self) -> None:
+        """Takes the signals that nobody handles, and hears of them whatever the main thread is doing."""
+        ours = (signal.SIG_DFL, signal.default_int_handler)
+        self._before = {n: signal.getsignal(n) for n in _numbers() if signal.getsignal(n) in ours}
+        hearing, self._telling = os.pipe()
+        os.set_blocking(self._telling, False)
+        self._earlier = signal.set_wakeup_fd(self._telling, warn_on_full_buffer=False)
+        for number in self._before:
+            signal.signal(number, self)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave)  # its signals are its own
+        threading.Thread(target=self._hear, args=(hearing,), daemon=True).start()
+
     def end(self) -> None:
-        """Nothing is raised again."""
-        self._over.set()
+        """Nothing is raised again, nothing is heard any more."""
+        self._leave()
+        os.close(self._telling)
+
+    def _leave(self) -> None:
+        if not self._over:
+            self._over = True
+            for number, earlier in self._before.items():
+                signal.signal(number, earlier)
+            signal.set_wakeup_fd(self._earlier)
+
+    def _hear(self, hearing: int) -> None:
+        while heard := os.read(hearing, 1):
+            if heard[0] in self._before and not self.held:
+                for break_off in tuple(self.long_calls):
+                    break_off()
+        os.close(hearing)
 
     def _owe(self, number: int) -> None:
         self._owed = number
@@ -82,9 +119,22 @@ class _Handler:
             _thread.start_new_thread(self._remind, ())  # threading's own takes locks, and this is a handler
 
     def _remind(self) -> None:
-        while not self._over.wait(_AGAIN):
-            if self._owed is not None:
+        while not self._over:
+            time.sleep(_AGAIN)
+            if self._owed is not None and not self._over:
                 _thread.interrupt_main(signal.Signals(self._owed))
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, kind) for kind in _KINDS if hasattr(signal, kind)]
+
+
+def _current() -> _Handler | None:
+    for number in _numbers():
+        handler = signal.getsignal(number)
+        if isinstance(handler, _Handler):
+            return handler
+    return None
 
 
 def _loads_extension(frame: FrameType | None) -> bool:
@@ -113,33 +163,44 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = _Handler()
-    ours = (signal.SIG_DFL, signal.default_int_handler)
-    numbers = [getattr(signal, kind) for kind in _KINDS if hasattr(signal, kind)]
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) in ours}
-    hook = sys.unraisablehook
+    handler, hook = _Handler(), sys.unraisablehook
+    handler.begin()
     try:
         sys.unraisablehook = handler.lost
-        for number in before:
-            signal.signal(number, handler)
         yield
     finally:
         handler.end()
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
         sys.unraisablehook = hook
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Inside, no signal raises; what came meanwhile raises at the end. For few steps that belong together."""
-    handlers = [signal.getsignal(getattr(signal, kind)) for kind in _KINDS if hasattr(signal, kind)]
-    ours = [handler for handler in handlers if isinstance(handler, _Handler)]
-    if not ours or threading.current_thread() is not threading.main_thread():
+    handler = _current()
+    if handler is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours[0].held += 1
+    handler.held += 1
     try:
         yield
     finally:
-        ours[0].release()
+        handler.release()
+
+
+def long_calls() -> set[Callable[[], None]]:
+    """What a signal that stops the run calls: whatever ends a call into C that runs now, in any thread.
+
+    A set that nobody looks at where signals are not handled here.
+    """
+    handler = _current()
+    return set() if handler is None else handler.long_calls
+
+
+@contextmanager
+def breaking_off(break_off: Callable[[], None], calls: set[Callable[[], None]]) -> Iterator[None]:
+    """Inside, `break_off` is one of `calls`, which came from `long_calls`."""
+    calls.add(break_off)
+    try:
+        yield
+    finally:
+        calls.discard(break_off)

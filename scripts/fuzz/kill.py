@@ -162,6 +162,20 @@ CASES = (
 )
 
 
+def of_the_kit(kit: Path) -> tuple[Case, ...]:
+    """Conversions of the development kit's models, by frameworks that take seconds to load."""
+    models = {
+        "pytorch": ("pytorch/resnet20_cifar10_torchscript.pt", "-is", 1, 3, 32, 32),
+        "paddle": ("paddle/resnet20_cifar10/inference.pdmodel", "-is", 1, 3, 32, 32),
+        "tensorflow": ("tf/mobilenet_v1_0.25_224_frozen.pb", "-snn", "input:0", "-enn", "Identity:0"),
+    }
+
+    def words(framework: str, file: str, *others: object) -> Callable[[Path, Path], Words]:
+        return lambda _, out: ("convert", "-f", framework, "-m", kit / file, *others, "--save-dir", out)
+
+    return tuple(Case(f"convert {name}", words(name, *chosen)) for name, chosen in models.items())
+
+
 def knight(*words: object) -> list[str]:
     """The command line as a user's shell starts it."""
     return [sys.executable, "-m", "knight", *map(str, words)]
@@ -237,15 +251,16 @@ class Subject:
         if over and self.earlier.exists():
             shutil.copytree(self.earlier, out)
         before = contents(out)
-        process = subprocess.Popen(
-            knight(*self.case.words(self.sources[1], out)),
-            env=settings,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        said = private / "said"  # no pipe, whose other end what is left might hold
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                knight(*self.case.words(self.sources[1], out)),
+                env=settings,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+            )
         with suppress(subprocess.TimeoutExpired):
             process.wait(moment)
         begin = time.monotonic()
@@ -253,13 +268,13 @@ class Subject:
             _send(process, number, target)
             time.sleep(0.05 if twice else 0)
         try:
-            _, errors = process.communicate(timeout=_PATIENCE)
+            process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            process.wait()
             return Ending(0, _PATIENCE, (f"it still runs after {_PATIENCE:.0f} s",))
         seconds = time.monotonic() - begin
-        faults = [*self._processes(private, number), *_words(process.returncode, errors, number)]
+        faults = [*self._processes(private, number), *_words(process.returncode, said.read_text(), number)]
         if number == signal.SIGKILL:
             faults += self._after_kill(private, out, before)
         else:
@@ -327,7 +342,7 @@ def same(name: str, one: bytes, other: bytes) -> bool:
     return one.rstrip(b" \n").endswith(ending.strip()) and bool(one) == bool(other)
 
 
-def _send(process: subprocess.Popen[str], number: signal.Signals, target: str) -> None:
+def _send(process: subprocess.Popen[bytes], number: signal.Signals, target: str) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             (os.killpg if target == "group" else os.kill)(process.pid, number)
@@ -372,7 +387,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a new folder for inputs and results")
     parser.add_argument("--moments", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", default=[case.name for case in CASES])
+    parser.add_argument("--only", nargs="*", help="names of commands (default: all)")
+    parser.add_argument(
+        "--kit", type=Path, default=ROOT.parent / "shared" / "kit", help="where it is, if it is"
+    )
     parser.add_argument("--signals", nargs="*", default=[number.name[3:] for number in SIGNALS])
     asked = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
@@ -380,8 +398,8 @@ def main() -> None:
     sources = prepare(asked.folder / "inputs")
     chance = random.Random(asked.seed)
     print(f"{'command':<18} {'signal':<6} {'runs':>4} {'stopped':>7} {'faults':>6}  slowest end")
-    for case in CASES:
-        if case.name not in asked.only:
+    for case in (*CASES, *(of_the_kit(asked.kit) if asked.kit.is_dir() else ())):
+        if asked.only and case.name not in asked.only:
             continue
         subject = Subject(case, asked.folder / case.name.replace(" ", "-"), sources)
         subject.measure()

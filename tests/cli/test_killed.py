@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts" / "fuzz"))
 
 import kill
 
-MOMENTS = {"quant": 3, "convert caffe": 2}
+MOMENTS = {"quant": 2, "convert caffe": 2}
 """Command -> runs per signal; many more by hand."""
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 
