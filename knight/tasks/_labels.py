@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -46,7 +47,7 @@ def class_labels(
     given = _given_labels(data_dir, label_dir)
     if given is not None:
         return _classes_by_line(given, data_dir, pictures, classes)
-    if not (data_dir / LABELS).is_file():
+    if not os.path.lexists(data_dir / LABELS):
         return by_folder
     by_line = _classes_by_line(data_dir / LABELS, data_dir, pictures, classes)
     for path, label in (by_folder or {}).items():
@@ -80,7 +81,7 @@ def _given_labels(data_dir: Path, label_dir: Path | None) -> Path | None:
         return None
     if label_dir.is_file():
         return label_dir
-    if (label_dir / LABELS).is_file():
+    if os.path.lexists(label_dir / LABELS):
         return label_dir / LABELS
     if _visible(label_dir):
         raise DataError(f"{label_dir}: no {LABELS} in it, but other things; name its folder, or an empty one")
@@ -179,7 +180,7 @@ def _yolo(
     for path in pictures:
         file = folder / f"{path.stem}.txt"
         twin = by_stem.setdefault(path.stem, path)
-        if not file.is_file():
+        if not os.path.lexists(file):
             labels[path] = Boxes.empty()
         elif twin != path:
             raise DataError(f"{file}: labels for both {twin} and {path}; give the pictures different names")
@@ -187,7 +188,7 @@ def _yolo(
             labels[path] = _boxes(
                 _yolo_box(where, line, sizes[path], classes) for where, line in _lines(file)
             )
-    if (folder / NAMES).is_file():
+    if os.path.lexists(folder / NAMES):
         labels.names = tuple(line for _, line in _lines(folder / NAMES))
     return labels
 

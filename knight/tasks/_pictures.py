@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knight.errors import ConfigError, DataError
+from knight.files import other_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +62,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _pictures(entries: Iterable[Path]) -> list[Path]:
-    return [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
 
 
 def _contents(entries: list[Path]) -> str:
@@ -100,6 +101,8 @@ def load_picture(path: Path) -> np.ndarray:
 def opened(path: Path) -> Image:
     """The file with its head read; pixels are not decoded yet. Raises DataError naming the file."""
     image_module = pil()
+    if (kind := other_kind(path)) is not None:
+        raise DataError(f"{path}: {kind}, not a picture; take it out of the folder")
     try:
         image: Image = image_module.open(path, formats=FORMATS)
     except image_module.DecompressionBombError as error:
