@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -101,10 +101,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it. Raises OutputError."""
+@contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it; where what is done inside fails, those that are empty go again.
+
+    Raises OutputError.
+    """
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # somebody has put something there: then it stays
+            for place in missing:
+                place.rmdir()
+        raise
 
 
 def flush(path: Path) -> None:

@@ -112,11 +112,16 @@ def _purpose(name: str, width: int) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    text = " ".join(message.split())
+    text = "".join(map(_visible, " ".join(message.split())))
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
     click.echo(f"knight: error: {text}", err=True)
     sys.exit(code)
+
+
+def _visible(letter: str) -> str:
+    """No letter of a file's or a model's moves the cursor, say."""
+    return letter if letter.isprintable() else repr(letter)[1:-1]
 
 
 def _set_default_chip(context: click.Context, option: click.Parameter, value: str | None) -> None:

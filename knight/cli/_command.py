@@ -23,6 +23,8 @@ from knight.errors import ConfigError, did_you_mean, shown
 from knight.files import other_kind
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
+LARGEST = 2**63 - 1
+"""Of all whole numbers: what is larger can neither be computed with nor written into a model."""
 
 CHIP = click.Option(
     ["-ch", "--chip", "chip"],
@@ -87,14 +89,17 @@ def check_value(flag: Flag, value: Any) -> None:
     if choices and value not in choices:
         known = did_you_mean(str(value), map(str, choices))
         raise ConfigError(f"{flag.label}: unknown value {str(value)!r}: {known}")
-    if flag.kind in (int, float) and not flag.grouped:
-        _check_number(flag, value)
+    if flag.kind in (int, float):
+        for number in value if flag.grouped else (value,):
+            _check_number(flag, number)
     elif isinstance(value, str):
         _check_text(flag, value)
 
 
 def _check_number(flag: Flag, value: float) -> None:
     low, high = flag.least, flag.most
+    if flag.kind is int and high is None:
+        high = LARGEST
     if flag.kind is float and not math.isfinite(value):
         raise ConfigError(f"{flag.label} is {value}; it has to be a finite number")
     if low is not None and value < low:

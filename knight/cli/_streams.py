@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -121,5 +122,7 @@ def _show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    text = " ".join(str(message).split())
-    sys.stderr.write(f"  warning: {category.__name__}: {text} ({filename}:{lineno})\n")
+    text, pictures = " ".join(str(message).split()), sys.modules.get("knight.tasks._pictures")
+    picture = pictures.being_read.get() if pictures is not None and "PIL" in Path(filename).parts else None
+    line = f"{category.__name__}: {text} ({filename}:{lineno})" if picture is None else f"{picture}: {text}"
+    sys.stderr.write(f"  warning: {line}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from knight.cli._compare_checks import check_iteration
 from knight.cli._console import Console
 from knight.cli._flags import INFER
 from knight.errors import ConfigError
-from knight.files import make_folder
+from knight.files import folder_for
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,8 +58,6 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
     chosen = chosen_function(values, console)
     model = models.load(values["model"])
     border.check_types(model, border.wanted_types(values["quantize_input_dtype"]))
-    if given(context, "save_dir"):  # for what the infer function itself may write
-        make_folder(Path(values["save_dir"]))
     other = models.load(values["compare_with"]) if values["compare_with"] else None
     settings = run_settings(values, values["iteration"][0], "infer")
     scales = _output_scales(model, other, chosen.own, values, console)
@@ -73,23 +72,29 @@ def _infer(context: click.Context, values: dict[str, Any], console: Console) -> 
             listener=console,
         )
 
-    result = run_it(model)
+    # the folder is for what the infer function itself may write
+    with folder_for(Path(values["save_dir"])) if given(context, "save_dir") else nullcontext():
+        result = run_it(model)
+        _tell(result, console)
+        if other is not None:
+            alike = border.fed_like(other, model)
+            if alike is not other:
+                console.say(
+                    f"{values['compare_with']} is given the input types and the normalization of the other"
+                )
+            reference = run_it(alike)
+            for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
+                console.say(line)
+    console.say("Infer complete")
+
+
+def _tell(result: InferResult, console: Console) -> None:
     if result.metric is None:
         console.say("Metric: none (the infer function returned nothing)")
     else:
         console.say(f"Metric: {result.metric}")
     for line in _summary.speed(result):
         console.say(line)
-    if other is not None:
-        alike = border.fed_like(other, model)
-        if alike is not other:
-            console.say(
-                f"{values['compare_with']} is given the input types and the normalization of the other"
-            )
-        reference = run_it(alike)
-        for line in _summary.side_by_side(values["model"], result, values["compare_with"], reference):
-            console.say(line)
-    console.say("Infer complete")
 
 
 def _output_scales(

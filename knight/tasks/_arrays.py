@@ -59,7 +59,7 @@ def _loader(executor: Executor, config: InputConfig) -> Callable[[int], np.ndarr
 def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; data_dir names it")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and not path.is_dir())
     if not found:
         raise DataError(f"{folder}: no {suffix} file in it; data_dir names the folder of the data")
     return found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from knight.errors import ConfigError, DataError
+from knight.files import other_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +20,8 @@ SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png")
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG")
 """What a file with one of `SUFFIXES` may hold; the content decides, as it does for OpenCV."""
 MOST_PIXELS = 100_000_000
+being_read: ContextVar[Path | None] = ContextVar("being_read", default=None)
+"""The picture that was opened last: what Pillow warns of does not say which one it means."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held; from 5 on, width and height change places."""
 
@@ -61,7 +65,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _pictures(entries: Iterable[Path]) -> list[Path]:
-    return [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
 
 
 def _contents(entries: list[Path]) -> str:
@@ -100,6 +104,9 @@ def load_picture(path: Path) -> np.ndarray:
 def opened(path: Path) -> Image:
     """The file with its head read; pixels are not decoded yet. Raises DataError naming the file."""
     image_module = pil()
+    being_read.set(path)
+    if (kind := other_kind(path)) is not None:
+        raise DataError(f"{path}: {kind}, not a picture; take it out of the folder")
     try:
         image: Image = image_module.open(path, formats=FORMATS)
     except image_module.DecompressionBombError as error:

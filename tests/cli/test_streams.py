@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from PIL import Image
 
 from tests import small_models
 
@@ -101,6 +102,23 @@ def test_any_name_in_any_locale(tmp_path: Path, environment: dict[str, str], nam
     again = shell(f"mv net.onnx {name}.onnx && $K infer -m {name}.onnx", tmp_path, **environment)
     refused = "error: model " in again.stderr and "its path is no valid UTF-8" in again.stderr
     assert (again.returncode, again.stderr) == (0, "") or (refused and len(again.stderr.splitlines()) == 1)
+
+
+def test_what_pillow_warns_of_names_the_picture(run: Run, tmp_path: Path) -> None:
+    small_models.conv_net(tmp_path)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (8, 8)).save(pictures / "a.jpg")
+    plain = (pictures / "a.jpg").read_bytes()
+    tags = b"MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\x03" * 20  # many more than there are
+    exif = b"\xff\xe1" + (8 + len(tags)).to_bytes(2, "big") + b"Exif\0\0" + tags
+    (pictures / "a.jpg").write_bytes(plain[:2] + exif + plain[2:])
+    (tmp_path / "in.json").write_text(json.dumps([{"data_dir": str(pictures)}]))
+    ran = run("infer", "-m", tmp_path / "net.onnx", "--input-configs", tmp_path / "in.json")
+    assert ran.exit_code == 0
+    assert ran.stderr and all(
+        line.startswith(f"  warning: {pictures / 'a.jpg'}: ") for line in ran.stderr.splitlines()
+    )
 
 
 def test_a_warning_of_python_is_one_line(run: Run, tmp_path: Path) -> None:
