@@ -21,7 +21,7 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD = struct.Struct("<II")
-"""Bytes of the target's name and of the input, which follow; without an input, the target is only imported."""
+"""Bytes of the target's name and of the input, which follow; without an input it is only imported."""
 NO_INPUT = (1 << 32) - 1
 MEMORY = 2 << 30
 
