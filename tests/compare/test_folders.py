@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -425,16 +424,3 @@ def test_any_damage_to_a_file_is_an_error_or_numbers(
         assert "'x'" in str(error)
     finally:
         path.write_bytes(whole)
-
-
-@pytest.mark.parametrize("what", ["pipe", "folder", "loop"])
-def test_what_is_no_file_is_named_and_never_waited_for(what: str, tmp_path: Path) -> None:
-    dump = write(tmp_path / "dump", values(), values())
-    path = dump / "quant" / "0002:Conv_a_b" / "batch_1.npy"
-    path.unlink()
-    make = {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "loop": lambda: path.symlink_to(path.name)}
-    make[what]()
-    with pytest.raises(
-        DataError, match=r"batch_1\.npy is cut short or no array of numbers \(it is no file\)"
-    ):
-        compare_folders(*halves(dump))
