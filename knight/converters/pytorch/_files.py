@@ -22,7 +22,7 @@ from knight.converters.pytorch._operators import check_kinds
 from knight.converters.pytorch._registered import refused_pickle
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
-from knight.formats import hint
+from knight.formats import hint, opened_archive
 from knight.listener import Listener
 
 _PROGRAM = ("archive_format", "serialized_exported_program.json", "models/model.json")
@@ -45,7 +45,7 @@ def _members(path: Path) -> Sequence[str]:
             if file.read(2) == b"PK":
                 raise ModelError(f"model {path}: cut short; copy it again")
         return ()
-    with zipfile.ZipFile(path) as archive:
+    with opened_archive(path) as archive:
         return archive.namelist()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from knight.converters import Source
 from knight.converters.paddle import converter
+from knight.converters.paddle._parameters import check_parameters
 from knight.converters.paddle._program import Program
 from knight.converters.paddle._shapes import check_shapes
 from knight.errors import ConfigError, ModelError
@@ -192,6 +194,15 @@ def _at(document: Any, *keys: Any) -> Any:
     for key in keys:
         document = document[key]
     return document
+
+
+@pytest.mark.parametrize("length", [2**63 - 1, 2**63, 2**64 - 1])
+def test_records_longer_than_any_file(length: int, tmp_path: Path) -> None:
+    """A seek to where no file reaches is an error of the system's."""
+    file = tmp_path / "a.pdiparams"
+    file.write_bytes(struct.pack("<IQQ", 0, 1, length) + bytes(40))
+    with pytest.raises(ModelError, match="not a Paddle parameter file, or cut short"):
+        check_parameters(file, {"w": (1,)})
 
 
 OPS = ("program", "regions", 0, "blocks", 0, "ops")
