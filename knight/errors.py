@@ -12,9 +12,21 @@ _LONGEST = 200  # characters of a name in a message, its quotes with it
 
 
 class KnightError(Exception):
-    """Root of all errors that Knight raises on purpose."""
+    """Root of all errors that Knight raises on purpose.
+
+    Its text is one line that any terminal can take: names and keys come out of strangers' files, and what of
+    them is unprintable (line ends, escape sequences, halves of characters) is written as Python has it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class ConfigError(KnightError):

@@ -49,3 +49,24 @@ def test_a_wrong_value_is_shown_as_json_has_it_in_one_short_line() -> None:
     assert wrong_value(float("nan")) == "is NaN"
     assert wrong_value(list(range(99)), "a text").endswith("...; it has to be a text")
     assert len(wrong_value("x" * 999)) == len("is ") + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("layer 'a\nb': bad", r"layer 'a\nb': bad"),
+        ("\x1b[31mred\r", r"\x1b[31mred\r"),
+        (
+            "half \ud800 of one, \u2028 a line, \u202e turned",
+            r"half \ud800 of one, \u2028 a line, \u202e turned",
+        ),
+        ("r\u00e9seau \u7f51\u7edc: caf\u00e9", "r\u00e9seau \u7f51\u7edc: caf\u00e9"),
+        (r"a\nb", r"a\nb"),
+        ("", ""),
+    ],
+)
+def test_the_text_of_an_error_is_one_line_that_any_terminal_takes(text: str, shown: str) -> None:
+    """Names come out of files; that of an error made of another's text stays as it is."""
+    for kind in (errors.KnightError, errors.ModelError, errors.ConfigError):
+        assert str(kind(text)) == shown == str(kind(str(kind(text))))
+        assert f"{kind(text)}".encode().decode() == shown

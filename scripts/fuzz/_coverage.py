@@ -24,6 +24,12 @@ class Coverage:
             monitoring.use_tool_id(_TOOL, "fuzz")
             monitoring.register_callback(_TOOL, monitoring.events.LINE, self._line)
 
+    def forget(self) -> None:
+        """All lines count as never reached."""
+        self._left.clear()
+        if self._monitors:
+            sys.monitoring.restart_events()  # type: ignore[attr-defined]
+
     def start(self) -> None:
         """From here on, lines count."""
         self._new = []
@@ -33,7 +39,7 @@ class Coverage:
             sys.settrace(self._call)
 
     def stop(self) -> list[Line]:
-        """The lines that were reached since `start`, and never before."""
+        """The lines that were reached since `start`, and never before, but for `forget`."""
         if self._monitors:
             sys.monitoring.set_events(_TOOL, 0)  # type: ignore[attr-defined]
         else:

@@ -56,8 +56,8 @@ def kind_of(error: KnightError, model: bool = False) -> str:
         return "memory"
     if not text.strip():
         return "no message"
-    if len(text.splitlines()) > 1:
-        return "several lines"
+    if not text.isprintable():
+        return "unprintable"
     if "unexpected" in text.lower():
         return "unexpected"
     if len(text) > LONGEST:

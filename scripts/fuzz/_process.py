@@ -13,14 +13,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.fuzz._coverage import Line
 from scripts.fuzz._judge import ROOT, Outcome
-from scripts.fuzz._worker import HEAD
+from scripts.fuzz._worker import HEAD, NO_INPUT
 
 WALL = 6
 """How many times its CPU seconds an input may take by the clock, beside other programs or while it waits."""
-_STARTING = 120  # seconds that the first input of a target may take more, for imports
+_STARTING = 120.0  # seconds that the imports of a target may take
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,28 @@ class Worker:
         """Has the worker run `target` on `data`."""
         if self._process is None:
             self._start()
+        if target not in self._known:
+            self._send(target, NO_INPUT)
+            failed = self._wait(_STARTING)
+            if isinstance(failed, Answer):
+                raise RuntimeError(f"the target {target} cannot be imported: {failed.outcome.text}")
+            self._known.add(target)
+        self._send(target, len(data), data)
+        got = self._wait(self.seconds)
+        if isinstance(got, Answer):
+            return got
+        lines = frozenset((file, number) for file, number in got["lines"])
+        return Answer(Outcome(*got["outcome"]), lines, got["seconds"])
+
+    def _send(self, target: str, length: int, data: bytes = b"") -> None:
         assert self._process is not None and self._process.stdin is not None
         name = target.encode()
-        try:
-            self._process.stdin.write(HEAD.pack(len(name), len(data)) + name + data)
+        with suppress(BrokenPipeError):  # then there is no answer, which tells more
+            self._process.stdin.write(HEAD.pack(len(name), length) + name + data)
             self._process.stdin.flush()
-        except BrokenPipeError:
-            return self._crashed()
-        return self._wait(target)
 
-    def _wait(self, target: str) -> Answer:
-        spare = 0 if target in self._known else _STARTING
-        assert self._process is not None
+    def _wait(self, seconds: float) -> dict[str, Any] | Answer:
+        """What the worker answers, or how it ended instead."""
         started, used = time.monotonic(), self._used()
         line = b""
         with selectors.DefaultSelector() as selector:
@@ -80,12 +91,10 @@ class Worker:
                     line += part
                     continue
                 busy, waited = self._used() - used, time.monotonic() - started
-                if busy > self.seconds + spare or waited > WALL * self.seconds + spare:
+                if busy > seconds or waited > WALL * seconds:
                     return self._hung(busy, waited)
-        self._known.add(target)
-        answer = json.loads(line)
-        lines = frozenset((file, number) for file, number in answer["lines"])
-        return Answer(Outcome(*answer["outcome"]), lines, answer["seconds"])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _used(self) -> float:
         """CPU seconds of the worker until now."""

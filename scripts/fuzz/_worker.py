@@ -21,6 +21,8 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD = struct.Struct("<II")
+"""Bytes of the target's name and of the input, which follow; without an input it is only imported."""
+NO_INPUT = (1 << 32) - 1
 MEMORY = 2 << 30
 
 
@@ -47,12 +49,20 @@ def serve(requests: IO[bytes], answers: IO[str]) -> None:
     from scripts.fuzz._judge import Outcome, judged
     from scripts.fuzz.targets import load
 
-    coverage = Coverage(ROOT / "knight")
+    coverage, last = Coverage(ROOT / "knight"), ""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
         while head := requests.read(HEAD.size):
             name_length, length = HEAD.unpack(head)
-            name, data = requests.read(name_length).decode(), requests.read(length)
+            name = requests.read(name_length).decode()
             target = load(name)
+            if length == NO_INPUT:
+                answers.write("{}\n")
+                answers.flush()
+                continue
+            data = requests.read(length)
+            if name != last:
+                coverage.forget()
+                last = name
             folder = Path(place, "input")
             folder.mkdir()
             os.ftruncate(2, 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -27,7 +28,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default 60)")
     parser.add_argument("--inputs", type=int, help="for each target, instead of seconds")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
-    parser.add_argument("--workers", type=int, default=1, help="targets at a time (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="groups of targets at a time (default 1)")
     parser.add_argument(
         "--out", type=Path, default=Path("out/fuzz"), help="folder for findings and kept inputs"
     )
@@ -43,16 +44,27 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     return found
 
 
-def fuzz(name: str, asked: argparse.Namespace) -> Found | None:
-    """One target; None where it needs what is not installed."""
-    if not targets.is_there(targets.load(name)):
-        return None
+def fuzz(names: Sequence[str], asked: argparse.Namespace) -> list[Found]:
+    """Targets that need the same packages, one after the other in one worker; none where one is missing."""
+    missing = [module for module in targets.load(names[0]).modules if find_spec(module) is None]
+    if missing:
+        print(f"{', '.join(names)}: left out, since {' and '.join(missing)} is not installed")
+        return []
+    enough = asked.inputs
+
+    def more(found: Found) -> bool:
+        return found.inputs < enough if enough else found.seconds < asked.seconds
+
     with Worker(asked.limit) as worker:
-        enough = asked.inputs
-        more = (
-            (lambda found: found.inputs < enough) if enough else (lambda found: found.seconds < asked.seconds)
-        )
-        return Fuzzer(name, worker, asked.seed, asked.out).run(more)
+        return [Fuzzer(name, worker, asked.seed, asked.out).run(more) for name in names]
+
+
+def groups(names: Sequence[str]) -> list[list[str]]:
+    """The targets by the packages that they need: some of these bring each other down in one process."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        found.setdefault(targets.load(name).modules, []).append(name)
+    return list(found.values())
 
 
 def table(results: Sequence[Found]) -> str:
@@ -78,13 +90,10 @@ def main(words: Sequence[str]) -> int:
             outcome = worker.run(asked.targets[0], asked.replay.read_bytes()).outcome
         print(f"{outcome.kind or 'fine'} {outcome.where}\n{outcome.text}")
         return bool(outcome.kind)
-    names = asked.targets or targets.names()
-    with ThreadPoolExecutor(asked.workers) as pool:
-        results = list(pool.map(lambda name: fuzz(name, asked), names))
-    for name, result in zip(names, results, strict=True):
-        if result is None:
-            print(f"{name}: left out, since {' and '.join(targets.load(name).modules)} is not installed")
-    found = [result for result in results if result is not None]
+    together = groups(asked.targets or targets.names())
+    with get_context("spawn").Pool(asked.workers, maxtasksperchild=1) as pool:
+        results = pool.starmap(fuzz, [(names, asked) for names in together], chunksize=1)
+    found = [one for group in results for one in group]
     print(table(found))
     return any(one.findings for one in found)
 

@@ -107,6 +107,8 @@ def test_a_whole_comparison_from_a_file(run: Run, tmp_path: Path, monkeypatch: p
         ('{"compare": {"sort": "cos", "sort": "mre"}}', "sort: the same key is there twice"),
         ('{"compare": {}, "compare": {}}', "compare: the same key is there twice"),
         ('{"compare": {}, "qunat": {}}', "qunat: unknown section: did you mean 'quant'?"),
+        ('{"compare": {}, "a\\nb": {}}', r"a\nb: unknown section: known: "),
+        ('{"compare": {"a\\nb": 1}}', r"compare.a\nb: unknown key"),
         ('{"compare": {}, "run": 1}', "run: has to be an object"),
         ('{"quant": {}}', 'wants an object {"compare": {...}}'),
         ('{"compare": []}', "compare: has to be an object"),

@@ -24,7 +24,7 @@ from knight.converters.pytorch._modules import convert_loaded, convert_script
 from knight.converters.pytorch._operators import check_kinds, kinds_of
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
-from knight.formats import hint
+from knight.formats import hint, opened_archive
 from knight.listener import Listener
 
 _PROGRAM = ("archive_format", "serialized_exported_program.json", "models/model.json")
@@ -47,7 +47,7 @@ def _members(path: Path) -> Sequence[str]:
             if file.read(2) == b"PK":
                 raise ModelError(f"model {path}: cut short; copy it again")
         return ()
-    with zipfile.ZipFile(path) as archive:
+    with opened_archive(path) as archive:
         return archive.namelist()
 
 

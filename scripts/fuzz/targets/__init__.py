@@ -7,7 +7,6 @@ calls the reader. Nothing of it may reach the network, and nothing outside of th
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +39,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Target:
-    """The target of this name."""
-    found: Target = importlib.import_module(f"scripts.fuzz.targets.{name}").target
+    """The target of this name; one with dots names a module of its own."""
+    found: Target = importlib.import_module(name if "." in name else f"scripts.fuzz.targets.{name}").target
     return found
-
-
-def is_there(target: Target) -> bool:
-    """Whether all that `target` needs is installed."""
-    return all(importlib.util.find_spec(module) is not None for module in target.modules)
 
 
 def seeds(name: str) -> list[bytes]:
