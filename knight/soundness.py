@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from onnx import numpy_helper
 
 from knight.errors import ModelError, printable, shown
 from knight.protos import Parts, bodies
@@ -33,6 +36,8 @@ _LEAST: Mapping[str, int] = MappingProxyType(
 )
 """Attributes of standard operators that have to be at least so large: some divide by them."""
 
+_TEXT = int(ir.DataType.STRING)
+
 _MOST_DIMENSIONS = 32  # that NumPy can hold, before 2.0
 
 _AGAIN = "export the model again"
@@ -49,7 +54,11 @@ def check(parts: Parts, where: str) -> None:
             problem = judge(message)
         if problem is not None:
             raise ModelError(f"{where}: {printable(place)} {problem}")
-    _check_divisions(parts, where)
+    constants = _Constants.of(parts)
+    for node, place in constants.nodes:
+        problem = _BY_NUMBERS[node.op_type](node, constants)
+        if problem is not None:
+            raise ModelError(f"{where}: {printable(place)} {problem}")
 
 
 def stored_bytes(tensor: onnx.TensorProto) -> int:
@@ -129,7 +138,8 @@ def _value_problem(value: onnx.ValueInfoProto) -> str | None:
 
 def _attribute_problem(attribute: onnx.AttributeProto) -> str | None:
     name = attribute.name
-    if name in _TYPE_ATTRIBUTES and attribute.HasField("i") and attribute.i not in _KNOWN_TYPES:
+    no_type = attribute.i not in _KNOWN_TYPES or (name == "output_dtype" and attribute.i == _TEXT)
+    if name in _TYPE_ATTRIBUTES and attribute.HasField("i") and no_type:
         return f"has {name} = {attribute.i}, which is no data type; {_AGAIN}"
     if (least := _LEAST.get(name)) is None:
         return None
@@ -184,36 +194,74 @@ _JUDGES: Mapping[str, Callable[[Any], str | None]] = MappingProxyType(
 """What else is asked of a message, by its kind: the answer is what is wrong with it, None for nothing."""
 
 
-def _check_divisions(parts: Parts, where: str) -> None:
-    """Raises ModelError for integers that are divided by -1: the smallest of them ends the whole process."""
-    divisions: list[tuple[onnx.NodeProto, str]] = []
-    constants: dict[str, onnx.TensorProto | onnx.AttributeProto] = {}
-    for message, place in parts:
-        if isinstance(message, onnx.GraphProto):
-            constants.update((tensor.name, tensor) for tensor in message.initializer)
-        elif isinstance(message, onnx.NodeProto) and message.op_type in ("Div", "Mod"):
-            divisions.append((message, place))
-        elif isinstance(message, onnx.NodeProto) and message.op_type == "Constant" and message.output:
-            constants.update((message.output[0], attribute) for attribute in message.attribute)
-    for node, place in divisions:
-        divisor = constants.get(node.input[1]) if len(node.input) > 1 else None
-        if divisor is not None and -1 in _integers(divisor):
-            raise ModelError(
-                f"{where}: {printable(place)} divides integers by -1, and the smallest of them would end "
-                f"ONNX Runtime; use Neg"
-            )
+@dataclass
+class _Constants:
+    """Nodes that are judged by the numbers of what they read, and the constants of all graphs by name.
+
+    A name that two bodies have tells nothing, and is None.
+    """
+
+    nodes: list[tuple[onnx.NodeProto, str]] = field(default_factory=list)
+    tensors: dict[str, onnx.TensorProto | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Parts) -> _Constants:
+        found = cls()
+        for message, place in parts:
+            if isinstance(message, onnx.GraphProto):
+                for tensor in message.initializer:
+                    found._add(tensor.name, tensor)
+            elif isinstance(message, onnx.NodeProto) and message.op_type in _BY_NUMBERS:
+                found.nodes.append((message, place))
+            elif isinstance(message, onnx.NodeProto) and message.op_type == "Constant" and message.output:
+                for attribute in message.attribute:
+                    if attribute.HasField("t"):
+                        found._add(message.output[0], attribute.t)
+        return found
+
+    def _add(self, name: str, tensor: onnx.TensorProto) -> None:
+        self.tensors[name] = None if name in self.tensors else tensor
+
+    def read(self, node: onnx.NodeProto, index: int) -> onnx.TensorProto | None:
+        """The constant that `node` reads there, if it is one and lies in the model."""
+        found = self.tensors.get(node.input[index]) if len(node.input) > index else None
+        return None if found is None or found.data_location == onnx.TensorProto.EXTERNAL else found
 
 
-def _integers(constant: onnx.TensorProto | onnx.AttributeProto) -> list[int]:
-    """The numbers of a constant, empty where they are no integers or lie in another file."""
-    if isinstance(constant, onnx.AttributeProto):
-        if not constant.HasField("t"):
-            return [*constant.ints, constant.i]
-        constant = constant.t
-    if constant.data_location == onnx.TensorProto.EXTERNAL or constant.data_type not in _SIGNED:
-        return []
-    numbers: list[int] = onnx.numpy_helper.to_array(constant).reshape(-1).tolist()
-    return numbers
+def _division_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
+    divisor = constants.read(node, 1)
+    if divisor is None or divisor.data_type not in _SIGNED or -1 not in numpy_helper.to_array(divisor):
+        return None
+    return "divides integers by -1, and the smallest of them would end ONNX Runtime; use Neg"
 
+
+def _rounding_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
+    scale, zero_point, data = (constants.read(node, index) for index in (1, 2, 0))
+    if scale is None or scale.data_type not in _REAL:
+        return None
+    if not np.isfinite(numpy_helper.to_array(scale).astype(np.float64)).all():
+        return "has a scale that is not finite; quantize the model again"
+    if zero_point is not None and math.prod(zero_point.dims) != math.prod(scale.dims):
+        counts = f"{math.prod(scale.dims)} scales and {math.prod(zero_point.dims)} zero points"
+        return f"has {counts}; quantize the model again"
+    numbers = {one.name: one.i for one in node.attribute}
+    count, axis = math.prod(scale.dims), numbers.get("axis", 1)
+    if data is None or count == 1 or len(scale.dims) != 1 or numbers.get("block_size"):
+        return None
+    rank = len(data.dims)
+    if -rank <= axis < rank and data.dims[axis] == count:
+        return None
+    shape = "x".join(map(str, data.dims))
+    return f"has {count} scales along axis {axis} of {shape} numbers; quantize the model again"
+
+
+_BY_NUMBERS: Mapping[str, Callable[[onnx.NodeProto, _Constants], str | None]] = MappingProxyType(
+    {
+        **dict.fromkeys(("Div", "Mod"), _division_problem),
+        **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _rounding_problem),
+    }
+)
+"""As `_JUDGES`, by operator."""
 
 _SIGNED = tuple(int(dtype) for dtype in ir.DataType if dtype.is_integer() and dtype.is_signed())
+_REAL = tuple(int(dtype) for dtype in ir.DataType if dtype.is_floating_point())

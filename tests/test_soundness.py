@@ -260,3 +260,65 @@ def test_what_onnx_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     model.graph.node[1].input[0] = "nowhere"
     text = refused(model, tmp_path)
     assert "input 'nowhere' of node" in text and "act" in text, "the node is named as well"
+
+
+def rounded(
+    scale: object, zero_point: object, axis: int = 0, shape: tuple[int, ...] = (4, 3)
+) -> onnx.ModelProto:
+    """The net, and a DequantizeLinear of int8[shape] by these numbers."""
+    model = net()
+    for name, array in (
+        ("q", np.ones(shape, np.int8)),
+        ("s", np.asarray(scale, np.float32)),
+        ("z", np.asarray(zero_point, np.int8)),
+    ):
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    model.graph.node.append(helper.make_node("DequantizeLinear", ["q", "s", "z"], ["k"], "odd", axis=axis))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "axis", "said"),
+    [
+        (np.nan, 0, 0, "has a scale that is not finite"),
+        ([1, np.inf, 1, 1], [0] * 4, 0, "has a scale that is not finite"),
+        ([1, 1, 1, 1], [0, 0, 0], 0, "has 4 scales and 3 zero points"),
+        (1, [0, 0], 0, "has 1 scales and 2 zero points"),
+        ([1, 1, 1], [0] * 3, 0, "has 3 scales along axis 0 of 4x3 numbers"),
+        ([1, 1, 1, 1], [0] * 4, -1, "has 4 scales along axis -1 of 4x3 numbers"),
+        ([1, 1, 1, 1], [0] * 4, 2, "has 4 scales along axis 2 of 4x3 numbers"),
+    ],
+)
+def test_scales_that_fit_nothing(
+    tmp_path: Path, scale: object, zero_point: object, axis: int, said: str
+) -> None:
+    model = rounded(scale, zero_point, axis)
+    assert f"node 'odd' (DequantizeLinear) {said}" in refused(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "axis"), [(1, 0, 0), ([1], [0], 1), ([1, 1, 1], [0] * 3, -1), (0, 0, 0)]
+)
+def test_scales_that_fit(tmp_path: Path, scale: object, zero_point: object, axis: int) -> None:
+    (tmp_path / "net.onnx").write_bytes(rounded(scale, zero_point, axis).SerializeToString())
+    assert len(models.load(tmp_path / "net.onnx").graph) == 3
+
+
+def test_a_type_of_integers_that_is_text(tmp_path: Path) -> None:
+    model = net()
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "s"))
+    odd = helper.make_node("QuantizeLinear", ["m", "s"], ["k"], "odd", output_dtype=TensorProto.STRING)
+    model.graph.node.append(odd)
+    assert "node 'odd' (QuantizeLinear) has output_dtype = 8" in refused(model, tmp_path)
+
+
+def test_a_name_of_two_bodies_tells_nothing(tmp_path: Path) -> None:
+    model = net()
+    bodies = [branch("t"), branch("e")]
+    for body, count in zip(bodies, (4, 3), strict=True):
+        for name, array in (("q", np.ones((count, 2), np.int8)), ("s", np.ones(count, np.float32))):
+            body.initializer.append(numpy_helper.from_array(array, name))
+        body.node.append(helper.make_node("DequantizeLinear", ["q", "s"], ["k"], axis=0))
+    with_if(model, *bodies)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    assert len(models.load(tmp_path / "net.onnx").graph) == 3
