@@ -73,6 +73,22 @@ def printable(text: str) -> str:
     return text if text.isprintable() and len(text) <= _LONGEST - 2 else shown(text)[1:-1]
 
 
+def visible(text: str, keep: str = "") -> str:
+    """`text` with all that a terminal obeys or cannot show written as escapes, but for what to `keep`.
+
+    Names in strangers' files may move the cursor, change the title, or turn the line round.
+    """
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    def shown_as(char: str) -> str:
+        plain = char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        return char if plain else char.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(shown_as, text))
+
+
 def wrong_value(value: object, wanted: str = "") -> str:
     """End of an error message for a `value`, shown as JSON has it, that is not what is `wanted`."""
     import json

@@ -6,6 +6,7 @@ the subcommand that needs them.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from knight import __version__
+from knight.cli._console import echo
 from knight.errors import ConfigError, KnightError, did_you_mean
 from knight.registry import Registry
 
@@ -25,6 +27,7 @@ flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 """A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
+_UNHEARD = logging.NullHandler()
 
 
 class Stopped(BaseException):
@@ -83,6 +86,7 @@ class KnightGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
+        logging.getLogger().addHandler(_UNHEARD)  # else what libraries log goes to the terminal as it is
         try:
             with _stoppable():
                 code = super().main(args, prog_name, **settings)
@@ -119,7 +123,7 @@ def _purpose(name: str, width: int) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"knight: error: {' '.join(message.split())}", err=True)
+    echo(f"knight: error: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 
