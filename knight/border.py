@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
 from knight.errors import ConfigError, did_you_mean
+from knight.metadata import stated
 from knight.passes import PassOptions, normalize_input, passes
 
 INPUT_DTYPES = "knight.input_dtypes"
@@ -27,11 +30,24 @@ INPUT_DTYPES = "knight.input_dtypes"
 NORMALIZATION = "knight.normalization"
 """Metadata key: JSON object {"input", "mean", "std"} of a model that normalizes its first input by itself."""
 
-TYPES = ("float32", "int8", "uint8", "int16")
+_Type = Literal["float32", "int8", "uint8", "int16"]
+TYPES: tuple[str, ...] = get_args(_Type)
 
 _FLAG = "-qid/--quantize-input-dtype"
 _NOTHING: Mapping[str, str] = {}
 _AFFINE = frozenset({"Mul", "Add", "Sub", "Div"})
+
+
+class Normalization(msgspec.Struct, frozen=True):
+    """``(x - mean) / std`` of the input of this name: one number each, or one per channel."""
+
+    input: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std) or 0 in self.std:
+            raise ValueError("mean and std have to be equally many, and std not 0")
 
 
 @dataclass(frozen=True)
@@ -119,13 +135,13 @@ def open_normalization(
 
     Raises ConfigError where it normalizes its first input already, by other numbers.
     """
-    facts = json.loads(model.metadata_props.get(NORMALIZATION, "null"))
+    facts = normalization_of(model)
     if facts is None or not (mean or std):
         return tuple(mean), tuple(std)
-    if [list(mean), list(std)] != [facts["mean"], facts["std"]]:
+    if (tuple(mean), tuple(std)) != (facts.mean, facts.std):
         raise ConfigError(
-            f"--mean/--std: the model subtracts {facts['mean']} and divides by {facts['std']} already; leave "
-            f"the flags out"
+            f"--mean/--std: the model subtracts {list(facts.mean)} and divides by {list(facts.std)} already; "
+            f"leave the flags out"
         )
     return (), ()
 
@@ -189,15 +205,17 @@ def fed_like(model: ir.Model, quantized: ir.Model) -> ir.Model:
     floats = {value.name for value in _fed(model) if value.dtype == ir.DataType.FLOAT}
     floats -= set(input_types(model))
     types = {name: dtype for name, dtype in input_types(quantized).items() if name in floats}
-    facts = json.loads(quantized.metadata_props.get(NORMALIZATION, "{}"))
-    normalizes = bool(facts) and NORMALIZATION not in model.metadata_props
-    normalizes = normalizes and facts["input"] in floats and _fed(model)[0].name == facts["input"]
-    if not types and not normalizes:
+    facts = normalization_of(quantized)
+    if facts is not None and NORMALIZATION in model.metadata_props:
+        facts = None
+    if facts is not None and not (facts.input in floats and _fed(model)[0].name == facts.input):
+        facts = None
+    if not types and facts is None:
         return model
     twin = model.clone()
-    if normalizes:
-        normalize(twin, facts["mean"], facts["std"])
-        record_normalization(twin, facts["mean"], facts["std"])
+    if facts is not None:
+        normalize(twin, facts.mean, facts.std)
+        record_normalization(twin, facts.mean, facts.std)
     set_types(twin, types)
     return twin
 
@@ -236,9 +254,17 @@ def _cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
 
 
 def input_types(model: ir.Model) -> dict[str, str]:
-    """Input name -> the type that was asked for it; empty for models without."""
-    stored: dict[str, str] = json.loads(model.metadata_props.get(INPUT_DTYPES, "{}"))
-    return stored
+    """Input name -> the type that was asked for it; empty for models without. Raises ModelError where the
+    metadata are damaged.
+    """
+    return dict(stated(model, INPUT_DTYPES, dict[str, _Type]) or {})
+
+
+def normalization_of(model: ir.Model) -> Normalization | None:
+    """How the model says that it normalizes its first input; None where it does not say. Raises ModelError
+    where the metadata are damaged.
+    """
+    return stated(model, NORMALIZATION, Normalization)
 
 
 def described(model: ir.Model, types: Mapping[str, str]) -> Border:

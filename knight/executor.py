@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from knight.errors import DataError, KnightError, ScriptError
+from knight.errors import DataError, KnightError, ModelError, ScriptError
 from knight.listener import SILENT, Listener
 
 if TYPE_CHECKING:
@@ -164,6 +164,12 @@ class Executor:
             outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
+        except KnightError:
+            raise
+        except MemoryError as error:  # here and below: not the fault of the function that called
+            raise DataError(f"{label}: out of memory while the model ran; use a smaller -bs") from error
+        except Exception as error:
+            raise ModelError(f"{label}: the model cannot be run: {described(error)}") from error
         self._last = feeds
         self.calls += 1
         self.samples += sample_count(arrays)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
+from knight.metadata import stated
 from knight.runner import Kernels, Session, TensorInfo
 
 OUTPUT_SCALES = "knight.output_scales"
@@ -24,6 +25,13 @@ OPTIMIZERS = "knight.optimizers"
 """Metadata key: names of the optimizers whose patches are in the model, separated by commas."""
 
 
+class _FixedPoint(msgspec.Struct):
+    """``real = scale * (q - zero_point)``, the scale a float32."""
+
+    scale: Annotated[float, msgspec.Meta(gt=0, le=float(np.finfo(np.float32).max))]
+    zero_point: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+
+
 def taken_optimizers(model: ir.Model) -> tuple[str, ...]:
     """Names of the optimizers whose patches are in a quantized model."""
     return tuple(filter(None, model.metadata_props.get(OPTIMIZERS, "").split(",")))
@@ -31,10 +39,10 @@ def taken_optimizers(model: ir.Model) -> tuple[str, ...]:
 
 def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
-    models.
+    models. Raises ModelError where the metadata are damaged.
     """
-    stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
-    return stored
+    known = stated(model, OUTPUT_SCALES, dict[str, _FixedPoint]) or {}
+    return {name: msgspec.structs.asdict(numbers) for name, numbers in known.items()}
 
 
 def is_for_onnxruntime(model: ir.Model) -> bool:

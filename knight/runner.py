@@ -276,7 +276,7 @@ class Session:
             dims = [
                 dim if isinstance(dim, int) else sizes.get(dim) if dim else None for dim in argument.shape
             ]
-            known = tuple(dim for dim in dims if dim is not None)
+            known = tuple(dim for dim in dims if dim is not None and dim >= 0)  # else ONNX Runtime says why
             # An empty shape may be a scalar's, or that of a tensor of unknown rank.
             yield info, known if known and len(known) == len(dims) else None
 

@@ -6,6 +6,7 @@ the subcommand that needs them.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from typing import Any, NoReturn
 import click
 
 from knight import __version__
+from knight.cli._console import echo
 from knight.cli._streams import Unheard, guarded
-from knight.errors import ConfigError, KnightError, did_you_mean
+from knight.errors import ConfigError, KnightError, did_you_mean, visible
 from knight.registry import Registry
 from knight.stopping import Stopped, stoppable
 
@@ -26,6 +28,7 @@ flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 INTERRUPTED = 130
 UNREAD = 128 + 13  # as after SIGPIPE, which Python ignores
 _LONGEST = 2000  # characters of an error, beyond all that a person reads
+_UNHEARD = logging.NullHandler()
 
 
 class KnightGroup(click.Group):
@@ -67,6 +70,7 @@ class KnightGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
+        logging.getLogger().addHandler(_UNHEARD)  # else what libraries log goes to the terminal as it is
         with guarded():
             self._run(args, prog_name, settings)
 
@@ -112,16 +116,11 @@ def _purpose(name: str, width: int) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    text = "".join(map(_visible, " ".join(message.split())))
+    text = visible(" ".join(message.split()))
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-    click.echo(f"knight: error: {text}", err=True)
+    echo(f"knight: error: {text}", err=True)
     sys.exit(code)
-
-
-def _visible(letter: str) -> str:
-    """No letter of a file's or a model's moves the cursor, say."""
-    return letter if letter.isprintable() else repr(letter)[1:-1]
 
 
 def _set_default_chip(context: click.Context, option: click.Parameter, value: str | None) -> None:

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from knight.cli import _extras
+from knight.cli._console import echo
 from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
 from knight.cli._run_config import is_text, read_section
 from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
@@ -189,7 +190,7 @@ class FlagCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for reason in self.left_out:
-            click.echo(f"  warning: {reason}", err=True)
+            echo(f"  warning: {reason}", err=True)
         left = super().parse_args(ctx, spread(self._meant(ctx, args), self.flags))
         for flag in self.flags:
             if given(ctx, flag.key):
@@ -214,7 +215,7 @@ class FlagCommand(click.Command):
             if ctx.params.get("log_level") == 0:
                 import traceback
 
-                traceback.print_exc()
+                echo(traceback.format_exc(), err=True, keep="\n")
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -62,11 +62,11 @@ def output_channels(node: ir.Node) -> Channels | None:
     if weight is None or not np.issubdtype(weight.dtype, np.floating) or not is_op(node):
         return None
     match node.op_type:
-        case "Conv":
+        case "Conv" if weight.ndim > 2:
             channels = Channels(weight.ndim, 1, weight.shape[0])
-        case "ConvTranspose":
+        case "ConvTranspose" if weight.ndim > 2:
             channels = Channels(weight.ndim, 1, weight.shape[1] * _group(node))
-        case "Gemm":
+        case "Gemm" if weight.ndim == 2:
             channels = Channels(2, 1, weight.shape[0 if _transposed(node) else 1])
         case "MatMul" if weight.ndim == 2:
             known = rank(node.outputs[0]) or 1  # unknown: still safe for vectors along the last axis

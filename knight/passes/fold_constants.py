@@ -216,7 +216,7 @@ def _inline_if(edit: Editor, node: ir.Node) -> bool:
     if node.graph is None or not is_op(node, "If"):
         return False
     condition = models.constant(node.inputs[0])
-    if condition is None:
+    if condition is None or condition.size != 1:
         return False
     branch = node.attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].as_graph()
     results = list(branch.outputs)
