@@ -69,6 +69,8 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
         yield from _host(report)
+    if report["normalization"]:
+        yield f"Normalization    : {_form(report['normalization'])}"
     for verdict in report["optimizers"]:
         yield f"Optimizer        : {_verdict(verdict)}"
     yield f"Integer operators: {_coverage(report)}"
@@ -85,6 +87,12 @@ def _verdict(found: Mapping[str, Any]) -> str:
     from knight.optimizing import Verdict
 
     return str(Verdict(**{key: value for key, value in found.items() if key != "accepted"}))
+
+
+def _form(found: Mapping[str, Any]) -> str:
+    from knight.normalizing import Form
+
+    return str(Form(**found))
 
 
 def _host(report: Mapping[str, Any]) -> Iterator[str]:
