@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from knight.host import HostFigures
     from knight.inferring import InferResult
     from knight.pipeline import Outcome
+    from knight.planning import Variant
 
 _NAMED = 10
 """Operators left in float that are named on the screen; the report has all."""
@@ -56,6 +57,16 @@ def plan(explained: Explained) -> Iterator[str]:
         yield from aligned(names, head=False)
     if explained.rest:
         yield f"Neither          : {explained.rest} operators on shapes, indices and integers"
+
+
+def normalization(whole: Variant | str) -> Iterator[str]:
+    """How an integer input will be normalized, as far as can be said before any data are seen."""
+    from knight.normalizing import LOSS_DB
+
+    if not isinstance(whole, str):
+        yield f"Normalization    : as integers, if the outputs lose less than {LOSS_DB} dB"
+    elif whole:
+        yield f"Normalization    : in float: {whole}"
 
 
 def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
