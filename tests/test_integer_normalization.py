@@ -20,7 +20,7 @@ from knight.normalizing import LOSS_DB
 from knight.planning import plan_all
 from knight.preparing import prepare_model, reopened
 from knight.runner import Session
-from knight.targets import Target, load_target
+from knight.targets import Target, families, load_target
 from tests.passes.equivalence import build, random
 
 TX = load_target("TX5368AV200")
@@ -368,6 +368,46 @@ def test_other_chips_are_not_asked(chip: str) -> None:
     result = quantized(conv(0), pictures(), load_target(chip))
     assert result.report["normalization"] is None
     assert border.OFFSETS not in result.model.metadata_props
+
+
+@pytest.mark.parametrize("family", [name for name in families() if name.startswith("TX")])
+def test_every_family_of_the_vendor_is_asked(family: str) -> None:
+    target = load_target(family)
+    assert form(quantized(conv(0), pictures(), target)) == "integers"
+    nodes, constants, shape = MOVED["channels last"]
+    found = quantized(net(nodes, constants, shape), pictures(shape=shape, count=20), target)
+    if "Transpose" in target.software:
+        assert found.report["normalization"]["reason"] == "node0 stays float: a software layer of the chip"
+    else:
+        assert form(found) == "integers"
+
+
+@pytest.mark.parametrize(
+    ("bits", "mean", "taken"),
+    [
+        ((16, 16), (124, 116, 104, 110), True),  # int16 holds every byte less the mean
+        ((16, 16), MEAN, False),  # what is left of the mean shows at the edges, at this precision
+        ((4, 8), MEAN, False),  # the weights have no steps left for channels of another std
+    ],
+)
+def test_other_widths_behind_the_input(bits: tuple[int, int], mean: Sequence[float], taken: bool) -> None:
+    rules = (knight.Rule(knight.Choice(*bits, "min_max"), names=("node0",), origin="a file"),)
+    model = net("c = Conv<pads = [1, 1, 1, 1]>(x, w, b) y = Relu(c)")
+    result = quantized(model, pictures(), load_target("TX5326DV500"), mean=mean, rules=rules)
+    found = result.report["normalization"]
+    assert (found["form"] == "integers") is taken
+    assert (found["float_db"] - found["integers_db"] < LOSS_DB) is taken
+    if taken:
+        shifted = result.report["values"]["x_shifted"]
+        assert (shifted["bits"], shifted["scale"]) == (16, 1) and result.report["float_operators"] == 0
+
+
+def test_a_batch_of_its_own() -> None:
+    nodes, constants, _ = MOVED["focus"]
+    model = build(nodes, constants, inputs={"x": ("N", 4, 12, 12)})
+    result = quantized(model, pictures(shape=(4, 4, 12, 12)), ir_batch=2)
+    assert form(result) == "integers" and list(result.model.graph.inputs[0].shape) == [2, 4, 12, 12]
+    assert result.report["normalization"]["check_samples"] == 32
 
 
 def test_nothing_to_fold() -> None:
