@@ -153,6 +153,8 @@ def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Cons
         console.warn(text)
     for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
         console.say(line)
+    for line in _summary.normalization(planned.whole[0]):
+        console.say(line)
     tried = planned.candidates
     others = list(dict.fromkeys(one.method for one in tried[1:] if one.method != tried[0].method))
     if others:

@@ -43,6 +43,8 @@ class Target:
     opset: opset that the quantized model has at least.
     static_shapes: the result must have a fixed batch and picture size.
     fixed_point_outputs: outputs leave the model as integers held in float.
+    integer_normalization: what normalizes an integer input runs as integers, where the outputs lose next to
+        nothing by it.
 
     anchors: operators that are worth running as integers by themselves.
     followers: operators that run as integers where their inputs are integers anyway and an
@@ -72,6 +74,7 @@ class Target:
     opset: int = 17
     static_shapes: bool = False
     fixed_point_outputs: bool = False
+    integer_normalization: bool = False
 
     anchors: frozenset[str] = frozenset()
     followers: frozenset[str] = frozenset()

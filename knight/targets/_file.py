@@ -64,6 +64,7 @@ class Model(_Table, frozen=True):
     opset: Annotated[int, msgspec.Meta(ge=13, le=26)] = 17
     static_shapes: bool = False
     fixed_point_outputs: bool = False
+    integer_normalization: bool = False
 
 
 class Activation(_Table, frozen=True):

@@ -65,6 +65,35 @@ def test_pictures_go_straight_in(run: Run, tmp_path: Path, chip: str) -> None:
     assert report["loss"] < 5
 
 
+def test_what_became_of_the_normalization_is_said(run: Run, tmp_path: Path) -> None:
+    words = ("-i", 3, "--chip", "TX5368AV200", "-qid", "uint8", *NORMALIZE)
+    result = quant(run, tmp_path, *words)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Normalization")]
+    assert line.startswith("Normalization    : as integers: ") and line.endswith("in float on 3 samples")
+    assert "left in float" not in result.output
+    result = quant(run, tmp_path, *words, "--disable-types", "Div")
+    (line,) = [line for line in result.output.splitlines() if line.startswith("Normalization")]
+    assert line == "Normalization    : in float: x_normalized is left in float by --disable-types"
+    result = quant(run, tmp_path, "-i", 3, "--chip", "onnxruntime", "-qid", "uint8", *NORMALIZE)
+    assert "Normalization" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ((), "as integers, if the outputs lose less than 0.1 dB"),
+        (("--keep-first", 1), "in float: conv stays float: left in float by --keep-first"),
+    ],
+)
+def test_a_dry_run_says_what_will_be_tried(
+    run: Run, tmp_path: Path, more: tuple[object, ...], said: str
+) -> None:
+    result = quant(run, tmp_path, "--chip", "TX5368AV200", "-qid", "uint8", *NORMALIZE, "--dry-run", *more)
+    assert result.exit_code == 0, result.output
+    assert f"Normalization    : {said}" in result.output.splitlines()
+
+
 @pytest.mark.parametrize("words", [(), NORMALIZE], ids=["as it is", "normalized"])
 @pytest.mark.parametrize("chip", ["onnxruntime", "TX5368AV200"])
 def test_the_dump_takes_the_same_pictures(
