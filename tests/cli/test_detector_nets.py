@@ -145,3 +145,65 @@ def test_an_export_that_ends_in_a_suppression(run: Run, tmp_path: Path, chip: st
     common = wanted.keys() & found.keys()  # boxes whose scores are close change places
     assert len(common) >= 7
     assert max(np.abs(wanted[place] - found[place]).max() for place in common) < 0.02
+
+
+TORCHVISION = """
+import torch
+from onnx_quantize_tool.common.register import pytorch_model
+from torch import nn
+
+library = torch.library.Library("torchvision", "FRAGMENT")
+try:
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+except RuntimeError:  # torchvision itself is there
+    pass
+
+def nms(boxes, scores, iou):
+    order, keep = scores.argsort(descending=True), []
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    while order.numel():
+        best, order = order[0], order[1:]
+        keep.append(best)
+        low = torch.maximum(boxes[best, :2], boxes[order, :2])
+        high = torch.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = (high - low).clamp(min=0).prod(1)
+        order = order[shared / (area[best] + area[order] - shared) <= iou]
+    return torch.stack(keep)
+
+library.impl("nms", nms, "CPU")
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 6, 3, 4)
+
+    def forward(self, x):
+        y = self.conv(x).flatten(2).permute(0, 2, 1)[0]
+        centre, size, scores = y[:, :2].sigmoid() * 30, y[:, 2:4].sigmoid() * 10, y[:, 4].sigmoid()
+        boxes = torch.cat([centre - size / 2, centre + size / 2], 1)
+        keep = torch.ops.torchvision.nms(boxes, scores, 0.5)
+        return torch.cat([boxes[keep], scores[keep, None]], 1)
+
+@pytorch_model.register("net")
+def net(weight_path=None):
+    return {"model": Net(), "inputs": [torch.randn(1, 3, 32, 32)]}
+"""
+
+
+def test_torchvisions_suppression(run: Run, tmp_path: Path) -> None:
+    """A stand-in under torchvision's name, so that the proof compares with numbers of its own."""
+    (tmp_path / "nets.py").write_text(TORCHVISION)
+    words = ("-f", "pytorch", "-m", "net", "-uds", tmp_path / "nets.py", "--save-dir", tmp_path)
+    result = run("convert", *words)  # the script runs in a process of its own
+    assert result.exit_code == 0, result.output
+    error = re.search(r"Largest error    : (\S+) of the range of output output \(4 samples\)", result.output)
+    assert error is not None and float(error[1]) < 1e-5
+    assert "NonMaxSuppression" in [node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node]
+    for chip in ("TX5368AV200", "onnxruntime"):
+        result = run("--chip", chip, "quant", "-m", tmp_path / "net.onnx", "--save-dir", tmp_path / chip)
+        assert result.exit_code == 0, result.output
+        (rows,) = Session(tmp_path / chip / "net_quantize.onnx").run(
+            {"x": np.ones((1, 3, 32, 32), np.float32)}
+        )
+        assert rows.ndim == 2 and rows.shape[1] == 5
