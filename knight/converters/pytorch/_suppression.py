@@ -18,7 +18,8 @@ def register() -> None:
 
     Both take corners, and which axis comes first makes no difference to the overlap.
     """
-    torch.onnx.register_custom_op_symbolic("torchvision::nms", _nms, _SINCE)
+    exporter: Any = torch.onnx
+    exporter.register_custom_op_symbolic("torchvision::nms", _nms, _SINCE)
 
 
 def _nms(g: Any, boxes: Any, scores: Any, iou_threshold: Any) -> Any:
