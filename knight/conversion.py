@@ -17,6 +17,7 @@ from typing import IO, Any
 import onnx_ir as ir
 
 from knight import errors, model as models
+from knight.config import QuantConfig
 from knight.converters import Source, converters
 from knight.converters._sandbox import CPU_SECONDS
 from knight.converters._worker import Request
@@ -29,6 +30,7 @@ TOLERANCE = 1e-3
 """Largest error, as a fraction of an output's range, that a conversion may have; most stay below 1e-6."""
 
 _LOG_LINES = 3
+_AS_THEY_ARE = QuantConfig()
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def convert(
     *,
     infer: str | None = None,
     settings: RunSettings | None = None,
+    config: QuantConfig = _AS_THEY_ARE,
     tolerance: float = TOLERANCE,
     threads: int = 1,
     listener: Listener = SILENT,
@@ -61,6 +64,8 @@ def convert(
 ) -> Converted:
     """Converts `source` and proves the result on random inputs and on what the infer function `infer` feeds.
 
+    config: input types, mean and std of the quantized model that `infer` is written for; its samples reach
+    the float model as that model would bring them there. Those of the input-configs in `settings` count too.
     tolerance: an error above it is a ModelError that names the first layer that differs. debug: what the
     framework writes on the way goes to the terminal. Raises KnightError.
     """
@@ -68,7 +73,16 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="knight-") as folder:
         result = Path(folder, "model.onnx")
         request = Request(
-            framework, source, settings or RunSettings(), infer, tolerance, threads, str(result)
+            framework,
+            source,
+            settings or RunSettings(),
+            infer,
+            tolerance,
+            threads,
+            str(result),
+            config.input_dtypes,
+            config.mean,
+            config.std,
         )
         done = _in_own_process(request, Path(folder), listener, debug)
         model = models.load(result)

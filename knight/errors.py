@@ -27,6 +27,10 @@ class ModelError(KnightError):
     """A model file or graph that cannot be read, checked, converted or quantized."""
 
 
+class NeedsTrust(ModelError):
+    """A model file that runs code or does more than compute, of which the user has not said to trust it."""
+
+
 class ScriptError(KnightError):
     """A user script that cannot be loaded, or a registered function that failed."""
 

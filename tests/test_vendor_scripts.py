@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from tests import exact
-from tests.vendor_texts import CLASSIFIER, DETECTOR, HELPER, IMPORTS, INFER_COMMON
+from tests.vendor_texts import CLASSIFIER, DETECTOR, HELPER, IMPORTS, INFER_COMMON, PYTORCH
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 55.0)
 CHIP = ("--chip", "TX5368AV200")
@@ -261,3 +261,26 @@ def test_a_script_that_calls_the_ready_made_functions(folder: Path) -> None:
     assert number(knight(folder, "quant", "--run-config", config, *words), "Metric") == pytest.approx(
         quantized, abs=1e-4
     )
+
+
+def test_a_pytorch_detector_that_takes_bytes(folder: Path) -> None:
+    """Arguments that forward does not have, a uint8 input, and the scale by hand."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = {"stem": (3, 8, 3), "boxes": (8, 6, 3), "scores": (8, 4, 1)}
+    made = {name: torch.nn.Conv2d(*sizes).state_dict() for name, sizes in layers.items()}
+    state = {f"{name}.{key}": value for name, part in made.items() for key, value in part.items()}
+    torch.save(state, folder / "weights.pth")
+    script = write(folder, PYTORCH)
+    words = ("-uds", script, "-if", "detector_quant", "-d", "data.npz", "-qid", "uint8", "-s", "out")
+    source = ("quant", "onnx", "-m", "detector", "-f", "pytorch", "-w", "weights.pth")
+    normalization = ("--mean", *MEAN, "--std", *STD)
+    output = knight(folder, *CHIP, *source, "-i", CALLS, *words, *normalization)
+    quantized = number(output, "Quantized metric")
+    assert number(output, "Float metric") == pytest.approx(1, abs=1e-3) and 0.9 < quantized < 0.9999
+    lines = [line for line in output.splitlines() if line.startswith("Dequantization scale of output ")]
+    with_scales(script, tuple(float(line.split(":")[1]) for line in lines))
+    output = knight(folder, "quant", "-r", "infer", "-m", "out/detector_quantize.onnx", "-i", CALLS, *words)
+    assert number(output, "Metric") == pytest.approx(quantized, abs=1e-4)
+    words = ("-m", "out/detector.onnx", "-q", "out/detector_quantize.onnx", "-i", CALLS, *words[:6])
+    assert "Compare complete" in knight(folder, "compare", *words)

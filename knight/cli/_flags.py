@@ -7,7 +7,7 @@ table. Names, defaults and ranges are those of the vendor's quantization guide.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knight.registry import names
@@ -124,7 +124,7 @@ AVAILABLE = (
     Flag(
         ("-is", "--input-shapes"),
         MODEL,
-        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input",
+        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input; -1 leaves open",
         int,
         (),
         several=True,
@@ -380,15 +380,27 @@ CONVERT_KEYS = (
     "input_shapes",
     "allow_pickle",
     "tolerance",
+    "mean",
+    "std",
     "user_defined_script",
     "infer_func",
     "input_configs",
     "data",
     "iteration",
     "batch_size",
+    "quantize_input_dtype",
     "save_dir",
     "run_config",
     "cpu_num",
     "log_level",
 )
-CONVERT = tuple(flag for flag in AVAILABLE if flag.key in CONVERT_KEYS)
+FED = {
+    "quantize_input_dtype": "type of the quantized model's inputs, where -if feeds that",
+    "mean": "means that the quantized model will subtract, where -if leaves that to it",
+    "std": "its standard deviations, together with --mean",
+}
+"""What of quantization a conversion has to know, since it is proven on what the infer function feeds."""
+
+CONVERT = tuple(
+    replace(flag, help=FED.get(flag.key, flag.help)) for flag in AVAILABLE if flag.key in CONVERT_KEYS
+)

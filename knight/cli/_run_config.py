@@ -119,7 +119,7 @@ def _value(flag: Flag, value: Any, where: str) -> Any:
 
 def _holds_several(item: Any) -> bool:
     """Whether an item of a list is a group of numbers, and no number of one."""
-    return isinstance(item, list) or (isinstance(item, str) and bool(re.search(r"\d[,x\s]+\d", item)))
+    return isinstance(item, list) or (isinstance(item, str) and bool(re.search(r"\d[,x\s]+-?\d", item)))
 
 
 def _items(flag: Flag, value: Any, where: str) -> list[Any]:

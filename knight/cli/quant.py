@@ -14,6 +14,7 @@ from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import Console
 from knight.cli._flags import AVAILABLE, QUANT
 from knight.cli._inputs import infer_function, name_infer_function, run_settings
+from knight.cli._trust import trusting
 from knight.config import QuantConfig
 from knight.errors import ConfigError, KnightError
 
@@ -61,7 +62,8 @@ def run(**values: Any) -> None:
     config = make_config(values)
     console = Console(values["log_level"])
     try:
-        _quantize(context, values, config, console)
+        with trusting(values):
+            _quantize(context, values, config, console)
     finally:
         console.close()
 
@@ -134,7 +136,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 def _with_input_configs(
     config: QuantConfig, settings: RunSettings, model: ir.Model, infer: InferFunction
 ) -> QuantConfig:
-    from knight.cli._border import with_input_configs
+    from knight.input_configs import with_input_configs
 
     inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
     return with_input_configs(config, settings.input_configs_dict, inputs, infer)

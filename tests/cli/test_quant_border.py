@@ -14,10 +14,10 @@ import pytest
 from click.testing import Result
 
 import knight
-from knight.cli._border import with_input_configs
 from knight.config import QuantConfig
 from knight.errors import ConfigError
 from knight.executor import Executor, InferFunction
+from knight.input_configs import with_input_configs
 from knight.tasks import infer_default, reads_inputs, tasks
 from tests import exact, small_models
 

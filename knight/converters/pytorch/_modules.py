@@ -16,8 +16,10 @@ import torch
 from torch import nn
 
 from knight.converters import Conversion
-from knight.converters.pytorch._fx import convert_module, names_of_inputs
+from knight.converters.pytorch._calling import call, names_of_inputs
+from knight.converters.pytorch._fx import convert_module
 from knight.converters.pytorch._loaded import Loaded, layer_probe, reference_of, tensors
+from knight.converters.pytorch._suppression import register
 from knight.errors import ModelError
 from knight.executor import described
 from knight.listener import Listener
@@ -89,7 +91,7 @@ class _WithArguments(nn.Module):
         self._arguments = dict(loaded.concrete_args)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.wrapped(*inputs, **self._arguments)
+        return call(self.wrapped, inputs, self._arguments)
 
 
 def _exportable(loaded: Loaded) -> nn.Module:
@@ -152,6 +154,7 @@ def _by_script(loaded: Loaded) -> ir.Model:
 
 def script_export(module: nn.Module, loaded: Loaded, names: list[str]) -> ir.Model:
     """The result of torch's older exporter, with nodes named after the paths of their modules."""
+    register()
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
@@ -173,7 +176,7 @@ def script_export(module: nn.Module, loaded: Loaded, names: list[str]) -> ir.Mod
 def _output_names(loaded: Loaded) -> list[str]:
     """The user's names, then ``output``, ``output_1`` and so on."""
     with torch.no_grad():
-        count = len(tensors(loaded.module(*loaded.inputs, **loaded.concrete_args)))
+        count = len(tensors(call(loaded.module, loaded.inputs, loaded.concrete_args)))
     given = list(loaded.output_names)[:count]
     return [*given, *(f"output_{i}" if i else "output" for i in range(len(given), count))]
 
@@ -204,11 +207,15 @@ def _name(node: ir.Node, path: str, taken: set[str]) -> None:
 
 def convert_script(loaded: Loaded, listener: Listener) -> Conversion:
     """A TorchScript module, by the TorchScript exporter: nothing else reads it."""
-    names = list(loaded.input_names) or [f"input_{i}" if i else "input" for i in range(len(loaded.inputs))]
+    names = names_of_inputs(loaded.module, len(loaded.inputs), loaded.input_names, loaded.concrete_args)
     listener.detail("TorchScript goes through torch's TorchScript exporter")
     try:
         with quiet():
-            model = script_export(loaded.module, loaded, names)
+            module = loaded.module
+            if loaded.concrete_args:  # the exporter takes no arguments but tensors
+                trace: Callable[..., Any] = torch.jit.trace
+                module = trace(_exportable(loaded), tuple(loaded.inputs), check_trace=False)
+            model = script_export(module, loaded, names)
     except Exception as error:  # as above
         raise ModelError(f"torch's TorchScript exporter failed: {_first(error)}") from error
     check_standard(model)
