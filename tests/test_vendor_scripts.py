@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from tests import exact
+from tests.vendor_texts import CLASSIFIER, DETECTOR, HELPER, IMPORTS, INFER_COMMON, PYTORCH
 
 MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 55.0)
 CHIP = ("--chip", "TX5368AV200")
@@ -99,81 +100,6 @@ def write(folder: Path, text: str, name: str = "script.py") -> Path:
     return path
 
 
-CLASSIFIER = """
-import os
-import numpy as np
-from onnx_quantize_tool.common.register import onnx_infer_func, pytorch_model
-
-TOP_SCALE = ()
-
-@ onnx_infer_func.register("infer_cls_model")
-def infer_cls_model(executor):
-    device = f"cuda:{executor.gpu}" if executor.gpu >= 0 else "cpu"
-    data = np.load(os.path.join(os.path.dirname(executor.user_defined_script), executor.dataset))
-    worst = 0.0
-    for i, picture in enumerate(data["pictures"]):
-        x = ((picture - np.reshape((120, 110, 100), (3, 1, 1))) / np.reshape((60, 50, 55), (3, 1, 1)))
-        output = executor.forward(x[None].astype(np.float32))
-        if executor.run_mode == "infer":
-            output = [one * scale for one, scale in zip(output, TOP_SCALE)]
-        for one, name in zip(output, ("boxes", "scores")):
-            wanted = data[name][i : i + 1]
-            worst = max(worst, np.linalg.norm(one - wanted) / np.linalg.norm(wanted))
-        if i + 1 == executor.iteration:
-            break
-        if executor.early_stop_flag == True:
-            break
-    print(device, "worst:", worst)
-    return 100.0 * (1 - worst)
-"""
-
-DETECTOR = """
-import argparse
-import os, sys
-import os.path as osp
-import numpy as np
-from onnx_quantize_tool.common.register import onnx_infer_func
-from onnx_quantize_tool.utils.constants import *
-
-ROOT = os.getcwd()
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-from helper import Inferer
-
-TOP_SCALE = ()
-
-def get_args_parser():
-    return argparse.ArgumentParser(description="by itself it would parse a command line").parse_args()
-
-@onnx_infer_func.register("detector_infer")
-def detector_infer(executor):
-    weights, source, save_dir = executor, executor.dataset, executor.save_dir
-    scales = TOP_SCALE if executor.run_mode == "infer" else (1.0, 1.0)
-    found = Inferer(weights, source, NP_TYPE_DICT[executor.input_types["x"]]).infer(scales)
-    os.makedirs(save_dir, exist_ok=True)
-    np.savez(osp.join(save_dir, f"detected_{executor.run_mode}.npz"), **found)
-
-if __name__ == "__main__":
-    get_args_parser()
-"""
-
-HELPER = """
-import numpy as np
-
-class Inferer:
-    def __init__(self, model, source, dtype):
-        self.model, self.dtype = model, dtype
-        self.device = "cpu" if model.gpu < 0 else model.gpu
-        self.pictures = np.load(source)["pictures"]
-
-    def infer(self, scales):
-        assert self.dtype is np.uint8
-        found = [self.model.forward(picture[None]) for picture in self.pictures[: self.model.iteration]]
-        parts = zip(("boxes", "scores"), zip(*found), scales)
-        return {name: np.concatenate(part) * scale for name, part, scale in parts}
-"""
-
-
 def with_scales(script: Path, scales: tuple[float, ...]) -> None:
     """What the user does between quant and infer."""
     text = script.read_text("utf-8")
@@ -214,6 +140,7 @@ def test_a_detector_that_takes_bytes_and_returns_nothing(folder: Path) -> None:
     knight(folder, "quant", "-r", "infer", "-m", "out/net_quantize.onnx", "-i", CALLS, *words)
     check_detected(folder)
     check_compare(folder, *(word for word in words if word not in ("-qid", "uint8", "-s", "out")))
+    assert (folder / "out" / "detected_compare.npz").is_file()  # what it writes, beside what quant wrote
 
 
 def check_detected(folder: Path) -> None:
@@ -257,42 +184,6 @@ def test_a_run_config_with_all_the_vendors_sections(folder: Path) -> None:
     check_detected(folder)
     output = knight(folder, "build", "--run-config", first)
     assert all(f"{name}: needs the vendor's own tools; skipped" in output for name in elsewhere)
-
-
-INFER_COMMON = """
-import os, sys
-import numpy as np
-from PIL import Image
-from onnx_quantize_tool.common.register import onnx_infer_func
-from onnx_quantize_tool.utils.constants import *
-
-TOP_SCALE = ()
-
-def pictures(executor):
-    (entry,) = executor.input_configs_dict
-    name = entry["input_name"]
-    dtype = NP_TYPE_DICT[executor.input_types.get(name, 1)]
-    for file in sorted(os.listdir(entry["data_dir"])):
-        picture = np.asarray(Image.open(os.path.join(entry["data_dir"], file))).transpose(2, 0, 1)[None]
-        yield picture.astype(dtype)
-
-@onnx_infer_func.register("infer_common")
-def infer_common(executor):
-    if not executor.shape_dicts:
-        executor.init_shape_info()
-    assert executor.shape_dicts["x"] == [1, 3, 16, 16]
-    data, worst = np.load("data.npz"), 0.0
-    for index, picture in enumerate(pictures(executor)):
-        output = executor.forward(picture)
-        if executor.run_mode == "infer":
-            output = [one * scale for one, scale in zip(output, TOP_SCALE)]
-        for one, name in zip(output, ("boxes", "scores")):
-            wanted = data[name][index]
-            worst = max(worst, np.linalg.norm(one[0] - wanted) / np.linalg.norm(wanted))
-        if index + 1 == executor.iteration:
-            break
-    return 1 - float(worst)
-"""
 
 
 def entry(folder: Path, **more: Any) -> dict[str, Any]:
@@ -357,26 +248,6 @@ def test_the_vendors_infer_auto_by_a_path_that_is_not_there(folder: Path) -> Non
     check_compare(folder, *words[:-2])
 
 
-IMPORTS = """
-import numpy as np
-from infer_common import infer_default
-import infer_auto
-from onnx_quantize_tool.common.register import onnx_infer_func
-
-TOP_SCALE = ()
-
-@onnx_infer_func.register("infer_both")
-def infer_both(executor):
-    assert infer_default(executor) is None and infer_auto.infer_auto(executor) is None
-    data = np.load("data.npz")
-    output = executor.forward(data["pictures"][:1])
-    if executor.run_mode == "infer":
-        output = [one * scale for one, scale in zip(output, TOP_SCALE)]
-    pairs = zip(output, (data["boxes"][:1], data["scores"][:1]))
-    return 1 - max(float(np.linalg.norm(one - wanted) / np.linalg.norm(wanted)) for one, wanted in pairs)
-"""
-
-
 def test_a_script_that_calls_the_ready_made_functions(folder: Path) -> None:
     """They have real numbers inside, and its own calls the outputs as they are."""
     script = write(folder, IMPORTS)
@@ -390,3 +261,26 @@ def test_a_script_that_calls_the_ready_made_functions(folder: Path) -> None:
     assert number(knight(folder, "quant", "--run-config", config, *words), "Metric") == pytest.approx(
         quantized, abs=1e-4
     )
+
+
+def test_a_pytorch_detector_that_takes_bytes(folder: Path) -> None:
+    """Arguments that forward does not have, a uint8 input, and the scale by hand."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = {"stem": (3, 8, 3), "boxes": (8, 6, 3), "scores": (8, 4, 1)}
+    made = {name: torch.nn.Conv2d(*sizes).state_dict() for name, sizes in layers.items()}
+    state = {f"{name}.{key}": value for name, part in made.items() for key, value in part.items()}
+    torch.save(state, folder / "weights.pth")
+    script = write(folder, PYTORCH)
+    words = ("-uds", script, "-if", "detector_quant", "-d", "data.npz", "-qid", "uint8", "-s", "out")
+    source = ("quant", "onnx", "-m", "detector", "-f", "pytorch", "-w", "weights.pth")
+    normalization = ("--mean", *MEAN, "--std", *STD)
+    output = knight(folder, *CHIP, *source, "-i", CALLS, *words, *normalization)
+    quantized = number(output, "Quantized metric")
+    assert number(output, "Float metric") == pytest.approx(1, abs=1e-3) and 0.9 < quantized < 0.9999
+    lines = [line for line in output.splitlines() if line.startswith("Dequantization scale of output ")]
+    with_scales(script, tuple(float(line.split(":")[1]) for line in lines))
+    output = knight(folder, "quant", "-r", "infer", "-m", "out/detector_quantize.onnx", "-i", CALLS, *words)
+    assert number(output, "Metric") == pytest.approx(quantized, abs=1e-4)
+    words = ("-m", "out/detector.onnx", "-q", "out/detector_quantize.onnx", "-i", CALLS, *words[:6])
+    assert "Compare complete" in knight(folder, "compare", *words)

@@ -58,7 +58,7 @@ class KnightGroup(click.Group):
         if args and args[0] not in commands.names() and not args[0].startswith("-"):
             from knight.cli._run_config import ELSEWHERE
 
-            if args[0] in ELSEWHERE:
+            if args[0].removeprefix("rne-") in ELSEWHERE:  # older versions of the vendor's: rne-compile
                 raise ConfigError(
                     f"knight {args[0]} is the vendor's own tool, and not here; it takes the "
                     f"NAME_quantize.onnx that knight quant writes"

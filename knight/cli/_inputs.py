@@ -23,11 +23,12 @@ def run_settings(values: dict[str, Any], iteration: int, run_mode: str = "quant"
     """
     from knight.executor import RunSettings
 
+    folder, beside = values["save_dir"], values.get("quantized")
     return RunSettings(
         iteration=iteration,
         batch_size=values["batch_size"],
         dataset=values["data"],
-        save_dir=values["save_dir"] or str(Path(values["quantized"]).parent),
+        save_dir=str(Path(beside).parent) if folder is None and beside is not None else folder,
         run_mode=run_mode,
         user_defined_script=values["user_defined_script"],
         input_configs_dict=input_configs(values["input_configs"]),

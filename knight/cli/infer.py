@@ -29,7 +29,11 @@ Example:
 
 
 def run(**values: Any) -> None:
-    """Run a float or quantized model through your infer function; print its metric and the speed."""
+    """Run a float or quantized model through your infer function; print its metric and the speed.
+
+    A function of your script has the fixed-point outputs of a chip's model as they are, to be multiplied by
+    the scales that are printed first. Ready-made functions have real numbers.
+    """
     check_iteration(values, "infer")
     if values["compare_with"] == "":
         raise ConfigError("--compare-with is empty; name a model, or leave it out")

@@ -5,10 +5,10 @@ error of an integer or boolean output the fraction of its elements that differ. 
 for rounding is measured against its magnitude.
 
 Floor: frameworks add in different orders, so each sum of numbers of magnitude s carries a rounding of about
-``eps * s``, in float32 1.2e-7 s. Where outputs are small beside the numbers they come from, that alone may
-exceed the tolerance; so differences up to `ROUNDINGS` such steps of the largest input (at least 1, the
-magnitude of normalized inputs and of weights) pass, if they are also below `COARSE` of the range: whoever
-converts an operator wrongly changes more than that. They are told.
+``eps * s``, in float32 1.2e-7 s. Where the range of an output is small, below `SMALL` of the largest input
+(at least 1, the magnitude of normalized inputs and of weights), that alone may exceed the tolerance; so
+differences up to `ROUNDINGS` such steps of that input pass, if they are also below `COARSE` of the range: an
+operator that is converted wrongly changes more than that. They are told.
 
 Ties: where several numbers are equal (a picture of zeros gives a detector equal scores), TopK, ArgMax and
 suppression choose by the last bit. A sample on which the source's own output jumps as far, when its inputs
@@ -31,8 +31,11 @@ from knight.runner import Session, TensorInfo
 _SAMPLES = 3
 _BATCHES = (1, 2, 5)
 _NUDGES = 3
+_JUMP = 1e-3  # rounding moves what is continuous by less
 ROUNDINGS = 32
 """Steps of rounding that outputs may differ by, whatever the tolerance."""
+SMALL = 1e-2
+"""Range of an output, as a fraction of the largest input, below which rounding is looked at."""
 COARSE = 1e-2
 """Largest error, as a fraction of the range, that counts as rounding."""
 
@@ -102,7 +105,7 @@ class Comparison:
     def _jumps(self, feeds: Feeds, number: int, want: np.ndarray, error: float) -> bool:
         """Whether the source's own output changes about as much when its inputs change by a few roundings."""
         others = (np.asarray(self._reference(_nudged(feeds, seed))[number]) for seed in range(_NUDGES))
-        return any(difference(want, other) >= error / 4 for other in others)
+        return any(difference(want, other) >= max(error / 4, _JUMP) for other in others)
 
     def _explain(self, feeds: Feeds, name: str, want: np.ndarray, have: np.ndarray, error: float) -> str:
         if want.shape != have.shape:
@@ -162,7 +165,8 @@ def is_rounding(error: float, apart: float, want: np.ndarray, have: np.ndarray, 
     largest = max(
         (float(np.max(np.abs(array), where=np.isfinite(array), initial=1)) for array in floats), default=1
     )
-    return error <= COARSE and apart <= ROUNDINGS * _eps(want, have) * largest
+    small = apart < error * SMALL * largest  # the range is the quotient of the two
+    return small and error <= COARSE and apart <= ROUNDINGS * _eps(want, have) * largest
 
 
 def _nudged(feeds: Feeds, seed: int) -> dict[str, np.ndarray]:

@@ -65,6 +65,23 @@ def test_module_is_the_command() -> None:
     assert process.stdout.split() == ["knight", knight.__version__]
 
 
+def test_the_command_is_also_written_as_the_vendors() -> None:
+    """``Knight --chip X quant`` and ``Knight quant --chip X``."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8").split("[project.scripts]")[1].split("[")[0]
+    scripts = dict(line.replace('"', "").split(" = ") for line in text.strip().splitlines())
+    assert scripts["Knight"] == scripts["knight"] == "knight.cli:main"
+
+
+@pytest.mark.parametrize("words", [("--chip", "TX5368AV200", "quant"), ("quant", "-ch", "TX5368AV200")])
+def test_the_chip_stands_before_or_behind_the_command(
+    run: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    model = small_models.conv_net(tmp_path)
+    result = run(*words, "-m", model, "--quant-mode", "min_max", "-i", 1, "-s", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "--chip                  TX5368AV200" in result.stdout
+
+
 def test_unknown_command(run: Run) -> None:
     result = run("quont", "-m", "x")
     assert result.exit_code == 2

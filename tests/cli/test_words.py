@@ -140,7 +140,7 @@ def test_other_stray_words_are_errors(run: Run, words: tuple[str, ...]) -> None:
     assert words[-1] in refused(run, "quant", *words, *(() if "-m" in words else ("-m", "a.onnx")))
 
 
-@pytest.mark.parametrize("name", ["run", "profiling", "compile", "demo"])
+@pytest.mark.parametrize("name", ["run", "profiling", "compile", "demo", "rne-compile"])
 def test_the_vendors_own_commands_say_so_in_one_line(run: Run, name: str) -> None:
     said = refused(run, "--chip", "TX5368AV200", name, "--run-config", "x.json", "-m", "y")
     assert f"knight {name} is the vendor's own tool" in said and "NAME_quantize.onnx" in said

@@ -109,11 +109,18 @@ def test_rounding_counts_by_the_magnitude_of_the_inputs(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is wrong"):
         prove(itself(model, moved), 1e-3)
     feeds = {"x": np.full((1, 3, 8, 8), 1e6, np.float32)}
-    want = np.array([[0.0, 1.0]], np.float32)
+    want = np.array([[0.0, 200.0]], np.float32)
     assert is_rounding(5e-3, 1.0, want, want + 1, feeds)
     assert not is_rounding(5e-2, 1.0, want, want + 1, feeds)
+    assert not is_rounding(5e-5, 1.0, want * 100, want * 100 + 1, feeds)  # not small
     assert not is_rounding(5e-3, 1.0, want, want + 1, {"x": feeds["x"] / 1e6})
     assert not is_rounding(5e-3, 1.0, want.astype(int), want.astype(int) + 1, feeds)
+
+
+def test_a_tolerance_below_rounding_is_kept(tmp_path: Path) -> None:
+    model = models.load(conv_net(tmp_path))
+    with pytest.raises(ModelError, match=r"differs by .*e-0[78] of its range \(up to 1e-12 is allowed\)"):
+        prove(itself(model, lambda array: np.nextafter(array, np.inf)), 1e-12)
 
 
 def ranked(folder: Path) -> ir.Model:

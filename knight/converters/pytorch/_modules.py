@@ -19,6 +19,7 @@ from knight.converters import Conversion
 from knight.converters.pytorch._calling import call, names_of_inputs
 from knight.converters.pytorch._fx import convert_module
 from knight.converters.pytorch._loaded import Loaded, layer_probe, reference_of, tensors
+from knight.converters.pytorch._suppression import register
 from knight.errors import ModelError
 from knight.executor import described
 from knight.listener import Listener
@@ -153,6 +154,7 @@ def _by_script(loaded: Loaded) -> ir.Model:
 
 def script_export(module: nn.Module, loaded: Loaded, names: list[str]) -> ir.Model:
     """The result of torch's older exporter, with nodes named after the paths of their modules."""
+    register()
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
