@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from knight import memory
 from knight.errors import DataError, KnightError, ScriptError
 from knight.listener import SILENT, Listener
 
@@ -153,9 +154,14 @@ class Executor:
             self._check_finite(info, array)
         feeds = dict(zip(self.input_nodes, arrays, strict=True))
         try:
-            outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
+            with memory.at_most_available():  # what looks at the values takes its share, too
+                outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
+        except MemoryError as error:  # else the infer function would be blamed for it
+            raise DataError(
+                f"{label}: its values take more memory than is free ({described(error)}); use a smaller batch"
+            ) from error
         self._last = feeds
         self.calls += 1
         self.samples += sample_count(arrays)
