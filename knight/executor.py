@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from knight import memory
 from knight.errors import DataError, KnightError, ModelError, ScriptError
 from knight.listener import SILENT, Listener
 
@@ -161,13 +162,16 @@ class Executor:
             self._check_finite(info, array)
         feeds = dict(zip(self.input_nodes, arrays, strict=True))
         try:
-            outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
+            with memory.at_most_available():  # what looks at the values takes its share, too
+                outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
         except KnightError:
             raise
         except MemoryError as error:  # here and below: not the fault of the function that called
-            raise DataError(f"{label}: out of memory while the model ran; use a smaller -bs") from error
+            raise DataError(
+                f"{label}: its values take more memory than is free ({described(error)}); use a smaller -bs"
+            ) from error
         except Exception as error:
             raise ModelError(f"{label}: the model cannot be run: {described(error)}") from error
         self._last = feeds

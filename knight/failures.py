@@ -23,6 +23,6 @@ def reason(error: Exception, stopped: str = "") -> str:
     culprit = nodes[-1] if nodes else "it"
     found = _MEMORY.search(text)
     if found or isinstance(error, MemoryError):
-        asked = memory.text(int(found[1])) if found and found[1] else "memory"
-        return f"{culprit} asks for {asked} more, and so much is not free; use smaller data, or more memory"
+        asked = f"{memory.text(int(found[1]))}, more" if found and found[1] else "more memory"
+        return f"{culprit} asks for {asked} than is free; use smaller data, or a machine with more memory"
     return f"{culprit} {stopped}" if stopped else text[:_LONGEST]

@@ -269,3 +269,14 @@ def test_what_is_ours_and_ctrl_c_pass(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         call_infer(raises, executor(X))
     assert caught.value is error
+
+
+def test_memory_that_does_not_suffice_is_no_fault_of_the_function() -> None:
+    """Not even where NumPy runs out of it, beside the runtime."""
+
+    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.ones(1 << 46, np.uint8)]
+
+    run = Executor(forward, [X], ["y"], RunSettings())
+    with pytest.raises(DataError, match=r"^sample 1: its values take more memory than is free \(.*64\.0 TiB"):
+        call_infer(lambda executor: executor.forward(np.zeros((2, 3), np.float32)), run)

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from knight.errors import DataError, ModelError
 from knight.exact import SATURATION
 from knight.runner import Level, Session, available_threads, saturates
+from tests import size_bombs
 from tests.passes.equivalence import build, random
 
 CONV = {"w": random(4, 4, 3, 3)}
@@ -165,3 +166,45 @@ def test_the_probe_agrees_with_what_the_cpu_says() -> None:
     if "avx2" not in flags:
         pytest.skip("older kernels are exact again")
     assert saturates() is not bool(flags & {"avx_vnni", "avx512_vnni"})
+
+
+def test_a_constant_that_a_small_file_blows_up_is_not_computed_while_loading(tmp_path: Path) -> None:
+    """Computed while loading, it would be an initializer of the optimized file."""
+    kept = {}
+    for name, side in (("small", 1 << 10), ("large", 1 << 14)):
+        constants = {"s": np.array([side, side]), "one": np.float32(1)}
+        model = build(
+            "e = Expand(one, s) m = ReduceMax<keepdims=0>(e) y = Add(x, m)", constants, inputs={"x": (4,)}
+        )
+        optimized = tmp_path / f"{name}.onnx"
+        (y,) = Session(model, optimized=optimized).run({"x": np.zeros(4, np.float32)})
+        np.testing.assert_array_equal(y, np.ones(4))
+        kept[name] = [node.op_type for node in onnx.load(optimized).graph.node]
+    assert kept == {"small": ["Add"], "large": ["Expand", "ReduceMax", "Add"]}
+
+
+def test_a_run_with_too_little_memory_names_the_node() -> None:
+    constants = {"zero": np.array(0), "one": np.array(1)}
+    model = build("n = Cast<to=7>(x) r = Range(zero, n, one) y = Cast<to=1>(r)", constants, inputs={"x": ()})
+    session = Session(model)
+    assert session.run({"x": np.array(5, np.float32)})[0].size == 5
+    with pytest.raises(DataError, match=r"node '.*' \(Range\) asks for 140\.7 TB, more than is free"):
+        session.run({"x": np.array(2**44, np.float32)})
+
+
+def test_a_run_with_a_loop_that_takes_too_long_is_stopped() -> None:
+    turn = (
+        "y = Loop (n, yes, x) <body = b (int64 i, bool c, float[4] v) => (bool c2, float[4] v2) "
+        "{ c2 = Identity(c) v2 = Neg(v) }>"
+    )
+    constants = {"n": np.array(2**60), "yes": np.array(True)}
+    session = Session(build(turn, constants, inputs={"x": (4,)}, infer=False))
+    with pytest.raises(DataError, match=r"node '.*' \(Loop\) takes longer than 0 s|takes longer than 0 s"):
+        session.run({"x": np.zeros(4, np.float32)}, seconds=0.01)
+
+
+def test_functions_are_counted_before_they_are_inlined() -> None:
+    calling = size_bombs.node("f1", ["x"], ["r"], domain="own")
+    proto = size_bombs.model([calling], functions=size_bombs.functions(40))
+    with pytest.raises(ModelError, match=r"the model: function 'f\d+' calls functions 16382 times"):
+        Session(ir.from_proto(proto))

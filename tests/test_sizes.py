@@ -185,3 +185,14 @@ def test_a_function_that_calls_itself_by_others_is_refused() -> None:
     ]
     with pytest.raises(ModelError, match="it: function 'f' calls itself"):
         sizes.check_functions(ring, [], "it")
+
+
+def test_shape_inference_ends_where_it_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "SHAPES", 1 << 27)
+    bare = size_bombs.model([node("Shape", ["x"], ["s"], "s"), *size_bombs.doubled("s", "d", 24)])
+    with pytest.raises(ModelError) as caught:
+        sizes.inferred(bare, "it")
+    assert str(caught.value).startswith(
+        "it: its shapes take over 134.2 MB to work out; the longest vector is 33554432, which node 'double23'"
+    )
+    assert sizes.inferred(size_bombs.model(size_bombs.doubled("x", "d", 24)), "it")  # of floats: no shapes

@@ -67,7 +67,7 @@ class _Budget:
     """What is left: bytes that the model may grow by, and seconds. replaced: constants that were counted."""
 
     growth: int
-    seconds: float = SECONDS
+    seconds: float = field(default_factory=lambda: SECONDS)
     replaced: set[ir.Value] = field(default_factory=set)
 
     def grants(self, node: ir.Node, size: int) -> bool:

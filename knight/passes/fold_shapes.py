@@ -8,6 +8,7 @@ empty ones included.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -212,8 +213,11 @@ def _div(node: ir.Node, inputs: Sequence[Elements | None]) -> Elements | None:
     return _arithmetic(_divide, 1, None)(node, inputs)
 
 
-def _map(function: Callable[..., object], inputs: Sequence[Elements | None]) -> Elements:
-    arrays = np.broadcast_arrays(*(array for array in inputs if array is not None))
+def _map(function: Callable[..., object], inputs: Sequence[Elements | None]) -> Elements | None:
+    given = [array for array in inputs if array is not None]
+    if math.prod(np.broadcast_shapes(*(array.shape for array in given))) > LARGEST:
+        return None  # three of 256 elements may come to 16 million
+    arrays = np.broadcast_arrays(*given)
     result = np.empty(arrays[0].shape, dtype=object)
     for index in np.ndindex(result.shape):
         result[index] = function(*(array[index] for array in arrays))

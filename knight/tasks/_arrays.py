@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from knight import memory
 from knight.errors import ConfigError, DataError
 from knight.executor import NUMPY_TYPES, Executor, described
 from knight.files import open_file
@@ -72,7 +73,7 @@ def load_npy(path: Path) -> np.ndarray:
     """
     try:
         with open_file(path), np.errstate(over="ignore"):  # of a shape that no memory holds, which is refused
-            return np.array(np.lib.format.open_memmap(path, mode="r"))
+            mapped = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # numpy lets out whatever Python's parser says of a damaged head
@@ -81,6 +82,15 @@ def load_npy(path: Path) -> np.ndarray:
             f"{path}: not a whole .npy file of numbers ({size} bytes): "
             f"{' '.join(str(error).split()) or described(error)}"
         ) from error
+    _check_room(path, mapped.nbytes)
+    return np.array(mapped)
+
+
+def _check_room(path: Path, size: int) -> None:
+    """A file may have holes, which take no room on the disk."""
+    free = memory.available()
+    if size > free:
+        raise DataError(f"{path}: takes {memory.text(size)}, and {memory.text(free)} of memory are free")
 
 
 def _bin(executor: Executor, name: str, path: Path) -> np.ndarray:
@@ -111,8 +121,9 @@ def load_raw(path: Path, shape: Sequence[int | None], dtype: np.dtype, name: str
     count = size // dtype.itemsize
     if (count % known or not count) if open_dims else count != known:
         raise DataError(f"{path}: holds {count} numbers of {dtype}; input {name!r} takes {known}")
+    _check_room(path, size)
     try:
         content = path.read_bytes()
-    except (OSError, MemoryError) as error:
-        raise DataError(f"{path}: its {size} bytes cannot be read ({described(error)})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return np.frombuffer(content, dtype).reshape([-1 if dim is None else dim for dim in shape])

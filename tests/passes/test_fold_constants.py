@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from knight.errors import ModelError
-from knight.passes import PassOptions, infer_shapes
+from knight.passes import PassOptions, fold_constants, infer_shapes
 from knight.passes.fold_constants import run
 from tests.passes.equivalence import build, check_fused, check_untouched, operators
 from tests.passes.zoo import ZOO, ints, numbers
@@ -152,3 +152,70 @@ def _then_remove_unused(model: ir.Model, options: PassOptions) -> int:
     from knight.passes import remove_unused
 
     return run(model, options) + remove_unused.run(model, options)
+
+
+def test_results_together_stay_within_the_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten tiles of 4000 bytes, of one row of 40 bytes, and room for three of them."""
+    monkeypatch.setattr(fold_constants, "GROWTH", 12_000)
+    nodes = " ".join(f"t{place} = Tile(w, by)" for place in range(10))
+    model = build(
+        f"{nodes} a = Concat<axis=0>({', '.join(f't{place}' for place in range(10))}) y = Add(x, a)",
+        {"w": numbers(10), "by": ints(100)},
+        inputs={"x": (10_000,)},
+    )
+    assert run(model, PassOptions()) == 3
+    assert operators(model) == {"Tile": 7, "Concat": 1, "Add": 1}
+
+
+def test_a_constant_makes_up_for_one_result_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_constants, "GROWTH", 5_000)
+    model = build(
+        "a = Neg(w) b = Exp(w) c = Abs(w) d = Sum(a, b, c) y = Add(x, d)",
+        {"w": numbers(1000)},
+        inputs={"x": (1000,)},
+    )
+    assert run(model, PassOptions()) == 2  # as much as the weights there were, and 5000 bytes more
+
+
+def test_results_whose_size_only_shows_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_constants, "GROWTH", 0)
+    monkeypatch.setattr(fold_constants.models, "weight_bytes", lambda model: 0)
+    nodes = "a = NonZero(w) b = Cast<to=1>(a) c = ReduceMax<keepdims=0>(b) y = Add(x, c)"
+    model = build(nodes, {"w": numbers(1000)}, inputs={"x": (3,)})
+    assert run(model, PassOptions()) == 0
+    monkeypatch.undo()
+    assert run(model, PassOptions()) == 3
+
+
+LOOP = (
+    "s = Loop (n, yes, w) <body = b (int64 i, bool c, float[k] v) => (bool c2, float[l] v2) "
+    "{ c2 = Identity(c) v2 = STEP }> m = ReduceMax<keepdims=0>(s) y = Add(x, m)"
+)
+
+
+def test_a_loop_that_takes_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_constants, "SECONDS", 0.0)
+    model = build(
+        LOOP.replace("STEP", "Neg(v)"),
+        {"n": np.array(2**60), "yes": np.array(True), "w": numbers(3)},
+        inputs={"x": (3,)},
+        infer=False,
+    )
+    model.graph.node(0).name = "around"
+    with pytest.raises(ModelError, match=r"node 'around' \(Loop\) depends on no input .* takes longer than"):
+        run(model, PassOptions())
+
+
+def test_a_loop_that_takes_too_much_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_constants, "WORKING", 1 << 28)
+    model = build(
+        LOOP.replace("STEP", "Concat<axis=0>(v, v)"),
+        {"n": np.array(40), "yes": np.array(True), "w": numbers(3)},
+        inputs={"x": (3,)},
+        infer=False,
+    )
+    model.graph.node(0).name = "around"
+    with pytest.raises(
+        ModelError, match=r"node 'around' \(Loop\) depends on no input .* memory|more than is free"
+    ):
+        run(model, PassOptions())

@@ -179,3 +179,15 @@ def test_whatever_the_target_the_result_is_the_same(
         got = Session(model, level="none").run({"x": x})[0]
         assert got.shape == wanted.shape
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_shapes_that_broadcast_to_more_than_a_shape_are_left() -> None:
+    """Three of 250 elements come to 15 million, of which nothing is made one by one."""
+    model = build(
+        "s = Shape(x) c = Equal(s, a) t = Where(c, b, d) r = Cast<to=1>(t) m = ReduceMax<keepdims=0>(r) "
+        "y = Add(x, m)",
+        {"a": ints(*range(250)).reshape(250, 1, 1), "b": ints(*range(250)).reshape(250, 1),
+         "d": ints(*range(250))},
+        inputs={"x": (3,)},
+    )  # fmt: skip
+    assert operators(folded(model)) == {"Where": 1, "Cast": 1, "ReduceMax": 1, "Add": 1}

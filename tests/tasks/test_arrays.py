@@ -12,6 +12,7 @@ from PIL import Image
 
 from knight.errors import ConfigError, DataError
 from knight.tasks import infer_default
+from knight.tasks._arrays import load_npy, load_raw
 from tests.tasks import _runs
 
 
@@ -186,3 +187,47 @@ def test_an_early_stop_ends_the_pass(arrays: Path) -> None:
     one.early_stop_flag = True
     infer_default.infer(one)
     assert len(seen.calls) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "shape", [(2**40,), (2**40, 2**40), (2**32, 2**32), (2**63, 2), (-1,), (5,), "(" * 900], ids=str
+)
+def test_a_head_that_does_not_fit_its_file_is_refused_before_there_is_memory(
+    tmp_path: Path, shape: object
+) -> None:
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(16))
+    with pytest.raises(DataError, match=rf"x\.npy: not a whole \.npy .* \({26 + len(head)} bytes\): \S"):
+        load_npy(path)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("array", [np.zeros((0, 3)), np.float32(2), np.asfortranarray(np.eye(3, 2))])
+def test_every_whole_file_of_numbers_is_read(
+    tmp_path: Path, version: tuple[int, int], array: np.ndarray
+) -> None:
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array(file, np.asanyarray(array), version)
+    found = load_npy(tmp_path / "x.npy")
+    assert found.dtype == array.dtype and type(found) is np.ndarray
+    np.testing.assert_array_equal(found, array)
+
+
+def test_an_array_that_memory_does_not_hold_is_not_read(tmp_path: Path) -> None:
+    head = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,)}\n"
+    with (tmp_path / "x.npy").open("wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+        file.truncate(file.tell() + (1 << 42))
+    with pytest.raises(DataError, match=r"x\.npy: takes 4\.4 TB, and .* of memory are free"):
+        load_npy(tmp_path / "x.npy")
+
+
+def test_a_raw_file_of_another_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.bin").open("wb") as file:
+        file.truncate(1 << 42)  # takes no room on the disk
+    with pytest.raises(DataError, match=r"x\.bin: holds 1099511627776 numbers of float32; input 'x' takes 4"):
+        load_raw(tmp_path / "x.bin", (1, 4), np.dtype("float32"), "x")
+    with pytest.raises(DataError, match=r"x\.bin: takes 4\.4 TB, and .* of memory are free"):
+        load_raw(tmp_path / "x.bin", (None, 4), np.dtype("float32"), "x")

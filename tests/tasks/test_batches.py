@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor
@@ -145,3 +146,11 @@ def test_a_damaged_picture_is_named_in_its_place(pictures: list[Path]) -> None:
     assert [next(running)[0][0].path for _ in range(2)] == [pictures[0], pictures[2]]
     with pytest.raises(DataError, match=r"4\.png"):
         next(running)
+
+
+def test_a_picture_that_a_crop_blows_up_is_refused_by_name(tmp_path: Path) -> None:
+    Image.new("RGB", (10_000, 1)).save(tmp_path / "line.png")
+    wanted = PictureInput("x", (224, 224), 3, False, 1, np.dtype("float32"))
+    how = Preparation(color_space="RGB", resize="crop", shorter=256)
+    with pytest.raises(DataError, match=r"line\.png: 10000 x 1 pixels would become 2560000 x 256 before the"):
+        prepare(tmp_path / "line.png", wanted, how)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from knight.errors import ConfigError
+from knight.errors import ConfigError, DataError
 from knight.tasks._prepare import Letterbox, centre_crop, letterbox, resize, tensor
 
 sides = st.integers(1, 90)
@@ -232,3 +232,19 @@ def test_integers_are_rounded_and_have_to_fit() -> None:
 def test_wrong_settings_are_refused(color_space: str, mean: object, std: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tensor(noise(2, 2), color_space, mean, std, "float32")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 10_000), (10_000, 1)])
+@pytest.mark.parametrize("shorter", [256, None])
+def test_a_crop_that_would_blow_a_narrow_picture_up_is_refused(
+    height: int, width: int, shorter: int | None
+) -> None:
+    """Of 224 x 224 from one pixel: the other side grows to 2.24 or 2.56 million."""
+    side = shorter or 224
+    grown = (side * width, side * height)
+    with pytest.raises(DataError, match=rf"^{width} x {height} pixels would become {grown[0]} x {grown[1]} "):
+        centre_crop(np.zeros((height, width, 3), np.uint8), (224, 224), shorter)
+
+
+def test_a_narrow_picture_that_stays_within_the_limit_is_cropped() -> None:
+    assert centre_crop(np.zeros((1, 300, 3), np.uint8), (224, 224), 256).shape == (224, 224, 3)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from knight.errors import ConfigError, DataError
 from knight.executor import Executor, RunSettings
-from knight.tasks import tasks
+from knight.tasks import _masks, tasks
 from knight.tasks._masks import at_size, load_mask, png, scores_or_classes
 from knight.tasks._prepare import Letterbox
 from tests.tasks._runs import Heard, info
@@ -293,3 +293,18 @@ def test_outputs_by_name(data: dict[str, Any]) -> None:
 def test_nan_is_no_answer(data: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"0\.png: the output holds \d+ NaN"):
         run(lambda x: one_hot(x) * np.nan, data)
+
+
+def test_scores_made_in_stretches_are_those_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.random.default_rng(5).normal(size=(CLASSES, HEIGHT, WIDTH)).astype(np.float32)
+    place = Letterbox(WIDTH / 100, HEIGHT / 70, 0.0, 0.0)
+    whole = at_size(scores, (70, 100), place, (HEIGHT, WIDTH), True)
+    monkeypatch.setattr(_masks, "_SCORES", CLASSES * 64 * 7)  # seven columns at a time, and two that are left
+    np.testing.assert_array_equal(at_size(scores, (70, 100), place, (HEIGHT, WIDTH), True), whole)
+
+
+def test_a_class_that_no_mask_can_hold_is_refused_before_it_is_counted() -> None:
+    overlap = _masks.Overlap()
+    overlap.add(np.array([0, 65535]), np.array([0, 1]), None)
+    with pytest.raises(DataError, match="a mask has the class 1099511627776; classes are numbered"):
+        overlap.add(np.array([0, 1]), np.array([0, 1 << 40]), None)
