@@ -118,8 +118,8 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
     real = scale.astype(np.float64)
     if not np.all(np.isfinite(real) & (real > 0)):
         raise ModelError(
-            f"node {shown(node.name or '')} ({node.op_type}) rounds by {shown(scale_value.name or '')}, which "
-            f"is no scale: it has to be above 0 and finite; quantize the float model again"
+            f"node {shown(node.name or '')} ({node.op_type}) rounds by {shown(scale_value.name or '')}, "
+            f"which is no scale: it has to be above 0 and finite; quantize the float model again"
         )
     zero_point = models.constant(zero_point_value)
     if zero_point is None:
