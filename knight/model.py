@@ -61,6 +61,8 @@ def _read(path: Path) -> onnx.ModelProto:
         raise ModelError(f"model {path}: no such file")
     if path.is_dir():
         raise ModelError(f"model {path}: is a folder; name the .onnx file in it")
+    if not path.is_file():
+        raise ModelError(f"model {path}: is a pipe or a device; name an .onnx file")
     if path.stat().st_size == 0:
         raise ModelError(f"model {path}: the file is empty")
     try:

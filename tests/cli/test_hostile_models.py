@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def test_one_line_that_names_the_file(
 
 def test_one_line_from_the_converters_process(run: Run, files: dict[str, Path]) -> None:
     refused(run, files, "convert", endless_device)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("convert", "-f", "onnx", "-m", "pipe"),
+        ("convert", "-f", "pytorch", "-m", "pipe"),
+        ("convert", "-f", "caffe", "-m", "net.onnx", "-w", "pipe"),
+        ("quant", "-f", "tensorflow", "-m", "pipe", "-if", "infer_net", "-uds", "infer.py"),
+        ("quant", "-m", "pipe", "-if", "infer_net", "-uds", "infer.py"),
+    ],
+)
+def test_pipes_are_not_waited_for(
+    run: Run, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(files["good"].parent)
+    os.mkfifo("pipe")
+    assert "model pipe: is a pipe or a device" in one_line(run(*words, "--save-dir", files["out"]), 1)
 
 
 @pytest.mark.parametrize("change", HOSTILE)
