@@ -36,6 +36,9 @@ _LEAST: Mapping[str, int] = MappingProxyType(
 )
 """Attributes of standard operators that have to be at least so large: some divide by them."""
 
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+"""Operators that end ONNX Runtime with a signal where there is nothing to go through."""
+
 _TEXT = int(ir.DataType.STRING)
 
 _MOST_DIMENSIONS = 32  # that NumPy can hold, before 2.0
@@ -177,6 +180,11 @@ def _model_problem(model: onnx.ModelProto) -> str | None:
     for value in model.graph.input:
         if value.type.WhichOneof("value") == "tensor_type" and not value.type.tensor_type.elem_type:
             return f"has an input {shown(value.name)} of no data type; {_AGAIN}"
+        empty = any(
+            dim.HasField("dim_value") and dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim
+        )
+        if empty and any(node.op_type in _RECURRENT for node in model.graph.node):
+            return f"has an input {shown(value.name)} of size 0, which recurrent layers cannot take; {_AGAIN}"
     return None
 
 

@@ -367,3 +367,11 @@ def test_loops_with_an_end(
 ) -> None:
     (tmp_path / "net.onnx").write_bytes(loop(count, first, step).SerializeToString())
     assert len(models.load(tmp_path / "net.onnx").graph) == 3
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+def test_recurrent_layers_behind_an_input_of_no_size(tmp_path: Path, operator: str) -> None:
+    model = net()
+    model.graph.node.append(helper.make_node(operator, ["x", "w", "w"], ["k"], "odd"))
+    model.graph.input[0].CopyFrom(info("x", (2, 0, 4)))
+    assert "has an input 'x' of size 0, which recurrent layers cannot take" in refused(model, tmp_path)
