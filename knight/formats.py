@@ -41,6 +41,8 @@ def framework_of(path: Path) -> str | None:
         if (path / "saved_model.pb").is_file():
             return "tensorflow"
         return "paddle" if (path / "__model__").is_file() or any(path.glob("*.pdmodel")) else None
+    if not path.is_file():  # to read a pipe or a device would wait, or never end
+        return _SUFFIXES.get(path.suffix.lower())
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

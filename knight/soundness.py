@@ -36,6 +36,9 @@ _LEAST: Mapping[str, int] = MappingProxyType(
 )
 """Attributes of standard operators that have to be at least so large: some divide by them."""
 
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+"""Operators that end ONNX Runtime with a signal where there is nothing to go through."""
+
 _TEXT = int(ir.DataType.STRING)
 
 _MOST_DIMENSIONS = 32  # that NumPy can hold, before 2.0
@@ -177,6 +180,11 @@ def _model_problem(model: onnx.ModelProto) -> str | None:
     for value in model.graph.input:
         if value.type.WhichOneof("value") == "tensor_type" and not value.type.tensor_type.elem_type:
             return f"has an input {shown(value.name)} of no data type; {_AGAIN}"
+        empty = any(
+            dim.HasField("dim_value") and dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim
+        )
+        if empty and any(node.op_type in _RECURRENT for node in model.graph.node):
+            return f"has an input {shown(value.name)} of size 0, which recurrent layers cannot take; {_AGAIN}"
     return None
 
 
@@ -255,10 +263,32 @@ def _rounding_problem(node: onnx.NodeProto, constants: _Constants) -> str | None
     return f"has {count} scales along axis {axis} of {shape} numbers; quantize the model again"
 
 
+def _loop_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
+    """A while loop has no count, or the largest there is, and a condition that its body computes."""
+    if len(node.input) < 2:
+        return None
+    count, first = constants.read(node, 0), constants.read(node, 1)
+    if node.input[0] and (count is None or not (numpy_helper.to_array(count) > _LARGEST).any()):
+        return None
+    if node.input[1] and (first is None or not numpy_helper.to_array(first).any()):
+        return None
+    for body in bodies(node):
+        makers = {name: each for each in body.node for name in each.output}
+        name = body.output[0].name if body.output else ""
+        while name in makers and makers[name].op_type == "Identity" and makers[name].input:
+            name = makers.pop(name).input[0]  # popped: a body that is no graph may go in a circle
+        fixed = name in makers and makers[name].op_type == "Constant"
+        kept = {value.name for value in body.input[1:2]} | {each.name for each in body.initializer}
+        if fixed or name in kept:
+            return f"has no end: neither a count nor a condition that changes; {_AGAIN}"
+    return None
+
+
 _BY_NUMBERS: Mapping[str, Callable[[onnx.NodeProto, _Constants], str | None]] = MappingProxyType(
     {
         **dict.fromkeys(("Div", "Mod"), _division_problem),
         **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _rounding_problem),
+        "Loop": _loop_problem,
     }
 )
 """As `_JUDGES`, by operator."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 import onnx
 
-from knight.errors import ModelError, shown
+from knight.errors import ModelError, printable, shown
 from knight.protos import Parts, messages
 from knight.soundness import stored_bytes
 
@@ -24,15 +24,16 @@ def check(parts: Parts, where: str, folder: Path) -> None:
     parts: all `protos.messages` of the model, which are sound. where: names it in errors. Nothing is read
     from the files.
     """
+    judged: dict[str, str] = {}
     for message, place in parts:
         if isinstance(message, onnx.TensorProto) and _is_outside(message):
             try:
-                problem = _problem(message, folder)
+                problem = _problem(message, folder, judged)
             except (OSError, ValueError) as error:  # a name that no file can have: too long, or with a NUL
                 reason = error.strerror if isinstance(error, OSError) else str(error)
                 problem = f"its weight file {shown(_stated(message)['location'])}: {reason}; {_COPY}"
             if problem:
-                raise ModelError(f"{where}: {place}: {problem}")
+                raise ModelError(f"{where}: {printable(place)}: {problem}")
 
 
 def read_inner(model: onnx.ModelProto, where: str, folder: Path, limit: int) -> bool:
@@ -50,8 +51,8 @@ def read_inner(model: onnx.ModelProto, where: str, folder: Path, limit: int) -> 
             found += stored_bytes(message)
             if found > limit:
                 raise ModelError(
-                    f"{where}: {place}: operators and functions keep more than {limit} bytes in files; make "
-                    f"them weights of the graph"
+                    f"{where}: {printable(place)}: operators and functions keep more than {limit} bytes "
+                    f"in files; make them weights of the graph"
                 )
             stated = _stated(message)
             with (folder / stated["location"]).open("rb") as file:
@@ -70,8 +71,11 @@ def _stated(tensor: onnx.TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def _problem(tensor: onnx.TensorProto, folder: Path) -> str:
-    """What is wrong with where a tensor says that its data are; empty where nothing is."""
+def _problem(tensor: onnx.TensorProto, folder: Path, judged: dict[str, str]) -> str:
+    """What is wrong with where a tensor says that its data are; empty where nothing is.
+
+    judged: what `_wrong_file` said of files that others name; takes what it says of this one.
+    """
     stated = _stated(tensor)
     location = stated.get("location", "")
     if not location or len(stated) != len(tensor.external_data):
@@ -82,9 +86,10 @@ def _problem(tensor: onnx.TensorProto, folder: Path) -> str:
     for key in ("offset", "length"):
         if key in stated and not _NUMBER.fullmatch(stated[key]):
             return f"its {key} in the file {name} is {shown(stated[key])}, not a number of bytes"
-    wrong = _wrong_file(location, folder)
-    if wrong:
-        return wrong
+    if location not in judged:
+        judged[location] = _wrong_file(location, folder)
+    if judged[location]:
+        return judged[location]
     start, size = int(stated.get("offset", 0)), stored_bytes(tensor)
     length = int(stated.get("length", size))
     if length != size:

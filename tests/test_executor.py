@@ -61,7 +61,7 @@ def test_calls_and_samples() -> None:
     ("error", "kind", "said"),
     [
         (ValueError("negative dimensions"), ModelError, "the model cannot be run: ValueError: negative dim"),
-        (MemoryError(), DataError, "out of memory while the model ran"),
+        (MemoryError(), DataError, "more memory than is free"),
         (DataError("odd"), DataError, "odd"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,11 @@ def archive(path: Path, *members: str) -> Path:
         for member in members:
             file.writestr(member, b"")
     return path
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.pth")
+    assert framework_of(tmp_path / "net.pth") == "pytorch"
 
 
 @pytest.mark.parametrize(

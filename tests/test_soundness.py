@@ -322,3 +322,56 @@ def test_a_name_of_two_bodies_tells_nothing(tmp_path: Path) -> None:
     with_if(model, *bodies)
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     assert len(models.load(tmp_path / "net.onnx").graph) == 3
+
+
+def loop(count: int | None, first: bool | None, *steps: onnx.NodeProto) -> onnx.ModelProto:
+    """The net and a Loop; `steps` make "on", the condition, of "go"."""
+    model = net()
+    for name, array in (("n", np.array(count or 0)), ("c", np.array(bool(first)))):
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    inputs = [info("i", (), INT64), info("go", (), BOOL), info("state")]
+    nodes = [*steps, helper.make_node("Relu", ["state"], ["next"])]
+    body = helper.make_graph(nodes, "body", inputs, [info("on", (), BOOL), info("next")])
+    read = ["" if count is None else "n", "" if first is None else "c", "m"]
+    model.graph.node.append(helper.make_node("Loop", read, ["k"], "loop", body=body))
+    return model
+
+
+SAME = helper.make_node("Identity", ["go"], ["on"])
+TRUE = helper.make_node("Constant", [], ["on"], value=numpy_helper.from_array(np.array(True)))
+OF_STATE = helper.make_node("Identity", ["state"], ["on"])
+COMPUTED = helper.make_node("Not", ["go"], ["on"])
+
+
+@pytest.mark.parametrize("step", [SAME, TRUE], ids=["the same", "constant"])
+@pytest.mark.parametrize("count", [None, (1 << 63) - 1])
+@pytest.mark.parametrize("first", [None, True])
+def test_loops_without_an_end(
+    tmp_path: Path, count: int | None, first: bool | None, step: onnx.NodeProto
+) -> None:
+    assert "node 'loop' (Loop) has no end" in refused(loop(count, first, step), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "step"),
+    [
+        (3, True, SAME),
+        (None, True, COMPUTED),
+        ((1 << 63) - 1, True, COMPUTED),
+        (None, False, SAME),
+        (None, True, OF_STATE),
+    ],
+)
+def test_loops_with_an_end(
+    tmp_path: Path, count: int | None, first: bool | None, step: onnx.NodeProto
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(loop(count, first, step).SerializeToString())
+    assert len(models.load(tmp_path / "net.onnx").graph) == 3
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+def test_recurrent_layers_behind_an_input_of_no_size(tmp_path: Path, operator: str) -> None:
+    model = net()
+    model.graph.node.append(helper.make_node(operator, ["x", "w", "w"], ["k"], "odd"))
+    model.graph.input[0].CopyFrom(info("x", (2, 0, 4)))
+    assert "has an input 'x' of size 0, which recurrent layers cannot take" in refused(model, tmp_path)

@@ -146,6 +146,12 @@ def test_what_is_no_file(folder: Path) -> None:
     assert "does not say in which one file" in refused(folder, weight(outside()))
 
 
+def test_the_place_of_a_bad_file_is_told_without_control_characters(folder: Path) -> None:
+    model = inner(outside(name="", location="/dev/zero"), "attribute")
+    model.graph.node[0].op_type = "Con\x1b[2Jstant"
+    assert r"(Con\x1b[2Jstant): its weight file '/dev/zero'" in refused(folder, model)
+
+
 def test_a_location_that_is_there_twice(folder: Path) -> None:
     tensor = outside(location="w.bin")
     tensor.external_data.add(key="location", value="../secret.bin")

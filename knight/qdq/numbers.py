@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models, quantizer
+from knight.errors import ModelError, shown
 from knight.qdq.integer_operators import (
     DOMAINS,
     MOVING,
@@ -105,12 +106,21 @@ class Tap:
 def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain: str = "") -> Numbers | None:
     """Of scale and zero point at `place` and the next of `node`; None where they are not fixed.
 
-    integers: the value that they belong to; tells the type where there is no zero point.
+    integers: the value that they belong to; tells the type where there is no zero point. Raises ModelError
+    for a scale by which nothing can be rounded.
     """
     scale_value, zero_point_value = input_at(node, place), input_at(node, place + 1)
     scale = models.constant(scale_value)
     if scale_value is None or scale is None:
         return None
+    if scale.dtype == object:  # texts, which ONNX Runtime refuses
+        return None
+    real = scale.astype(np.float64)
+    if not np.all(np.isfinite(real) & (real > 0)):
+        raise ModelError(
+            f"node {shown(node.name or '')} ({node.op_type}) rounds by {shown(scale_value.name or '')}, "
+            f"which is no scale: it has to be above 0 and finite; quantize the float model again"
+        )
     zero_point = models.constant(zero_point_value)
     if zero_point is None:
         dtype = None if zero_point_value is not None or integers is None else integer_type(integers)

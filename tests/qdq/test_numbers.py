@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from knight.errors import ModelError
 from knight.qdq.numbers import Tap, conversion, same_params
 from knight.types import QParams, QuantSpec
 from tests.compare._tools import net
@@ -55,6 +56,16 @@ def test_what_a_file_states_as_parameters(case: str) -> None:
     assert (found.params.spec, float(found.params.scale), int(found.params.zero_point)) == (spec, 0.5, zero)
     assert found.params.scale.shape == found.params.zero_point.shape == ()
     assert found.params.zero_point.dtype == spec.dtype
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, np.nan, np.inf, [0.5, 0.0], [1.0, -1.0]])
+@pytest.mark.parametrize("op_type", ["QuantizeLinear", "DequantizeLinear"])
+def test_scales_that_round_nothing_are_refused(op_type: str, scale: object) -> None:
+    given = {"s": np.asarray(scale, np.float32), "z": np.zeros(np.shape(scale), np.int8)}
+    given["w"] = np.zeros((2, 2), np.int8 if op_type == "DequantizeLinear" else np.float32)
+    model = net([node(op_type, "w s z", "y")], given, inputs={}, outputs=["y"], opset=21)
+    with pytest.raises(ModelError, match=rf"\({op_type}\) rounds by 's', which is no scale"):
+        conversion(next(iter(model.graph)))
 
 
 @pytest.mark.parametrize(("axis", "wanted"), [(1, 1), (-1, 1), (-2, 0), (None, 1)])
