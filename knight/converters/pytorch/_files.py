@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -152,12 +153,19 @@ def _open(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> dict[str, di
 
 
 def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
+    if source.allow_pickle and source.script is not None:  # a pickle holds no classes, only their names
+        sys.path.insert(0, str(Path(source.script).resolve().parent))
     try:
         content = torch.load(path, map_location="cpu", weights_only=not source.allow_pickle)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "Unsupported" in str(error):
             raise refused_pickle(error, str(path), "a pickled model") from error
         raise ModelError(f"model {path}: not a file of torch{hint(path, 'pytorch')}") from error
+    except ImportError as error:
+        raise ModelError(
+            f"model {path}: its classes are elsewhere: {described(error)[:300]}; name a script in the folder "
+            f"from which they are imported with -uds"
+        ) from error
     except Exception as error:  # torch raises what its parsers raise
         raise ModelError(f"model {path}: torch cannot load it: {described(error)[:300]}") from error
     content = _whole(content, listener)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,32 @@ def test_pickled_modules_only_when_allowed(tmp_path: Path) -> None:
         convert(Source(str(path)), SILENT)
     conversion = convert(Source(str(path), input_shapes=((1, 3, 8, 8),), allow_pickle=True), SILENT)
     assert_same(conversion)
+
+
+@pytest.mark.parametrize("key", ["model", "ema", None])
+def test_whole_models_find_their_classes_beside_the_script(
+    key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As YOLO repositories save them: in half precision, beside an epoch and an optimizer."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder, file = tmp_path / "repository", tmp_path / "net.pt"
+    (folder / "yolo_parts").mkdir(parents=True)
+    (folder / "yolo_parts" / "net.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.conv = torch.nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, x):\n        return self.conv(x).relu()\n"
+    )
+    (folder / "infer.py").write_text("")
+    kept = f"{{'model': None, 'epoch': 3, {key!r}: Net().half()}}" if key else "Net()"
+    make = f"import torch; from yolo_parts.net import Net; torch.save({kept}, {str(file)!r})"
+    subprocess.run([sys.executable, "-c", make], cwd=folder, check=True)
+    source = Source(str(file), input_shapes=((1, 3, 8, 8),), allow_pickle=True)
+    with pytest.raises(ModelError, match=r"net\.pt: its classes are elsewhere: ModuleNotFoundError.*-uds"):
+        convert(source, SILENT)
+    conversion = convert(replace(source, script=str(folder / "infer.py")), SILENT)
+    assert_same(conversion)
+    for name in [name for name in sys.modules if name.startswith("yolo_parts")]:
+        del sys.modules[name]
 
 
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
