@@ -122,12 +122,9 @@ def _check_kind(path: str | None) -> None:
 
 
 def check_framework(framework: str, source: Source) -> None:
-    """Raises ModelError where the model's file is plainly of another framework than `framework`, or where
-    what is named is no file at all: to read a pipe or a device would wait, or never end.
-    """
+    """Raises ModelError where the model is no file, or plainly of another framework than `framework`."""
     for name in filter(None, (source.model, source.weights)):
-        if Path(name).exists() and not Path(name).is_file() and not Path(name).is_dir():
-            raise ModelError(f"model {name}: is a pipe or a device; name a file")
+        _check_kind(name)
     path = Path(source.model)
     told = hint(path, framework) if path.exists() else ""
     if told:
