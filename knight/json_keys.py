@@ -19,10 +19,12 @@ from knight.errors import ConfigError, KnightError, printable, shown
 DEEPEST = 64
 """Lists and objects inside each other that a document may have; what is read here needs a handful."""
 
-_HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}")
-"""What every number beyond floats has in it."""
-_ODD = re.compile(rf"{_HUGE.pattern}|NaN|Infinity|\\u[dD][89a-fA-F]|[\ud800-\udfff]")
-"""What every document has in it that holds such a number, or half of a surrogate pair."""
+_EXPONENT = re.compile(r"[eE]\+?\d{3}")
+_LONG = re.compile(r"\d{309}")
+_STRIDE = 11
+_SEEMS_LONG = re.compile(rf"\d{{{309 // _STRIDE}}}")
+"""In every eleventh letter of a text, which is faster: wherever `_LONG` is, and hardly ever elsewhere."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -60,8 +62,9 @@ def parsed(
     """
     told = text if isinstance(text, str) else decoded(text, before, kind, after)
     once = each_once(before, kind)
+    long = bool(_SEEMS_LONG.search(told[::_STRIDE]) and _LONG.search(told))
     try:
-        if _HUGE.search(told):
+        if long:
             document = json.loads(told, object_pairs_hook=once, parse_int=_whole)
         else:
             document = json.loads(told, object_pairs_hook=once)
@@ -70,9 +73,22 @@ def parsed(
     except json.JSONDecodeError as error:
         raise kind(f"{before}no JSON: {error}{after}") from None
     _check_depth(document, before, kind, after)
-    if _ODD.search(told):
+    if long or _may_be_odd(told):
         _check_items(document, before, kind, after, halves=halves)
     return document
+
+
+def _may_be_odd(text: str) -> bool:
+    """False where no number is beyond floats and no text has half of a surrogate pair.
+
+    Found without a look at each, for labels have millions.
+    """
+    return (
+        "NaN" in text
+        or "Infinity" in text
+        or _EXPONENT.search(text) is not None
+        or (("\\u" in text or not text.isascii()) and _HALF.search(text) is not None)
+    )
 
 
 def _whole(word: str) -> int | float:
@@ -96,12 +112,12 @@ def check_document(document: Any, before: str, kind: type[KnightError] = ConfigE
 
 
 def _check_depth(document: Any, before: str, kind: type[KnightError], after: str) -> None:
-    level, depth = [document], 0
+    level, depth = [document] if isinstance(document, (dict, list)) else [], 1
     while level:
         if depth > DEEPEST:
             raise kind(f"{before}is nested too deep{after}")
-        held = [item for item in level if isinstance(item, (dict, list))]
-        level = [inner for item in held for inner in (item.values() if isinstance(item, dict) else item)]
+        held = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [inner for items in held for inner in items if isinstance(inner, (dict, list))]
         depth += 1
 
 

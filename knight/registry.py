@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from knight.entry_points import EntryPoint, entry_points
-from knight.errors import ConfigError, did_you_mean
+from knight.errors import ConfigError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ class Registry(Generic[T]):
         sources = ["Knight itself"] if name in self.built_in else []
         sources += [f"{entry.distribution} ({entry.value})" for entry in entries]
         if not sources:
-            raise ConfigError(f"unknown {self.kind} {name!r}: {did_you_mean(name, self.names())}")
+            raise ConfigError(f"unknown {self.kind} {shown(name)}: {did_you_mean(name, self.names())}")
         if len(sources) > 1:
             raise ConfigError(
                 f"{self.kind} {name!r} is defined twice: by {' and by '.join(sources)}; "

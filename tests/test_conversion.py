@@ -14,7 +14,7 @@ from knight.config import QuantConfig
 from knight.conversion import check_framework, convert, name_of
 from knight.converters import Converter, Source
 from knight.converters._worker import Request, require
-from knight.errors import ConfigError, DataError, ModelError, ScriptError
+from knight.errors import ConfigError, DataError, ModelError
 from knight.executor import RunSettings
 from knight.listener import Listener
 from tests.small_models import conv_net
@@ -66,7 +66,7 @@ def test_the_users_data_is_compared_too(tmp_path: Path) -> None:
     converted = convert("onnx", source, infer="feed", settings=RunSettings(iteration=100), listener=heard)
     assert converted.samples == 6
     assert ("forward", 3, 3) in heard.events
-    with pytest.raises(ScriptError, match="registers no infer function 'fed'"):
+    with pytest.raises(ConfigError, match="registers no infer function 'fed'"):
         convert("onnx", source, infer="fed")
 
 

@@ -71,3 +71,10 @@ def test_a_byte_order_mark_is_passed_over_and_other_encodings_are_refused() -> N
 def test_another_kind_of_error_is_raised_for_a_key_that_is_there_twice() -> None:
     with pytest.raises(DataError, match=r"^file: a: the same key is there twice"):
         parsed('{"a": 1, "a": 2}', "file: ", DataError)
+
+
+@pytest.mark.parametrize("digits", [309, 310, 4300, 4301])
+def test_long_numbers_are_found_wherever_they_begin(digits: int) -> None:
+    for shift in range(12):
+        with pytest.raises(ConfigError, match=r"^\[1\]: is "):
+            parsed(f'["{"a" * shift}", {"9" * digits}]', "")

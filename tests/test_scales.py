@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import struct
 import tempfile
@@ -283,6 +284,9 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
 def test_files_that_cannot_be_had(tmp_path: Path) -> None:
     model = solved("plain").model
     (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a named pipe, not a file" in refusal(lambda: scales.load_statistics(tmp_path / "pipe", model))
+    assert "is a named pipe, not a file" in refusal(lambda: scales.load_plan(tmp_path / "pipe", model))
     assert "No such file" in refusal(lambda: scales.load_plan(tmp_path / "nothing", model))
     assert "is a folder, not a file" in refusal(lambda: scales.load_statistics(tmp_path, model))
     assert "no JSON" in refusal(lambda: scales.load_recipe(tmp_path / "file"))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from knight.errors import DataError, OutputError
+from knight.errors import DataError, OutputError, wrong_value
 from knight.files import content, remove
 from knight.json_keys import parsed
 from knight.listener import SILENT, Listener
@@ -79,7 +79,7 @@ class Entry:
             raise DataError(f"{where} has no text {wrong[0]!r}; take a whole copy of the dump, or dump again")
         batches, folder, twin = (fields.get(key) for key in ("batches", "folder", "quantized_output_name"))
         if not (batches is None or (type(batches) is int and batches >= 0)):
-            raise DataError(f"{where}: batches is {batches!r}, not a number of files; dump again")
+            raise DataError(f"{where}: batches {wrong_value(batches)}, not a number of files; dump again")
         return cls(
             op_type=fields["op_type"],
             op_name=fields["op_name"],

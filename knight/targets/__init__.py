@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from knight.errors import ConfigError, did_you_mean
+from knight.errors import ConfigError, did_you_mean, shown
 from knight.files import other_kind
 from knight.registry import FileRegistry
 from knight.targets import _file
@@ -156,7 +156,7 @@ def load_target(name_or_path: str) -> Target:
             return _build(_sources()[family], family, chip, folder=None)
         if not Path(name_or_path).is_file() and other_kind(name_or_path) is None:
             known = did_you_mean(name_or_path, chip_names())
-            raise ConfigError(f"unknown chip {name_or_path!r}: {known}")
+            raise ConfigError(f"unknown chip {shown(name_or_path)}: {known}")
     path = Path(name_or_path)
     if not path.exists():
         raise ConfigError(f"target file {path}: no such file")

@@ -256,8 +256,9 @@ def _coco_image(path: Path, images: list[dict[str, Any]], size: Size, file: Path
         raise DataError(f"{file}: {many} with the file_name {path.name}; are the labels for other pictures?")
     written = (images[0].get("height") or size[0], images[0].get("width") or size[1])
     if written != size:
+        there = printable(f"{written[1]} x {written[0]}")
         raise DataError(
-            f"{file}: {path.name} is {written[1]} x {written[0]} there, but {size[1]} x {size[0]} as it is "
+            f"{file}: {path.name} is {there} there, but {size[1]} x {size[0]} as it is "
             f"(after EXIF rotation); its boxes would be wrong"
         )
     return _integer(images[0], "id", file)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from knight.errors import ConfigError, DataError
+from knight.errors import ConfigError, DataError, printable
 from knight.files import content
 from knight.json_keys import decoded, parsed
 
@@ -82,11 +82,11 @@ def read_vocabulary(value: str | Sequence[str], where: str) -> tuple[str, ...]:
         symbols = tuple(value)
     else:
         path = Path(value)
-        where = str(path)
+        where = printable(str(path))
         try:
             text = decoded(content(path), f"{where}: ", DataError)
         except OSError as error:
-            raise DataError(f"{path}: the vocabulary cannot be read: {error.strerror}") from error
+            raise DataError(f"{where}: the vocabulary cannot be read: {error.strerror}") from error
         if path.suffix.lower() == ".json":
             symbols = _from_json(text, where)
         else:

@@ -11,6 +11,7 @@ such as a recurrent state), constants (inputs that are fed a number), output (a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,12 +115,12 @@ def _read(entries: Sequence[Mapping[str, Any]]) -> Audio:
 def _label_file(executor: Executor, config: InputConfig) -> Path | None:
     """The labels.txt there is; None where the float model's answers are to become it."""
     beside = Path(config.data_dir) / _FILE
-    if config.label_dir is None and beside.is_file():
+    if config.label_dir is None and os.path.lexists(beside):
         return beside
     if config.label_dir is not None and Path(config.label_dir).is_file():
         return Path(config.label_dir)
     folder = label_folder(executor, config)
-    if folder is not None and not (folder / _FILE).is_file():
+    if folder is not None and not os.path.lexists(folder / _FILE):
         raise DataError(f"{folder}: no {_FILE} in it, but other things; name its folder, or an empty one")
     return None if folder is None else folder / _FILE
 

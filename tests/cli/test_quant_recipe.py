@@ -108,7 +108,7 @@ def test_a_mix_config_of_a_mode_quantizes_as_that_method_does(run: Run, tmp_path
             ("--disable-types", "Gem"),
             "--disable-types: the model has no operator of type 'Gem': did you mean 'Gemm'?",
         ),
-        (("--keep-first", -1), "--keep-first and --keep-last want numbers of at least 0"),
+        (("--keep-first", -1), "--keep-first is -1; it has to be at least 0"),
     ],
 )
 def test_what_matches_nothing_is_an_error_before_any_data_are_run(

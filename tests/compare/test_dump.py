@@ -375,7 +375,7 @@ def test_plain_names_stay_as_they_are() -> None:
         ("{}", "is not a list"),
         ("[1]", "layer 1 has no text 'op_type'"),
         ('[{"op_type": "A", "op_name": "a"}]', "layer 1 has no text 'op_output_name'"),
-        ('[{"op_type": "A", "op_name": "a", "op_output_name": "b", "batches": true}]', "batches is True"),
+        ('[{"op_type": "A", "op_name": "a", "op_output_name": "b", "batches": true}]', "batches is true"),
     ],
 )
 def test_an_index_that_is_none_says_so(tmp_path: Path, text: str, complaint: str) -> None:

@@ -85,7 +85,7 @@ def test_a_job_that_fails_costs_no_other(name: str, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     bad = {
         "model": (replace(good, model=str(tmp_path / "no.onnx")), "no.onnx: no such file"),
-        "statistics": (replace(good, statistics=str(tmp_path)), "is no file"),
+        "statistics": (replace(good, statistics=str(tmp_path)), "is a folder, not a file"),
         "of_another": (
             replace(good, statistics=str(saved("two_widths") / "statistics.npz")),
             "of the statistics is not in the model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -349,3 +350,63 @@ class TestCoco:
         written(data / "train.json", coco())
         with pytest.raises(DataError, match=r"2 json files \(train\.json, val\.json\)"):
             read(data, [a])
+
+
+class TestHostile:
+    """What strangers may have put in place of labels."""
+
+    @pytest.mark.parametrize("name", ["a.txt", "classes.txt"])
+    def test_a_pipe_is_not_waited_for(self, data: Path, name: str) -> None:
+        (a,) = made(data, "a.jpg")
+        written(data / "a.txt", "0 .5 .5 .1 .1")
+        (data / name).unlink(missing_ok=True)
+        os.mkfifo(data / name)
+        with pytest.raises(
+            DataError, match=f"{name}: the labels cannot be read: is a named pipe, not a file"
+        ):
+            read(data, [a])
+
+    def test_a_link_to_nothing_is_not_passed_over(self, data: Path) -> None:
+        (a,) = made(data, "a.jpg")
+        (data / "a.txt").symlink_to("gone")
+        with pytest.raises(DataError, match=r"a\.txt: the labels cannot be read: No such file"):
+            read(data, [a])
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("[" * 100_000, "is nested too deep"),
+            ('{"images": ' + "9" * 6000 + "}", "images: is Infinity"),
+            ('{"images": [], "images": []}', "images: the same key is there twice"),
+            ('{"images": [{"file_name": "\\ud800"}]}', "is no valid Unicode"),
+            ('{"images": [NaN]}', r"images\[0\]: is NaN"),
+        ],
+    )
+    def test_json_that_is_none(self, data: Path, text: str, said: str) -> None:
+        (a,) = made(data, "a.jpg")
+        written(data / "val.json", text)
+        with pytest.raises(DataError, match=rf"val\.json: .*{said}"):
+            read(data, [a])
+
+    @pytest.mark.parametrize("value", [None, True, -1, 1.5, 10**30, "a", "\x1b[2J", [], [[1]], {}, {"a": 1}])
+    @pytest.mark.parametrize("key", ["images", "categories", "annotations"])
+    def test_any_value_anywhere_is_read_or_one_line(self, data: Path, key: str, value: object) -> None:
+        (a,) = made(data, "a.jpg")
+        entry = coco()[key][0]
+        for content in (
+            *({**coco(), key: found} for found in (value, [value])),
+            *({**coco(), key: [entry | {inner: value}]} for inner in entry),
+        ):
+            written(data / "val.json", content)
+            try:
+                assert list(read(data, [a])) == [a]
+            except DataError as error:
+                assert str(error).isprintable() and "val.json" in str(error)
+
+    def test_endless_lines_are_cut_in_messages(self, data: Path) -> None:
+        (a,) = made(data, "a.jpg")
+        for line in ("9" * 10**6, "0 " + "9" * 10**6 + " 1 1 1", "\x1b[2J" * 10**5 + " 1 1 1 1"):
+            written(data / "a.txt", line)
+            with pytest.raises(DataError) as caught:
+                read(data, [a])
+            assert str(caught.value).isprintable() and len(str(caught.value)) < 1000

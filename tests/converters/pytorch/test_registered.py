@@ -311,7 +311,7 @@ def test_failures_inside_name_the_line(tmp_path: Path) -> None:
 
 def test_unknown_names(tmp_path: Path) -> None:
     path = script(tmp_path, f"{REGISTER}def net():\n    return Net(), {INPUT}\n")
-    with pytest.raises(ScriptError, match="registers no PyTorch model 'nte': did you mean 'net'"):
+    with pytest.raises(ConfigError, match="registers no PyTorch model 'nte': did you mean 'net'"):
         convert(Source("nte", script=path), SILENT)
     with pytest.raises(ModelError, match="needs the script, with -uds"):
         convert(Source("net"), SILENT)
