@@ -12,9 +12,16 @@ _LONGEST = 200  # characters of a name in a message, its quotes with it
 
 
 class KnightError(Exception):
-    """Root of all errors that Knight raises on purpose."""
+    """Root of all errors that Knight raises on purpose.
+
+    Its text is one line that any terminal can take: names and keys come out of strangers' files, and what of
+    them is unprintable (line ends, escape sequences, halves of characters) is written as Python has it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ConfigError(KnightError):
@@ -25,6 +32,10 @@ class ConfigError(KnightError):
 
 class ModelError(KnightError):
     """A model file or graph that cannot be read, checked, converted or quantized."""
+
+
+class NeedsTrust(ModelError):
+    """A model file that runs code or does more than compute, of which the user has not said to trust it."""
 
 
 class ScriptError(KnightError):
@@ -71,6 +82,22 @@ def shown(name: str) -> str:
 def printable(text: str) -> str:
     """`text` as it is, or where that would break a message of one line, as `shown` without the quotes."""
     return text if text.isprintable() and len(text) <= _LONGEST - 2 else shown(text)[1:-1]
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with all that a terminal obeys or cannot show written as escapes, but for what to `keep`.
+
+    Names in strangers' files may move the cursor, change the title, or turn the line round.
+    """
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    def shown_as(char: str) -> str:
+        plain = char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        return char if plain else char.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(shown_as, text))
 
 
 def wrong_value(value: object, wanted: str = "") -> str:

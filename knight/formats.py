@@ -1,10 +1,16 @@
-"""Tells which framework a model file is of, so that a wrong -f is answered with the right one."""
+"""Tells which framework a model file is of, so that a wrong -f is answered with the right one; opens ZIP
+archives, which several frameworks write.
+"""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from knight.errors import KnightError, ModelError
 
 _SUFFIXES = {
     ".onnx": "onnx",
@@ -43,6 +49,21 @@ def framework_of(path: Path) -> str | None:
     return _by_content(path, head) or _SUFFIXES.get(path.suffix.lower())
 
 
+@contextmanager
+def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The ZIP archive `path`. Raises ModelError where it is damaged, also where that is found out inside."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except KnightError:
+        raise
+    except Exception as error:  # zipfile lets out whatever its decompressors raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(
+            f"model {path}: damaged, or packed in an unknown way ({reason}); copy it again"
+        ) from error
+
+
 def hint(path: Path, wanted: str) -> str:
     """The end of an error message about `path`: what it looks like, if that is not `wanted`."""
     found = framework_of(path)
@@ -65,9 +86,9 @@ def _by_content(path: Path, head: bytes) -> str | None:
 
 def _of_archive(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_archive(path) as archive:
             members = {name.rpartition("/")[2] for name in archive.namelist()}
-    except zipfile.BadZipFile:
+    except ModelError:
         return None
     if "model.weights.h5" in members:
         return "tensorflow"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knight import errors
-from knight.errors import did_you_mean, wrong_value
+from knight.errors import did_you_mean, visible, wrong_value
 
 
 @pytest.mark.parametrize("kind", ["ConfigError", "ModelError", "ScriptError", "DataError", "OutputError"])
@@ -49,3 +49,36 @@ def test_a_wrong_value_is_shown_as_json_has_it_in_one_short_line() -> None:
     assert wrong_value(float("nan")) == "is NaN"
     assert wrong_value(list(range(99)), "a text").endswith("...; it has to be a text")
     assert len(wrong_value("x" * 999)) == len("is ") + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("layer 'a\nb': bad", r"layer 'a\nb': bad"),
+        ("\x1b[31mred\r", r"\x1b[31mred\r"),
+        (
+            "half \ud800 of one, \u2028 a line, \u202e turned",
+            r"half \ud800 of one, \u2028 a line, \u202e turned",
+        ),
+        ("r\u00e9seau \u7f51\u7edc: caf\u00e9", "r\u00e9seau \u7f51\u7edc: caf\u00e9"),
+        (r"a\nb", r"a\nb"),
+        ("", ""),
+    ],
+)
+def test_the_text_of_an_error_is_one_line_that_any_terminal_takes(text: str, shown: str) -> None:
+    """Names come out of files; that of an error made of another's text stays as it is."""
+    for kind in (errors.KnightError, errors.ModelError, errors.ConfigError):
+        assert str(kind(text)) == shown == str(kind(str(kind(text))))
+        assert f"{kind(text)}".encode().decode() == shown
+
+
+@pytest.mark.parametrize("code", [*range(32), *range(127, 160), 0x200B, 0x2028, 0x202E, 0xD800, 0xFEFF])
+def test_what_a_terminal_obeys_is_made_visible(code: int) -> None:
+    text = visible(f"a{chr(code)}b")
+    assert text.isprintable() and text[:2] == "a\\" and text[-1] == "b"
+    assert visible(f"a{chr(code)}b", keep=chr(code)) == f"a{chr(code)}b"
+
+
+@pytest.mark.parametrize("text", ["layer/1:0", "\u5c42\u3000\u00a0", "\U0001f600", "back\\slash 'quote'"])
+def test_what_is_only_unusual_stays(text: str) -> None:
+    assert visible(text) == text

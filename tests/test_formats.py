@@ -71,3 +71,15 @@ def test_kit(kit: Path) -> None:
         for path in (kit / folder).iterdir():
             assert framework_of(path) == framework, path
     assert framework_of(kit / "paddle" / "resnet20_cifar10" / "inference.pdmodel") == "paddle"
+
+
+@pytest.mark.parametrize("place", range(0, 60, 4))
+def test_a_damaged_archive_tells_nothing_and_stops_nobody(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"x")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02") + place
+    data[start : start + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert framework_of(path) in (None, "pytorch")

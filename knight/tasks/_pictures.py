@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from knight.errors import ConfigError, DataError
+from knight.files import other_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +23,8 @@ SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png")
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG")
 """What a file with one of `SUFFIXES` may hold; the content decides, as it does for OpenCV."""
 MOST_PIXELS = 100_000_000
+being_read: ContextVar[Path | None] = ContextVar("being_read", default=None)
+"""The picture that was opened last: what Pillow warns of does not say which one it means."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held; from 5 on, width and height change places."""
 
@@ -61,7 +68,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _pictures(entries: Iterable[Path]) -> list[Path]:
-    return [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
 
 
 def _contents(entries: list[Path]) -> str:
@@ -97,11 +104,32 @@ def load_picture(path: Path) -> np.ndarray:
     return _rgb(upright)
 
 
-def opened(path: Path) -> Image:
+@contextmanager
+def opened(path: Path) -> Iterator[Image]:
     """The file with its head read; pixels are not decoded yet. Raises DataError naming the file."""
     image_module = pil()
+    being_read.set(path)
+    if (kind := other_kind(path)) is not None:
+        raise DataError(f"{path}: {kind}, not a picture; take it out of the folder")
     try:
-        image: Image = image_module.open(path, formats=FORMATS)
+        file = _WholeFile(io.FileIO(path))
+    except OSError as error:
+        raise DataError(f"{path}: the picture cannot be read ({error.strerror or error})") from error
+    with file, _identified(image_module, file, path) as image:
+        yield image
+
+
+class _WholeFile(io.BufferedReader):
+    """A file that sets no more memory aside than it has bytes, however many its own head asks for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def _identified(image_module: Any, file: _WholeFile, path: Path) -> Image:
+    try:
+        image: Image = image_module.open(file, formats=FORMATS)
     except image_module.DecompressionBombError as error:
         raise DataError(f"{path}: {_line(error)}; {_too_many()}") from error
     except image_module.UnidentifiedImageError as error:

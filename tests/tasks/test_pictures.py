@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from knight.errors import ConfigError, DataError
 from knight.tasks._pictures import find_pictures, load_picture, picture_size
@@ -170,3 +172,26 @@ def test_real_pictures_have_the_size_that_their_head_says(kit: Path) -> None:
     assert len(pictures) == 10
     for path in pictures:
         assert load_picture(path).shape == (*picture_size(path), 3)
+
+
+@pytest.mark.parametrize("place", [b"IDAT", b"tEXt"])
+def test_a_head_that_promises_gigabytes_costs_none(
+    place: bytes, corners: Image.Image, tmp_path: Path
+) -> None:
+    """Python's own files set aside what they are asked to read before they look how much there is."""
+    info = PngInfo()
+    info.add_text("a", "b")
+    corners.save(tmp_path / "a.png", pnginfo=info)
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    start = content.index(place)
+    content[start - 4 : start] = struct.pack(">I", 2**31 - 1)
+    (tmp_path / "a.png").write_bytes(content)
+    tracemalloc.start()
+    try:
+        for read in (picture_size, load_picture):
+            with pytest.raises(DataError, match=r"a\.png: "):
+                read(tmp_path / "a.png")
+                raise DataError(f"{tmp_path / 'a.png'}: could be read")  # zlib had all that it needs
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()

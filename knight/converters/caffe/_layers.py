@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,11 +46,11 @@ class Layer:
             raise self.error(f"weight {index} has shape {blob.shape}, the prototxt wants {wanted}")
         return blob.reshape(wanted)
 
-    def check_bottoms(self, least: int, most: int | None = None) -> None:
-        """Raises ModelError unless the layer has `least` bottoms, or up to `most`."""
-        most = least if most is None else most
+    def check_bottoms(self, least: int, most: float) -> None:
+        """Raises ModelError unless the layer has `least` to `most` bottoms."""
         if not least <= len(self.bottoms) <= most:
-            wanted = f"{least}" if least == most else f"{least} to {most}"
+            wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            wanted = f"{least}" if least == most else wanted
             raise self.error(f"has {len(self.bottoms)} bottoms, wants {wanted}")
 
     def error(self, text: str) -> ModelError:

@@ -61,6 +61,8 @@ def _record(file: IO[bytes], size: int) -> tuple[int, ...]:
         raise _Damaged
     for _ in range(levels):
         (length,) = _numbers(file, "<Q")
+        if length > size:
+            raise _Damaged
         file.seek(length, 1)
     version, length = _numbers(file, "<Ii")
     if version != 0 or not 0 < length <= _LARGEST_DESCRIPTION:

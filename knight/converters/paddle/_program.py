@@ -21,6 +21,9 @@ _VECTOR = "0.t_vec"
 _INPUTS = ("pd_op.data", "pd_op.feed")
 _DOUBLES = ("1.full", "1.full_like", "1.assign_value_", "1.assign_value")
 """Operations whose float64 attributes paddle2onnx does read."""
+_FETCH = "pd_op.fetch"
+_DEEPEST = 100
+"""Levels of lists and objects of a program; Paddle writes some 20."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,18 @@ class Operation:
         else:
             dialect, _, name = data["#"].partition(".")
             self.name = f"{_DIALECTS.get(dialect, dialect)}.{name}"
+
+    def check(self) -> None:
+        """Raises what `Program.read` does where a part is missing, or of another type than it has to be."""
+        named = "parameter_name" if self.name == "builtin.parameter" else "name"
+        if self.name in ("builtin.parameter", _FETCH, *_INPUTS):
+            _is(str, self.attributes[named])
+        for key in self.attributes:
+            _is(str, key)
+        for result in self.results:
+            _is(int, result.number, *(result.shape or ()))
+        _is(int, *self.inputs)
+        _is(bool, self.stored)
 
     @property
     def short(self) -> str:
@@ -85,8 +100,19 @@ class Program:
 
     @classmethod
     def read(cls, path: Path) -> Program:
-        """Raises ValueError, KeyError, IndexError or TypeError where `path` holds no program."""
-        return cls(json.loads(path.read_text("utf-8")))
+        """Raises ValueError, KeyError, IndexError, TypeError or AttributeError where `path` holds no program:
+        whatever is asked of one later is there, and of its type.
+        """
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+        _check_depth(data)
+        program = cls(data)
+        for op in program.operations:
+            op.check()
+        _ = program.parameters, program.inputs, program.outputs
+        return program
 
     def write(self, path: Path) -> None:
         """Stores the program where Paddle can read it."""
@@ -114,7 +140,7 @@ class Program:
     @property
     def outputs(self) -> list[tuple[str, int]]:
         """Name and value of each output, in order."""
-        return [(op.attributes["name"], op.inputs[0]) for op in self.operations if op.name == "pd_op.fetch"]
+        return [(op.attributes["name"], op.inputs[0]) for op in self.operations if op.name == _FETCH]
 
     def numbered(self) -> Iterator[tuple[int, Operation]]:
         """Operations with how many of the same name came before, which is how paddle2onnx numbers them."""
@@ -158,6 +184,22 @@ class Program:
                     for attribute in data["A"] if data["#"] == "1.data" else ():
                         if attribute["N"] == "shape":
                             attribute["AT"]["D"] = list(shapes[entry["%"]])
+
+
+def _is(kind: type, *values: object) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{type(value).__name__} where {kind.__name__} has to be")
+
+
+def _check_depth(data: Any) -> None:
+    """Raises ValueError for what is deeper than any program: what walks it would run out of stack."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        inner = [value for value in level if isinstance(value, (dict, list))]
+        level = [item for one in inner for item in (one.values() if isinstance(one, dict) else one)]
+    if level:
+        raise ValueError("nested too deep")
 
 
 def _outputs(data: dict[str, Any]) -> list[dict[str, Any]]:

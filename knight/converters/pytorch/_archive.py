@@ -21,6 +21,7 @@ from pathlib import Path
 from knight.converters.pytorch._operators import check_source, would_run
 from knight.converters.pytorch._program import clean as _clean_program, parsed
 from knight.errors import ModelError
+from knight.formats import opened_archive
 
 Members = dict[str, bytes]
 
@@ -36,6 +37,8 @@ _SCRIPT = re.compile(
     r"|\.format_version|\.storage_alignment"
 )
 _COMPILED = re.compile(r"(^|/)data/aotinductor/|\.(so|dll|dylib|pyd|cubin|o)$", re.IGNORECASE)
+_UNPACKED, _TIMES = 1 << 28, 4
+"""Bytes that any archive may unpack to, and how many times its own size; torch compresses nothing."""
 _OBJECT = ("custom_obj_", "opaque_obj_")
 
 
@@ -72,15 +75,17 @@ def clean_script(path: Path, target: Path) -> Path:
 
 def _read(path: Path) -> tuple[str, Members]:
     """The one folder that all members lie in ("" for none), and the members below it."""
-    with zipfile.ZipFile(path) as archive:
+    with opened_archive(path) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         alike = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
         if alike:
             raise ModelError(f"model {path}: holds {alike[0]!r} twice; save it again")
-        try:
-            members = {name: archive.read(name) for name in names}
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            raise ModelError(f"model {path}: damaged, or packed in an unknown way: {error}") from error
+        unpacked, packed = sum(info.file_size for info in archive.infolist()), path.stat().st_size
+        if unpacked > max(_UNPACKED, _TIMES * packed):
+            raise ModelError(
+                f"model {path}: its {packed:,} bytes unpack to {unpacked:,}; save it as torch does it"
+            )
+        members = {name: archive.read(name) for name in names}
     roots = {name.partition("/")[0] for name in names}
     root = roots.pop() if len(roots) == 1 and all("/" in name for name in names) else ""
     return root, {name.removeprefix(f"{root}/") if root else name: members[name] for name in names}

@@ -14,7 +14,7 @@ from knight.converters.tensorflow._operators import check_graph
 from knight.converters.tensorflow._scopes import recorded
 from knight.errors import ModelError
 from knight.executor import described
-from knight.formats import hint
+from knight.formats import hint, opened_archive
 
 _HDF5 = b"\x89HDF"
 
@@ -55,7 +55,7 @@ def _model(path: Path) -> Any:
     import keras
 
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        with opened_archive(path) as archive:
             if "config.json" not in archive.namelist():
                 raise ModelError(f"model {path}: not a Keras file{hint(path, 'tensorflow')}")
             check_archive(archive, path)

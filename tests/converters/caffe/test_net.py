@@ -10,6 +10,7 @@ import pytest
 from knight.converters import Conversion, Source
 from knight.converters.caffe import converter
 from knight.converters.caffe._schema import message_class
+from knight.converters.caffe.layers import translations
 from knight.errors import ConfigError, KnightError, ModelError
 from knight.listener import SILENT
 from tests.converters.caffe.nets import (
@@ -73,6 +74,9 @@ def test_missing_shapes_come_from_is(tmp_path: Path) -> None:
         convert_files(tmp_path)
     x = numbers(2, 3)
     assert_matches(convert_files(tmp_path, (2, 3)), {"data": x}, [np.tanh(x)])
+    assert_matches(convert_files(tmp_path, (-1, 3)), {"data": x}, [np.tanh(x)])
+    with pytest.raises(ModelError, match=r"input 'data' has the shape \(1, -1\); give one with -is"):
+        convert_files(tmp_path, (-1, -1))
     with pytest.raises(ConfigError, match="-is gives 2 shapes, but the net has 1 inputs: data"):
         convert_files(tmp_path, (2, 3), (4,))
 
@@ -291,3 +295,30 @@ def test_a_layer_that_opencv_lacks_is_named(tmp_path: Path, capfd: pytest.Captur
     conversion = convert_net(image(1, 3) + layer("Clip", "clip_param { max: 1 }", name="limit"), {}, tmp_path)
     assert conversion.unproven == "OpenCV cannot run this net: it has no layer of type Clip (limit)"
     assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("kind", sorted(translations()))
+def test_every_layer_says_how_many_bottoms_it_wants(kind: str, tmp_path: Path) -> None:
+    """What asks for a bottom that is not there would stop with an IndexError."""
+    net = image(1, 2, 4, 4) + layer(kind, bottom="", name="bad")
+    with pytest.raises(ModelError, match=rf"layer 'bad' \({kind}\): has 0 bottoms, wants [1-3]") as caught:
+        convert_net(net, {}, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "reason"),
+    [
+        ("ShuffleChannel", "shuffle_channel_param { group: 0 }", "ZeroDivisionError"),
+        ("Permute", "permute_param { order: 0 order: 0 }", "does not fit its inputs"),
+        ("Embed", "embed_param { num_output: 4294967295 input_dim: 4294967295 }", "no weights"),
+        ("Tile", "tile_param { tiles: -3 axis: 1 }", "does not fit its inputs"),
+    ],
+)
+def test_numbers_that_make_no_layer_are_told_with_its_name(
+    kind: str, text: str, reason: str, tmp_path: Path
+) -> None:
+    net = image(1, 4, 4, 4) + layer(kind, text, name="bad")
+    with pytest.raises(ModelError, match=f"'bad'.*{reason}") as caught:
+        convert_net(net, {}, tmp_path)
+    assert "\n" not in str(caught.value)

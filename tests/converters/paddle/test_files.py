@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from knight.converters import Source
 from knight.converters.paddle import converter
+from knight.converters.paddle._parameters import check_parameters
+from knight.converters.paddle._program import Program
+from knight.converters.paddle._shapes import check_shapes
 from knight.errors import ConfigError, ModelError
 from knight.listener import SILENT, Listener
 from tests.converters.checks import assert_same
@@ -183,3 +188,62 @@ def test_folder_with_several_programs_or_none(copy: Path, tmp_path: Path) -> Non
     folder = tmp_path / "none"
     folder.mkdir()
     assert "no Paddle program" in _fails(folder)
+
+
+def _at(document: Any, *keys: Any) -> Any:
+    for key in keys:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize("length", [2**63 - 1, 2**63, 2**64 - 1])
+def test_records_longer_than_any_file(length: int, tmp_path: Path) -> None:
+    """A seek to where no file reaches is an error of the system's."""
+    file = tmp_path / "a.pdiparams"
+    file.write_bytes(struct.pack("<IQQ", 0, 1, length) + bytes(40))
+    with pytest.raises(ModelError, match="not a Paddle parameter file, or cut short"):
+        check_parameters(file, {"w": (1,)})
+
+
+OPS = ("program", "regions", 0, "blocks", 0, "ops")
+
+
+@pytest.mark.parametrize("kind", ["#", "A", "I", "O"])
+@pytest.mark.parametrize(
+    "value", [None, 3, "x", [], {}, [[]], [{"%": "1"}], {"%": 1}, [{"N": [], "AT": {}}], "gone"]
+)
+def test_a_program_with_a_part_of_another_kind_is_told_before_paddle_reads_it(
+    kind: str, value: Any, copy: Path
+) -> None:
+    """Wherever it stands: nothing later has to ask again whether it is there."""
+    told = set()
+    for place in range(len(_at(json.loads(copy.read_text("utf-8")), *OPS))):
+        document = json.loads(copy.read_text("utf-8"))
+        op = _at(document, *OPS)[place]
+        if value == "gone":
+            op.pop(kind, None)
+        else:
+            op[kind] = value
+        harmed = copy.with_name("harmed.json")
+        harmed.write_text(json.dumps(document), "utf-8")
+        try:
+            program = Program.read(harmed)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            told.add(type(error).__name__)
+            continue
+        program.with_float_attributes()  # as all that reads a program: what was let through holds
+        check_shapes(program, [[max(1, size) for size in shape] for shape in program.inputs.values()])
+    assert told or value not in (None, 3)
+
+
+def test_programs_that_are_nested_too_deep(copy: Path) -> None:
+    document = json.loads(copy.read_text("utf-8"))
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    _at(document, *OPS)[-1]["QA"] = deep
+    copy.write_text(json.dumps(document), "utf-8")
+    assert "not a Paddle program" in _fails(copy)
+    text = json.dumps(document).replace('"QA"', '"QA": ' + "[" * 100_000, 1)
+    copy.write_text(text, "utf-8")
+    assert "not a Paddle program" in _fails(copy)

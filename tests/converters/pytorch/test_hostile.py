@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -494,3 +495,49 @@ def test_however_a_call_is_written(tmp_path: Path, call: str) -> None:
     name = next(name for name in members if name.endswith(".py"))
     text = members[name].decode().replace("return ", f"_ = {call}\n    return ", 1)
     refused(packed(members | {name: text.encode()}, tmp_path / "evil.pt"), tmp_path / "f", ((1, 4),))
+
+
+@pytest.mark.parametrize("damage", ["in a member", "in the list", "offset", "size", "name", "cut"])
+def test_damaged_archives(tmp_path: Path, program: Members, damage: str) -> None:
+    """Wherever zipfile stumbles, and over whatever its decompressors raise."""
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in program.items():
+            archive.writestr(name, content)
+    data = bytearray(path.read_bytes())
+    listed = data.index(b"PK\x01\x02")
+    match damage:
+        case "in a member":
+            data[60 : listed // 2] = b"\xff" * (listed // 2 - 60)
+        case "in the list":
+            data[listed : listed + 4] = b"PK\x09\x09"
+        case "offset":
+            data[listed + 42 : listed + 46] = b"\xff" * 4
+        case "size":
+            data[listed + 20 : listed + 28] = b"\xfe" * 8
+        case "name":
+            data[listed + 8 : listed + 10] = b"\x00\x08"  # it is UTF-8 ...
+            data[listed + 46] = 0xFF  # ... and is not
+        case "cut":
+            del data[listed + 30 : listed + 60]
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"m\.pt2") as caught:
+        convert(Source(str(path)), SILENT)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_has(tmp_path: Path, program: Members) -> None:
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in program.items():
+            archive.writestr(name, content)
+        with archive.open(f"{next(iter(program)).partition('/')[0]}/data/weights/weight_9", "w") as member:
+            for _ in range(257):
+                member.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match=r"bytes unpack to 2\d\d,\d\d\d,\d\d\d; save it as torch does"):
+            convert(Source(str(path)), SILENT)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()

@@ -15,7 +15,7 @@ from knight.converters.caffe.layers import layer
 _REDUCTIONS = {1: "ReduceSum", 2: "ReduceL1", 3: "ReduceSumSquare", 4: "ReduceMean"}
 
 
-@layer("Eltwise")
+@layer("Eltwise", bottoms=(1, math.inf))
 def eltwise(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Product, sum with a factor for each bottom, or maximum."""
     shapes = {fixed_shape(value) for value in inputs}
@@ -48,7 +48,7 @@ def _times(b: Builder, value: ir.Value, factor: float) -> ir.Value:
     return value if factor == 1 else b.op("Mul", value, b.constant(np.float32(factor)))
 
 
-@layer("Scale")
+@layer("Scale", bottoms=(1, 2))
 def scale(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Times the second bottom, or weights, that lie along `axis` and those after it; then plus a bias."""
     result = b.op("Mul", inputs[0], _along_axis(b, layer, inputs, "scale"))
@@ -58,7 +58,7 @@ def scale(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     return [result]
 
 
-@layer("Bias")
+@layer("Bias", bottoms=(1, 2))
 def bias(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Plus the second bottom, or weights, that lie along `axis` and those after it."""
     return [b.op("Add", inputs[0], _along_axis(b, layer, inputs, "bias"))]
@@ -132,7 +132,7 @@ def batch_norm(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Valu
     return [result if len(shape) > 1 else b.op("Squeeze", result, b.constant([1], dtype=np.int64))]
 
 
-@layer("Axpy")
+@layer("Axpy", bottoms=(3, 3))
 def axpy(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """a * x + y, with one a per channel (squeeze and excitation)."""
     factor, x, y = inputs

@@ -14,7 +14,7 @@ from knight.converters.caffe._layers import Layer
 from knight.converters.caffe.layers import layer
 
 
-@layer("Convolution")
+@layer("Convolution", bottoms=(1, math.inf))
 def convolution(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     return [_convolved(b, layer, value, layer.param.group) for value in inputs]
 
@@ -32,7 +32,7 @@ def _convolved(b: Builder, layer: Layer, value: ir.Value, group: int) -> ir.Valu
     return b.op("Conv", value, *_constants(b, layer, weight), **_attributes(layer, kernel, group))
 
 
-@layer("Deconvolution")
+@layer("Deconvolution", bottoms=(1, math.inf))
 def deconvolution(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """The result is stride * (input - 1) + dilation * (kernel - 1) + 1 - 2 * pad long."""
     group = layer.param.group

@@ -17,13 +17,12 @@ CENTER_SIZE, CORNER_SIZE = 2, 3
 """Of DetectionOutputParameter's CodeType; the third, CORNER, is what is left."""
 
 
-@layer("PriorBox")
+@layer("PriorBox", bottoms=(2, 2))
 def prior_box(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Boxes around every cell, and their variances: [1, 2, boxes * 4]; a constant, since shapes are fixed.
 
     Sizes may be fractions, as in OpenCV and Intel's Caffe; the first Caffe of SSD cuts them to whole numbers.
     """
-    layer.check_bottoms(2)
     shapes = [fixed_shape(value) for value in inputs]
     if any(len(shape) != 4 for shape in shapes):
         raise layer.error(
@@ -107,7 +106,7 @@ class _Task:
     places: int
 
 
-@layer("DetectionOutput")
+@layer("DetectionOutput", bottoms=(3, 3))
 def detection_output(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Rows of picture, label, score and box: [1, 1, rows, 7], by picture, then label, then falling score.
 
@@ -130,7 +129,6 @@ def detection_output(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[i
 
 def _task(layer: Layer, inputs: list[ir.Value]) -> _Task:
     """Raises ModelError for what has no ONNX form, and where the bottoms do not fit each other."""
-    layer.check_bottoms(3)
     param = layer.param
     if param.nms_param.HasField("eta") and param.nms_param.eta != 1:
         raise layer.error("has nms_param.eta, which ONNX's NonMaxSuppression lacks; leave it at 1")
@@ -239,14 +237,13 @@ def _or_none(b: Builder, rows: ir.Value, batch: int) -> ir.Value:
     return b.op("Concat", rows, b.op("Slice", b.constant(nothing), zero, end, zero), axis=0)
 
 
-@layer("ROIPooling")
+@layer("ROIPooling", bottoms=(2, 2))
 def roi_pooling(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """The largest element of each cell of each region [picture, x1, y1, x2, y2].
 
     MaxRoiPool rounds as Fast R-CNN does: scaled corners to the nearest whole number, halves up; a cell from
     the floor of its beginning to the ceiling of its end; 0 for one without elements.
     """
-    layer.check_bottoms(2)
     param, (x, regions) = layer.param, inputs
     if not param.pooled_h or not param.pooled_w or param.spatial_scale <= 0:
         raise layer.error("wants pooled_h, pooled_w and spatial_scale above zero")

@@ -15,7 +15,6 @@ _WITHIN_CHANNEL = 1
 @layer("Softmax")
 def softmax(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Along one axis."""
-    layer.check_bottoms(1)
     axis, size = layer.param.axis, len(fixed_shape(inputs[0]))
     if not -size <= axis < size:
         raise layer.error(f"has axis {axis}, its bottom has {size} axes")
@@ -29,7 +28,6 @@ def lrn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     Within a channel the mean of n x n squares takes the place of the sum over n, and 1 that of k. (OpenCV
     takes k for 1 everywhere.)
     """
-    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
     size, shape = param.local_size, fixed_shape(x)
     if len(shape) != 4:
@@ -48,7 +46,6 @@ def lrn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
 @layer("Normalize")
 def normalize(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Over the root of the sum of squares and eps, then times a scale: SSD's layer."""
-    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
     shape = fixed_shape(x)
     if len(shape) < 2:
@@ -64,7 +61,6 @@ def normalize(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value
 @layer("MVN")
 def mvn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Minus the mean, over the standard deviation plus eps, of each channel or of all."""
-    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
     first, shape = 1 if param.across_channels else 2, fixed_shape(x)
     if len(shape) <= first:

@@ -7,6 +7,7 @@ Where `cont` is known to be one from the second step on, an LSTM is the operator
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def _begins_once(cont: ir.Value) -> bool:
     return known is not None and bool(np.all(known[1:] == 1))
 
 
-@layer("LSTM")
+@layer("LSTM", bottoms=(1, math.inf))
 def lstm(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """c = cont * f * c + i * g; h = o * tanh(c)."""
     size, given = layer.param.num_output, _sequence(b, layer, inputs, 2)
@@ -102,7 +103,7 @@ def _operator(
     return b.op("Squeeze", y, b.constant(np.array([1])))
 
 
-@layer("RNN")
+@layer("RNN", bottoms=(1, math.inf))
 def rnn(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """h = tanh(W_hh cont h + W_xh x + b); o = tanh(W_ho h + b_o)."""
     size, given = layer.param.num_output, _sequence(b, layer, inputs, 1)

@@ -12,14 +12,13 @@ from knight.converters.caffe._layers import Layer
 from knight.converters.caffe.layers import layer
 
 
-@layer("Upsample")
+@layer("Upsample", bottoms=(1, 2))
 def upsample(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Every element repeated; with a second bottom, put where that says and zeros elsewhere (SegNet).
 
     The size is upsample_h and upsample_w, or a multiple: scale_h and scale_w, or scale (stride in some
     forks). pad_out_h and pad_out_w take the last row and column of a plane of odd size away again.
     """
-    layer.check_bottoms(1, 2)
     before = _plane(layer, inputs[0])
     after = _upsampled(layer, "h", before[0]), _upsampled(layer, "w", before[1])
     if len(inputs) == 2:
@@ -70,7 +69,6 @@ def _placed(b: Builder, layer: Layer, inputs: list[ir.Value], size: tuple[int, i
 @layer("Interp")
 def interp(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Bilinear with aligned corners, after cropping by negative pads, to a size or by factors."""
-    layer.check_bottoms(1)
     (x,), param = inputs, layer.param
     before = _plane(layer, x)
     if param.pad_beg > 0 or param.pad_end > 0:
@@ -115,7 +113,6 @@ def reorg(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     The order is not that of SpaceToDepth: the numbers of the input are read as if it had stride^2 fewer
     channels of planes stride times as high and wide. (The first forks, without `reverse`, had yet another.)
     """
-    layer.check_bottoms(1)
     (x,), stride = inputs, int(layer.param.stride)
     height, width = _plane(layer, x)
     channels = fixed_shape(x)[1]

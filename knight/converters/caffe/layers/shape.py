@@ -6,6 +6,7 @@ does not depend on the batch does not name it.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from knight.converters.caffe._layers import Layer
 from knight.converters.caffe.layers import layer
 
 
-@layer("Concat")
+@layer("Concat", bottoms=(1, math.inf))
 def concat(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     param = layer.param
     axis = param.concat_dim if param.HasField("concat_dim") else param.axis
@@ -45,7 +46,7 @@ def split(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     return inputs * len(layer.tops)
 
 
-@layer("Silence")
+@layer("Silence", bottoms=(1, math.inf))
 def silence(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """Nothing: it keeps a blob that nobody reads from being an output."""
     return []
@@ -92,7 +93,7 @@ def permute(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     return [b.op("Transpose", inputs[0], perm=[*order, *rest])]
 
 
-@layer("Crop")
+@layer("Crop", bottoms=(2, 2))
 def crop(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """The first bottom, from `offset` on as large as the second, along `axis` and those after it."""
     shape, wanted = fixed_shape(inputs[0]), fixed_shape(inputs[1])
