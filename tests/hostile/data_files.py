@@ -156,7 +156,11 @@ def _cases() -> list[Hostile]:
                 _dump(lambda place, layer: _pickle(layer.parents[1] / "dump.json", place)),
                 "dump.json",
             ),
-            ("that leads out", _dump(lambda place, layer: None, _leading_out), "missing"),
+            (
+                "that leads out",
+                _dump(lambda place, layer: None, _leading_out),
+                "",
+            ),  # the folder of that number is taken
         )
     ]
     found += [Hostile(f"pickle for {file}", _option(file), words, file) for file, words in _OPTIONS.items()]

@@ -56,7 +56,7 @@ def _old(kind: str, *, nested: bool = False, **texts: str) -> Callable[[Place], 
 
 
 def _json_op(
-    name: str, inputs: Sequence[int], output: int | None, **attributes: tuple[str, Any]
+    name: str, inputs: Sequence[int], output: int | None, /, **attributes: tuple[str, Any]
 ) -> dict[str, Any]:
     kind = {"#": "0.t_dtensor", "D": [{"#": "0.t_f32"}, [1, 4], "NCHW", [], 0]}
     return {

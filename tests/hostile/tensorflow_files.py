@@ -81,7 +81,7 @@ def _saved(nodes: Nodes) -> Callable[[Place], None]:
         signature = message((1, end("x")), (2, end("y")), (3, "tensorflow/serving/predict"))
         entry = message((1, "serving_default"), (2, signature))
         meta = message((1, message((4, "serve"))), (2, _graph(*nodes(place))), (5, entry))
-        (place.folder / "net").mkdir()
+        (place.folder / "net" / "variables").mkdir(parents=True)
         _write(place.folder / "net" / "saved_model.pb", message((1, 1), (2, meta)))
 
     return make

@@ -16,9 +16,10 @@ from knight.errors import ModelError
 
 OPSET = 17
 _SCRIPT = """
-import os, sys, warnings
+import os, sys, tempfile, warnings
 warnings.simplefilter("ignore")
 os.environ["GLOG_minloglevel"] = "3"
+os.environ["HOME"] = tempfile.gettempdir()  # paddle makes folders there
 import paddle
 from paddle2onnx import paddle2onnx_cpp2py_export as exporter
 program, weights, target, opset, list_only = sys.argv[1:]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -94,9 +95,12 @@ def load(files: Files, folder: Path, listener: Listener) -> Loaded:
 
 
 def import_paddle() -> Any:
-    """The package, its messages to the terminal turned off as far as they can be."""
+    """The package, its messages to the terminal turned off as far as they can be.
+
+    It makes folders for data sets in the user's home, where a conversion may write nothing.
+    """
     os.environ.setdefault("GLOG_minloglevel", "3")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), mock.patch.dict(os.environ, HOME=tempfile.gettempdir()):
         warnings.simplefilter("ignore")  # it looks for a C compiler's cache
         import paddle
     return paddle
