@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
@@ -144,3 +145,13 @@ def test_changes_follow_from_the_seed_and_reach_the_reader(name: str) -> None:
     assert first == again
     assert sum(one not in seeds for one in first) > 20
     assert any(len(less) < len(seeds[0]) for less in mutator.smaller(seeds[0]))
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
+def test_atheris_keeps_inputs_and_suspects_none(tmp_path: Path) -> None:
+    """The second engine, on a reader without faults."""
+    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), "mix_config", "--engine", "atheris"]
+    done = subprocess.run([*run, "--seconds", "5", "--out", str(tmp_path)], check=False, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    assert len(list((tmp_path / "mix_config" / "kept").iterdir())) > 3
+    assert not list((tmp_path / "mix_config" / "suspects").iterdir())
