@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from knight.errors import DataError, KnightError, ModelError, ScriptError
-from scripts.fuzz import _judge, _onnx_seeds, _seeds, targets
+from scripts.fuzz import _framework_seeds, _judge, _onnx_seeds, _seeds, targets
 from scripts.fuzz._driver import Fuzzer
 from scripts.fuzz._judge import Outcome
 from scripts.fuzz._process import Answer, Worker
@@ -37,7 +37,7 @@ def test_nothing_is_found(name: str, tmp_path: Path) -> None:
 
 
 def test_every_seed_is_made_by_the_script_and_read_by_a_target() -> None:
-    made = {*_onnx_seeds.SEEDS, *_seeds.SEEDS}
+    made = {*_onnx_seeds.SEEDS, *_framework_seeds.SEEDS, *_seeds.SEEDS}
     there = {
         path.relative_to(targets.SEEDS).as_posix() for path in targets.SEEDS.rglob("*") if path.is_file()
     }
