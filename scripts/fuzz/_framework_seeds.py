@@ -43,10 +43,10 @@ layer { name: "perm" type: "Permute" bottom: "data" top: "perm"
   permute_param { order: 0 order: 2 order: 3 order: 1 } }
 layer { name: "loc" type: "Flatten" bottom: "perm" top: "loc" flatten_param { axis: 1 } }
 layer { name: "norm" type: "Normalize" bottom: "data" top: "norm"
-  norm_param { across_spatial: false scale_filler { value: 20 } } }
+  norm_param { across_spatial: false channel_shared: false scale_filler { value: 20 } } }
 layer { name: "prior" type: "PriorBox" bottom: "norm" bottom: "data" top: "prior"
   prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true clip: false
-    variance: 0.1 variance: 0.2 step: 8 } }
+    variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 step: 8 } }
 layer { name: "up" type: "Interp" bottom: "data" top: "up" interp_param { height: 12 width: 12 } }
 layer { name: "crop" type: "Crop" bottom: "up" bottom: "data" top: "crop" crop_param { axis: 2 offset: 1 } }
 layer { name: "prelu" type: "PReLU" bottom: "crop" top: "prelu" }
