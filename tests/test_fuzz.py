@@ -66,7 +66,8 @@ def raising(error: BaseException) -> Callable[[], None]:
     ("error", "kind"),
     [
         (ModelError("model m.onnx: is cut short; copy it again"), ""),
-        (ModelError("model m.onnx: unexpected TypeError"), "unexpected"),
+        (ModelError("unexpected TypeError: x; run again with -l 0 for details"), "unexpected"),
+        (ModelError("model m.pt: torch cannot load it: unexpected end of data"), ""),
         (Raw("one\ntwo"), "unprintable"),
         (Raw("\x1b[31mred"), "unprintable"),
         (KnightError(""), "no message"),
