@@ -131,13 +131,20 @@ def infer(
     iterations: int | None = None,
     batch_size: int = 1,
     threads: int = 5,
+    fixed_point: bool = False,
     listener: Listener = SILENT,
 ) -> InferResult:
-    """Runs a float or quantized model over `data`; the result holds the metric and the time taken."""
+    """Runs a float or quantized model over `data`; the result holds the metric and the time taken.
+
+    fixed_point: hand out the outputs that are fixed-point numbers in the model as they are, as
+    ``knight infer`` does to a script's functions; `executor.output_scales` has their scales. Otherwise all
+    are real numbers.
+    """
     source = model if isinstance(model, ir.Model) else models.load(model)
     function, count = counted(data)
     settings = RunSettings(iteration=iterations or count or 1, batch_size=batch_size, run_mode="infer")
-    return run_infer(source, function, settings, threads=threads, listener=listener)
+    scales = output_scales(source) if fixed_point else {}
+    return run_infer(source, function, settings, threads=threads, output_scales=scales, listener=listener)
 
 
 def compare_models(

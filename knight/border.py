@@ -2,7 +2,8 @@
 
 Such an input is followed by a Cast to float32, and everything behind it is as before: a uint8 200 is the
 number 200.0. What normalizes it there (a Sub and a Div by constants) stays in float, between the Cast and
-the first quantizer, so that the input is rounded once. Where the quantizer's integers are the input's own,
+the first quantizer, so that the input is rounded once; on chips that ask for it, it runs as integers where
+that costs nothing (`knight.integer_normalization`). Where the quantizer's integers are the input's own,
 the rewriter leaves out Cast and quantizer, and the model computes with what it is fed.
 
 What was done is handed on as a `Border`; the metadata that a file carries is for who opens it later.
@@ -13,12 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
 from knight.errors import ConfigError, did_you_mean
+from knight.metadata import stated
 from knight.passes import PassOptions, normalize_input, passes
 
 INPUT_DTYPES = "knight.input_dtypes"
@@ -27,11 +31,29 @@ INPUT_DTYPES = "knight.input_dtypes"
 NORMALIZATION = "knight.normalization"
 """Metadata key: JSON object {"input", "mean", "std"} of a model that normalizes its first input by itself."""
 
-TYPES = ("float32", "int8", "uint8", "int16")
+OFFSETS = "knight.input_offsets"
+"""Metadata key: JSON object, graph input name -> whole numbers, one per channel or one for all, which are all
+that the model subtracts from its integers: the rest of their normalization is in the weights behind.
+"""
+
+_Type = Literal["float32", "int8", "uint8", "int16"]
+TYPES: tuple[str, ...] = get_args(_Type)
 
 _FLAG = "-qid/--quantize-input-dtype"
 _NOTHING: Mapping[str, str] = {}
 _AFFINE = frozenset({"Mul", "Add", "Sub", "Div"})
+
+
+class Normalization(msgspec.Struct, frozen=True):
+    """``(x - mean) / std`` of the input of this name: one number each, or one per channel."""
+
+    input: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std) or 0 in self.std:
+            raise ValueError("mean and std have to be equally many, and std not 0")
 
 
 @dataclass(frozen=True)
@@ -40,13 +62,17 @@ class Border:
 
     types: input -> the type that was asked for. casts: Cast of an integer input -> the integers' type.
     integers: value behind such a Cast -> the integers' type. normalization: operators behind a Cast that only
-    multiply by constants or add them. Nodes and values by name.
+    multiply by constants or add them. Where the normalization is in the weights (see `OFFSETS`), neither says
+    anything: centring has the Sub that is left of it, if one is; whole the value that the weights multiply
+    -> the smallest and the largest of the whole numbers that it can be. Nodes and values by name.
     """
 
     types: Mapping[str, str] = field(default_factory=dict)
     casts: Mapping[str, str] = field(default_factory=dict)
     integers: Mapping[str, str] = field(default_factory=dict)
     normalization: frozenset[str] = frozenset()
+    centring: frozenset[str] = frozenset()
+    whole: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 # What was asked for -----------------------------------------------------------------------------------
@@ -119,13 +145,13 @@ def open_normalization(
 
     Raises ConfigError where it normalizes its first input already, by other numbers.
     """
-    facts = json.loads(model.metadata_props.get(NORMALIZATION, "null"))
+    facts = normalization_of(model)
     if facts is None or not (mean or std):
         return tuple(mean), tuple(std)
-    if [list(mean), list(std)] != [facts["mean"], facts["std"]]:
+    if (tuple(mean), tuple(std)) != (facts.mean, facts.std):
         raise ConfigError(
-            f"--mean/--std: the model subtracts {facts['mean']} and divides by {facts['std']} already; leave "
-            f"the flags out"
+            f"--mean/--std: the model subtracts {list(facts.mean)} and divides by {list(facts.std)} already; "
+            f"leave the flags out"
         )
     return (), ()
 
@@ -189,15 +215,17 @@ def fed_like(model: ir.Model, quantized: ir.Model) -> ir.Model:
     floats = {value.name for value in _fed(model) if value.dtype == ir.DataType.FLOAT}
     floats -= set(input_types(model))
     types = {name: dtype for name, dtype in input_types(quantized).items() if name in floats}
-    facts = json.loads(quantized.metadata_props.get(NORMALIZATION, "{}"))
-    normalizes = bool(facts) and NORMALIZATION not in model.metadata_props
-    normalizes = normalizes and facts["input"] in floats and _fed(model)[0].name == facts["input"]
-    if not types and not normalizes:
+    facts = normalization_of(quantized)
+    if facts is not None and NORMALIZATION in model.metadata_props:
+        facts = None
+    if facts is not None and not (facts.input in floats and _fed(model)[0].name == facts.input):
+        facts = None
+    if not types and facts is None:
         return model
     twin = model.clone()
-    if normalizes:
-        normalize(twin, facts["mean"], facts["std"])
-        record_normalization(twin, facts["mean"], facts["std"])
+    if facts is not None:
+        normalize(twin, facts.mean, facts.std)
+        record_normalization(twin, facts.mean, facts.std)
     set_types(twin, types)
     return twin
 
@@ -236,9 +264,30 @@ def _cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
 
 
 def input_types(model: ir.Model) -> dict[str, str]:
-    """Input name -> the type that was asked for it; empty for models without."""
-    stored: dict[str, str] = json.loads(model.metadata_props.get(INPUT_DTYPES, "{}"))
-    return stored
+    """Input name -> the type that was asked for it; empty for models without. Raises ModelError where the
+    metadata are damaged.
+    """
+    return dict(stated(model, INPUT_DTYPES, dict[str, _Type]) or {})
+
+
+def normalization_of(model: ir.Model) -> Normalization | None:
+    """How the model says that it normalizes its first input; None where it does not say. Raises ModelError
+    where the metadata are damaged.
+    """
+    return stated(model, NORMALIZATION, Normalization)
+
+
+def input_offsets(model: ir.Model) -> dict[str, list[int]]:
+    """Input name -> what is subtracted from its integers (see `OFFSETS`); empty for models without. Raises
+    ModelError where the metadata are damaged.
+    """
+    return dict(stated(model, OFFSETS, dict[str, list[int]]) or {})
+
+
+def record_offsets(model: ir.Model, offsets: Mapping[str, Sequence[int]]) -> None:
+    """Says in the metadata what the model subtracts, besides what is said there already."""
+    found = input_offsets(model) | {name: list(numbers) for name, numbers in offsets.items()}
+    model.metadata_props[OFFSETS] = json.dumps(found, sort_keys=True)
 
 
 def described(model: ir.Model, types: Mapping[str, str]) -> Border:
@@ -251,17 +300,52 @@ def described(model: ir.Model, types: Mapping[str, str]) -> Border:
         for node in value.consumers()
         if node.op_type == "Cast"
     }
+    offsets = input_offsets(model)
+    integers, normalization, centring, whole = {}, set[str](), set[str](), {}
+    for cast, dtype in casts.items():
+        real, chain = cast.outputs[0], list(affine_chain(cast.outputs[0]))
+        value = _centred(real, chain, offsets.get(_name_of_input(cast)))
+        if value is None:
+            integers[real.name or ""] = dtype
+            normalization.update(node.name or "" for node in chain)
+            continue
+        numbers, limits = offsets[_name_of_input(cast)], np.iinfo(dtype)
+        whole[value.name or ""] = (int(limits.min) - max(numbers), int(limits.max) - min(numbers))
+        if value is not real:
+            centring.add(chain[0].name or "")
     return Border(
         types={value.name or "": dtype for value, dtype in kept.items()},
         casts={cast.name or "": dtype for cast, dtype in casts.items()},
-        integers={cast.outputs[0].name or "": dtype for cast, dtype in casts.items()},
-        normalization=frozenset(node.name or "" for cast in casts for node in _normalization(cast)),
+        integers=integers,
+        normalization=frozenset(normalization),
+        centring=frozenset(centring),
+        whole=whole,
     )
 
 
-def _normalization(cast: ir.Node) -> Iterator[ir.Node]:
-    """The operators behind an input's Cast that only multiply by constants or add them, in order."""
-    value = cast.outputs[0]
+def _name_of_input(cast: ir.Node) -> str:
+    source = cast.inputs[0]
+    return "" if source is None else source.name or ""
+
+
+def _centred(real: ir.Value, chain: Sequence[ir.Node], offsets: Sequence[int] | None) -> ir.Value | None:
+    """What the weights multiply, where nothing but `offsets` is subtracted before; None where they are not
+    what `chain` computes (any more).
+    """
+    if not offsets:
+        return None
+    if not any(offsets):
+        return None if chain else real
+    if len(chain) != 1 or chain[0].op_type != "Sub" or chain[0].inputs[0] is not real:
+        return None
+    numbers = models.constant(chain[0].inputs[1])
+    same = numbers is not None and np.array_equal(numbers.reshape(-1), np.asarray(offsets))
+    return chain[0].outputs[0] if same else None
+
+
+def affine_chain(value: ir.Value) -> Iterator[ir.Node]:
+    """The operators behind `value` that only multiply by constants or add them, in order."""
+    graph = value.graph
     while not value.is_graph_output():
         readers = list(value.uses())
         if len(readers) != 1 or readers[0].node.op_type not in _AFFINE or readers[0].node.domain:
@@ -269,7 +353,7 @@ def _normalization(cast: ir.Node) -> Iterator[ir.Node]:
         node, index = readers[0].node, readers[0].idx
         if node.op_type == "Div" and index == 1:
             return
-        if node.graph is not cast.graph or not models.is_constant(node.inputs[1 - index]):
+        if node.graph is not graph or not models.is_constant(node.inputs[1 - index]):
             return
         yield node
         value = node.outputs[0]

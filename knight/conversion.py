@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,18 +16,23 @@ from typing import IO, Any
 import onnx_ir as ir
 
 from knight import errors, model as models
+from knight.config import QuantConfig
 from knight.converters import Source, converters
 from knight.converters._sandbox import CPU_SECONDS
 from knight.converters._worker import Request
 from knight.errors import KnightError, ModelError
 from knight.executor import RunSettings
+from knight.files import other_kind
 from knight.formats import hint
 from knight.listener import SILENT, Listener
+from knight.stopping import undisturbed
+from knight.temporary import TemporaryFolder
 
 TOLERANCE = 1e-3
 """Largest error, as a fraction of an output's range, that a conversion may have; most stay below 1e-6."""
 
 _LOG_LINES = 3
+_AS_THEY_ARE = QuantConfig()
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def convert(
     *,
     infer: str | None = None,
     settings: RunSettings | None = None,
+    config: QuantConfig = _AS_THEY_ARE,
     tolerance: float = TOLERANCE,
     threads: int = 1,
     listener: Listener = SILENT,
@@ -61,14 +66,27 @@ def convert(
 ) -> Converted:
     """Converts `source` and proves the result on random inputs and on what the infer function `infer` feeds.
 
+    config: input types, mean and std of the quantized model that `infer` is written for; its samples reach
+    the float model as that model would bring them there. Those of the input-configs in `settings` count too.
     tolerance: an error above it is a ModelError that names the first layer that differs. debug: what the
     framework writes on the way goes to the terminal. Raises KnightError.
     """
     converters.get(framework)  # an unknown name is an error here, not in the other process
-    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+    for path in (source.model, source.weights):
+        _check_kind(path)
+    with TemporaryFolder() as folder:
         result = Path(folder, "model.onnx")
         request = Request(
-            framework, source, settings or RunSettings(), infer, tolerance, threads, str(result)
+            framework,
+            source,
+            settings or RunSettings(),
+            infer,
+            tolerance,
+            threads,
+            str(result),
+            config.input_dtypes,
+            config.mean,
+            config.std,
         )
         done = _in_own_process(request, Path(folder), listener, debug)
         model = models.load(result)
@@ -93,6 +111,14 @@ def name_of(framework: str, source: Source) -> str:
     if converters.get(framework).takes_names and not path.suffix:
         return source.model
     return path.name if path.is_dir() else path.stem
+
+
+def _check_kind(path: str | None) -> None:
+    """Raises ModelError for what a framework would wait for: pipes, sockets, devices, also in a folder."""
+    inner = [*Path(path).rglob("*")] if path and os.path.isdir(path) else [path] if path else []
+    for each in inner:
+        if (kind := other_kind(each)) is not None:
+            raise ModelError(f"model {each}: {kind}, not a file; name a file")
 
 
 def check_framework(framework: str, source: Source) -> None:
@@ -142,21 +168,24 @@ def _worker(request: Path, log: Path | None) -> Iterator[tuple[subprocess.Popen[
         str(os.getpid()),
     ]
     with open(log or os.devnull, "wb") as messages, os.fdopen(reading, encoding="utf-8") as events:
-        process = subprocess.Popen(
-            command,
-            pass_fds=[writing],
-            env={**os.environ, "TMPDIR": str(request.parent)},  # what it leaves behind goes with the folder
-            stdin=subprocess.DEVNULL,
-            stdout=messages if log else None,
-            stderr=subprocess.STDOUT if log else None,
-        )
-        os.close(writing)
+        process = None
         try:
+            with undisturbed():
+                process = subprocess.Popen(
+                    command,
+                    pass_fds=[writing],
+                    env={**os.environ, "TMPDIR": str(request.parent)},  # what it leaves goes with the folder
+                    stdin=subprocess.DEVNULL,
+                    stdout=messages if log else None,
+                    stderr=subprocess.STDOUT if log else None,
+                )
+                os.close(writing)
             yield process, events
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            if process is not None:
+                with undisturbed():
+                    process.kill()  # nothing, where it has ended
+                    process.wait()
 
 
 def _follow(events: IO[str], listener: Listener) -> Sequence[Any] | None:

@@ -7,7 +7,6 @@ runs as integers.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import onnx_ir as ir
 
 from knight.protos import bodies
 from knight.runner import Session
+from knight.temporary import TemporaryFolder
 from knight.types import QuantPlan
 
 _COMPUTE = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
@@ -53,7 +53,7 @@ def measure(model: ir.Model, plan: QuantPlan) -> Coverage:
 
 def optimised_coverage(model: ir.Model) -> Coverage:
     """Counts over the graph that ONNX Runtime makes of `model` (extended level, before layout changes)."""
-    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+    with TemporaryFolder() as folder:
         path = Path(folder, "optimised.onnx")
         Session(model, level="extended", optimized=path, kernels="host")
         return _count(onnx.load(path, load_external_data=False).graph)

@@ -21,12 +21,7 @@ class KnightError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
+        return visible(super().__str__())
 
 
 class ConfigError(KnightError):
@@ -37,6 +32,10 @@ class ConfigError(KnightError):
 
 class ModelError(KnightError):
     """A model file or graph that cannot be read, checked, converted or quantized."""
+
+
+class NeedsTrust(ModelError):
+    """A model file that runs code or does more than compute, of which the user has not said to trust it."""
 
 
 class ScriptError(KnightError):
@@ -83,6 +82,22 @@ def shown(name: str) -> str:
 def printable(text: str) -> str:
     """`text` as it is, or where that would break a message of one line, as `shown` without the quotes."""
     return text if text.isprintable() and len(text) <= _LONGEST - 2 else shown(text)[1:-1]
+
+
+def visible(text: str, keep: str = "") -> str:
+    """`text` with all that a terminal obeys or cannot show written as escapes, but for what to `keep`.
+
+    Names in strangers' files may move the cursor, change the title, or turn the line round.
+    """
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    def shown_as(char: str) -> str:
+        plain = char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        return char if plain else char.encode("unicode_escape").decode("ascii")
+
+    return "".join(map(shown_as, text))
 
 
 def wrong_value(value: object, wanted: str = "") -> str:

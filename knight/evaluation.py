@@ -135,7 +135,9 @@ class Agreement:
         return _decibels(sum(self._ratio(name) for name in self._seen_in_order()) / len(self._seen))
 
     def cosine(self) -> float | None:
-        """Mean cosine similarity of the float outputs; two zero vectors are alike."""
+        """Mean cosine similarity of the float outputs; two zero vectors are alike, and what is not finite is
+        like nothing.
+        """
         if not self._seen:
             return None
         return sum(self._cosine(name) for name in self._seen_in_order()) / len(self._seen)
@@ -152,7 +154,8 @@ class Agreement:
         norm = math.sqrt(self._signal[name] * self._quantized[name])
         if norm == 0.0:
             return float(self._signal[name] == self._quantized[name])
-        return self._product[name] / norm
+        alike = self._product[name] / norm
+        return alike if math.isfinite(alike) else 0.0
 
 
 def sqnr_db(signal: float, noise: float) -> float:

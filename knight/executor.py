@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from knight.errors import DataError, KnightError, ScriptError
+from knight.errors import DataError, KnightError, ModelError, ScriptError
 from knight.listener import SILENT, Listener
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ _ONNX_TYPES = {  # TensorProto.DataType by NumPy name; scripts compare against t
 NUMPY_TYPES = {number: np.dtype(name).type for name, number in _ONNX_TYPES.items()}
 """NumPy type by ONNX element type number, the inverse of what `Executor.input_types` holds."""
 
+_REAL: Mapping[str, Mapping[str, float]] = {}
+"""No output is fixed-point."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -55,7 +58,7 @@ class RunSettings:
     save_dir: where results go, and what the function may write itself.
     run_mode: the step: quant, infer, compare or convert.
     user_defined_script: the file that the function is from.
-    gpu: always None, since Knight runs on the CPU.
+    gpu: number of the GPU to use, -1 for none: always -1, since Knight runs on the CPU.
     input_configs_dict: one mapping per input, from a configuration file.
     extras: values of the options that other distributions add, by name.
     """
@@ -66,7 +69,7 @@ class RunSettings:
     save_dir: str | None = None
     run_mode: str = "quant"
     user_defined_script: str | None = None
-    gpu: int | None = None
+    gpu: int = -1
     input_configs_dict: tuple[Mapping[str, Any], ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,6 +88,8 @@ class Executor:
     early_stop_flag: raised when more samples would change nothing.
     shape_dicts: name of a value or node -> shape, empty until `init_shape_info`.
     input_types: input name -> ONNX element type number.
+    output_scales: output name -> {"scale", "zero_point"}, of the outputs that `forward` hands out as
+        fixed-point numbers, ``real = (x - zero_point) * scale``; emptied, it hands out real numbers.
     """
 
     def __init__(
@@ -98,14 +103,17 @@ class Executor:
         listener: Listener = SILENT,
         check_finite: bool = True,
         is_float: bool = False,
+        output_scales: Mapping[str, Mapping[str, float]] = _REAL,
         after_call: Callable[[int], None] = lambda calls: None,
     ) -> None:
         """`forward` runs one checked sample; `model` is what it runs, for questions about its graph.
 
         check_finite: refuse NaN and Inf; a later pass over samples that were checked before need not.
+        output_scales: of the outputs that `forward` gives as fixed-point numbers while the attribute says so.
         after_call: told the number of forward calls after each.
         """
         self._after_call = after_call
+        self.output_scales = output_scales
         self._must_be_finite = check_finite
         self.is_float = is_float
         self._forward = forward
@@ -156,6 +164,12 @@ class Executor:
             outputs = self._forward(feeds) if repeats == 1 else self._in_pieces(feeds, repeats)
         except DataError as error:
             raise DataError(f"{label}: {error}") from error
+        except KnightError:
+            raise
+        except MemoryError as error:  # here and below: not the fault of the function that called
+            raise DataError(f"{label}: out of memory while the model ran; use a smaller -bs") from error
+        except Exception as error:
+            raise ModelError(f"{label}: the model cannot be run: {described(error)}") from error
         self._last = feeds
         self.calls += 1
         self.samples += sample_count(arrays)

@@ -6,7 +6,6 @@ disk for the passes after the first, so that memory does not grow with their num
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from knight.errors import DataError
 from knight.executor import Executor, InferFunction
 from knight.files import output_errors
+from knight.temporary import TemporaryFolder
 
 Sample = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 """One forward call's worth of data: an array, one array per input in order, or arrays by input name."""
@@ -50,7 +50,7 @@ class _OnDisk:
     """The samples of an iterable that can be gone through once, in files that go with this object."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="knight-")
+        self._folder = TemporaryFolder()
         self._kinds: list[type] = []
         with output_errors(Path(self._folder.name)):
             for sample in samples:

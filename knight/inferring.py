@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +43,15 @@ def run_infer(
     settings: RunSettings,
     *,
     threads: int,
+    output_scales: Mapping[str, Mapping[str, float]] | None = None,
     listener: Listener = SILENT,
 ) -> InferResult:
-    """Runs `model` through the user's function; fixed-point outputs are handed out dequantized."""
+    """Runs `model` through the user's function.
+
+    output_scales: name -> {"scale", "zero_point"}: these outputs are handed out as fixed-point numbers of
+    that scale, and where the scales are the model's own, as the model makes them; all the others, and all by
+    default, as real numbers.
+    """
     session = real_session(model, threads=threads, spin=settings.keeps_awake)
     replay = Replay(session, session.names)
     model_seconds = 0.0
@@ -52,13 +59,22 @@ def run_infer(
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         nonlocal model_seconds
         start = time.perf_counter()
-        outputs = session.run(feeds)
+        scales = executor.output_scales
+        outputs = session.run_scaled(feeds, scales) if scales else session.run(feeds)
         model_seconds += time.perf_counter() - start
-        if is_for_onnxruntime(model):
+        if is_for_onnxruntime(model) and not scales:
             replay.keep(feeds, outputs, None)
         return outputs
 
-    executor = Executor(forward, session.inputs, session.names, settings, model=model, listener=listener)
+    executor = Executor(
+        forward,
+        session.inputs,
+        session.names,
+        settings,
+        model=model,
+        output_scales=output_scales or {},
+        listener=listener,
+    )
     start = time.perf_counter()
     metric = call_infer(infer, executor)
     seconds = time.perf_counter() - start

@@ -8,7 +8,6 @@ hashes.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import overload
 import numpy as np
 
 from knight.files import output_errors
+from knight.temporary import TemporaryFolder
 
 Feeds = dict[str, np.ndarray]
 
@@ -52,7 +52,7 @@ class KeptSamples(Samples):
         self._sizes: dict[str, int] = {}
         self._names: tuple[str, ...] = ()
         self._ceiling: str | None = None  # hashes from here on did not fit once, so none of them does
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryFolder | None = None
 
     def __enter__(self) -> KeptSamples:
         return self
@@ -78,7 +78,7 @@ class KeptSamples(Samples):
         if len(self._hashes) == self._count and name > self._hashes[-1]:
             return
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="knight-")
+            self._folder = TemporaryFolder()
         with output_errors(Path(self._folder.name)):
             np.savez(self._path(name), *feeds.values())
         self._names = tuple(feeds)

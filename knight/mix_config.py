@@ -8,7 +8,6 @@ an entry leaves out follows the command line.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Annotated, Literal
 from knight import schema
 from knight.calibration import calibrations
 from knight.errors import ConfigError
-from knight.json_keys import each_once
+from knight.files import content
+from knight.json_keys import parsed
 from knight.recipe import FLOAT, Choice, Rule
 from knight.schema import Table, wants
 
@@ -44,13 +44,11 @@ class Entry(Table, frozen=True):
 def read_mix_config(path: str | Path) -> tuple[Entry, ...]:
     """The entries of the file. Raises ConfigError naming file and key."""
     origin = _origin(path)
-    once = each_once(f"{origin}: ")
     try:
-        document = json.loads(Path(path).read_text("utf-8-sig"), object_pairs_hook=once)
+        text = content(path)
     except OSError as error:
         raise ConfigError(f"{origin}: {error.strerror}; name a JSON file") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{origin}: no JSON: {error}") from None
+    document = parsed(text, f"{origin}: ")
     if not isinstance(document, list) or not document:
         raise ConfigError(
             f'{origin}: wants a list of entries such as {{"op_names": ["conv1"], "bitwidth": 8}}'

@@ -16,9 +16,12 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from knight.errors import ModelError
+from knight import sizes, soundness, weight_files
+from knight.errors import ModelError, printable, shown
+from knight.files import other_kind
 from knight.formats import hint
 from knight.names import Names
+from knight.protos import messages
 from knight.repair import repair, without_outside_weights
 
 NEWEST_OPSET = 26  # of the newest ONNX Runtime that Knight is tested with
@@ -28,12 +31,44 @@ PROTOBUF_LIMIT = (1 << 31) - (1 << 26)  # 2 GB less some room for the graph arou
 
 
 def load(path: str | Path) -> ir.Model:
-    """The ONNX model in `path`, checked. Raises ModelError for anything that is not a usable model."""
+    """The ONNX model in `path`, checked. Raises ModelError for anything that is not a usable model, or that
+    needs more memory than there is.
+    """
     path = Path(path)
+    where, folder = f"model {path}", path.parent
+    proto = _read(path)
+    proto.ClearField("training_info")  # nothing here reads it
+    parts = list(messages(proto))
+    soundness.check(parts, where)
+    _check_versions(proto, path)
+    weight_files.check(parts, where, folder)
+    changed = weight_files.read_inner(proto, where, folder, PROTOBUF_LIMIT)
+    twice = [name for name, times in Counter(one.name for one in proto.graph.output).items() if times > 1]
+    if twice:
+        raise ModelError(f"{where}: has the output {shown(twice[0])} twice; name each output once")
+    changed = repair(proto, where) or changed
+    proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
+    try:
+        onnx.checker.check_model(without_outside_weights(proto) if changed else str(path))
+        sizes.check(proto, where)
+        model = ir.from_proto(proto)
+    except (MemoryError, ModelError):
+        raise
+    except Exception as error:  # ONNX's and the IR's exception classes share no root
+        raise ModelError(f"{where}: not valid ONNX: {_reason(error)}") from error
+    ir.external_data.set_base_dir(model.graph, folder)
+    return model
+
+
+def _read(path: Path) -> onnx.ModelProto:
     if not path.exists():
         raise ModelError(f"model {path}: no such file")
     if path.is_dir():
         raise ModelError(f"model {path}: is a folder; name the .onnx file in it")
+    if (kind := other_kind(path)) is not None:
+        raise ModelError(f"model {path}: {kind}, not a file; name an .onnx file")
+    if not _is_utf8(path):
+        raise ModelError(f"model {path}: its path is no valid UTF-8, which ONNX wants; rename it")
     if path.stat().st_size == 0:
         raise ModelError(f"model {path}: the file is empty")
     try:
@@ -44,27 +79,15 @@ def load(path: str | Path) -> ir.Model:
         ) from None
     if not proto.graph.node and not proto.graph.output:
         raise ModelError(f"model {path}: holds no graph; not an ONNX file" + hint(path, "onnx"))
-    _check_versions(proto, path)
-    _check_external_data(proto, path)
-    if proto.graph.sparse_initializer:
-        name = proto.graph.sparse_initializer[0].values.name
-        raise ModelError(f"model {path}: weight {name!r} is stored sparse; export it with dense weights")
-    twice = [name for name, times in Counter(one.name for one in proto.graph.output).items() if times > 1]
-    if twice:
-        raise ModelError(f"model {path}: has the output {twice[0]!r} twice; name each output once")
-    repaired = repair(proto, f"model {path}")
-    proto.ir_version = min(proto.ir_version, NEWEST_IR_VERSION)  # the opset decides what is in the file
-    try:
-        onnx.checker.check_model(without_outside_weights(proto) if repaired else str(path))
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"model {path}: not valid ONNX: {_first_line(error)}") from None
-    model = ir.from_proto(proto)
-    ir.external_data.set_base_dir(model.graph, path.parent)
-    return model
+    return proto
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line, without the print of the node that ONNX's check adds."""
+    while error.__cause__ is not None:  # the IR tells the outermost step first
+        error = error.__cause__
+    text, _, _ = str(error).partition("==> Context")
+    return printable(" ".join(text.split())) or type(error).__name__
 
 
 def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
@@ -83,22 +106,18 @@ def _check_versions(proto: onnx.ModelProto, path: Path) -> None:
             )
 
 
-def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:
-    for tensor in proto.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        where = {entry.key: entry.value for entry in tensor.external_data}
-        data = path.parent / where.get("location", "")
-        if not data.is_file():
-            raise ModelError(f"model {path}: its weight file {data} is missing; keep it beside the model")
-        if data.stat().st_size < int(where.get("offset", 0)) + int(where.get("length", 0)):
-            raise ModelError(f"model {path}: its weight file {data} is cut short (tensor {tensor.name!r})")
-
-
 def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers."""
     values = model.graph.initializers.values()
     return sum(value.const_value.nbytes for value in values if value.const_value is not None)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def save(model: ir.Model, path: Path, *, external: bool | None = None) -> tuple[Path, ...]:

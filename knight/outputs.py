@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
+from knight.metadata import stated
 from knight.runner import Kernels, Session, TensorInfo
 
 OUTPUT_SCALES = "knight.output_scales"
@@ -24,6 +25,13 @@ OPTIMIZERS = "knight.optimizers"
 """Metadata key: names of the optimizers whose patches are in the model, separated by commas."""
 
 
+class _FixedPoint(msgspec.Struct):
+    """``real = scale * (q - zero_point)``, the scale a float32."""
+
+    scale: Annotated[float, msgspec.Meta(gt=0, le=float(np.finfo(np.float32).max))]
+    zero_point: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+
+
 def taken_optimizers(model: ir.Model) -> tuple[str, ...]:
     """Names of the optimizers whose patches are in a quantized model."""
     return tuple(filter(None, model.metadata_props.get(OPTIMIZERS, "").split(",")))
@@ -31,10 +39,10 @@ def taken_optimizers(model: ir.Model) -> tuple[str, ...]:
 
 def output_scales(model: ir.Model) -> dict[str, dict[str, float]]:
     """Output name -> {"scale", "zero_point"} of the outputs that are fixed-point numbers; empty for other
-    models.
+    models. Raises ModelError where the metadata are damaged.
     """
-    stored: dict[str, dict[str, float]] = json.loads(model.metadata_props.get(OUTPUT_SCALES, "{}"))
-    return stored
+    known = stated(model, OUTPUT_SCALES, dict[str, _FixedPoint]) or {}
+    return {name: msgspec.structs.asdict(numbers) for name, numbers in known.items()}
 
 
 def is_for_onnxruntime(model: ir.Model) -> bool:
@@ -48,6 +56,18 @@ def dequantized(
     """Real numbers of outputs that leave the model as integers held in float."""
     return [
         (array - np.float32(scales[name]["zero_point"])) * np.float32(scales[name]["scale"])
+        if name in scales
+        else array
+        for name, array in zip(names, outputs, strict=True)
+    ]
+
+
+def fixed_point(
+    names: Sequence[str], outputs: list[np.ndarray], scales: Mapping[str, Mapping[str, float]]
+) -> list[np.ndarray]:
+    """The inverse of `dequantized`, unrounded: real numbers in the units of another model's outputs."""
+    return [
+        array / np.float32(scales[name]["scale"]) + np.float32(scales[name]["zero_point"])
         if name in scales
         else array
         for name, array in zip(names, outputs, strict=True)
@@ -86,6 +106,15 @@ class RealSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """All outputs of one forward pass, in order."""
         return self.real(self._session.run(feeds))
+
+    def run_scaled(
+        self, feeds: Mapping[str, np.ndarray], scales: Mapping[str, Mapping[str, float]]
+    ) -> list[np.ndarray]:
+        """As `run`, in fixed-point numbers of `scales`; where these are the model's own, as it makes them."""
+        outputs = self._session.run(feeds)
+        if scales == self._scales:
+            return outputs
+        return fixed_point(self.names, self.real(outputs), scales)
 
     def real(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """Real numbers of all outputs, in order."""

@@ -13,23 +13,23 @@ from typing import Any
 
 import onnx_ir as ir
 
-from knight.absorbing import Kept
 from knight.candidates import Candidate
 from knight.config import QuantConfig
 from knight.errors import KnightError
 from knight.executor import InferFunction, RunSettings
 from knight.listener import SILENT, Listener
 from knight.measuring import measure, running
+from knight.normalizing import SAMPLES, Form, form_of
 from knight.observing import Seen, observe
 from knight.optimizers import optimizers
-from knight.planning import Planned, plan_all
+from knight.planning import Planned, Variant, plan_all
 from knight.realizing import realize
 from knight.report import report
 from knight.runner import available_threads
 from knight.statistics import joined
 from knight.targets import Target
 from knight.telling import Account, tell_plan
-from knight.types import QuantPlan
+from knight.types import QParams
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def quantize(
     chosen = [optimizers.get(name) for name in config.optimizers]
     with account.stage(2):
         seen = observe(
-            planned.prepared,
-            planned.plans,
+            planned.observed,
+            planned.all_plans,
             infer,
             request.settings,
-            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in planned.plans)),
+            needs=joined(*(optimizer.needs(plan) for optimizer in chosen for plan in planned.all_plans)),
             snapshots=config.iterations,
-            keep=max((optimizer.samples for optimizer in chosen), default=0),
+            keep=max([*(optimizer.samples for optimizer in chosen), SAMPLES * _compares(planned)]),
             threads=request.threads,
             listener=listener,
         )
@@ -110,35 +110,49 @@ def quantize(
         elif seen.samples == 1 and (settings.user_defined_script or settings.input_configs_dict):
             account.warn("one sample alone calibrates; -i asks for more forward calls")
         several = len(planned.candidates) > 1
-        for candidate, plan, kept in planned:
+        for candidate, first, whole in planned:
             if several:
                 listener.combination(candidate.label)
             try:
-                yield _outcome(request, planned, candidate, plan, kept, seen, account.branch())
+                yield _outcome(request, planned, candidate, first, whole, seen, account.branch())
             except KnightError as error:
                 if not several:
                     raise
                 yield Outcome(candidate.method, candidate.iteration, candidate.label, failure=str(error))
 
 
+def _compares(planned: Planned) -> bool:
+    """Whether samples decide how an input is normalized."""
+    return any(isinstance(one, Variant) for one in planned.whole)
+
+
 def _outcome(
     request: Request,
     planned: Planned,
     candidate: Candidate,
-    plan: QuantPlan,
-    kept: Kept,
+    variant: Variant,
+    whole: Variant | str,
     seen: Seen,
     account: Account,
 ) -> Outcome:
-    """One combination, from the statistics to the report."""
+    """One combination, from the statistics to the report. whole: see `Planned`."""
     with account.stage(3):
+        statistics, samples = seen.after(candidate.iteration), seen.kept_after(candidate.iteration)
+        form = Form("float", whole) if isinstance(whole, str) and whole else None
+        given: Mapping[str, QParams] = {}
+        if isinstance(whole, Variant):
+            form, given = form_of(variant, whole, statistics, samples, threads=request.threads)
+            variant = whole if form.form == "integers" else variant
+        if form is not None:
+            account.listener.detail(f"normalization {form}")
         quantized = realize(
-            planned.prepared,
-            plan,
-            seen.after(candidate.iteration),
-            patch=kept.patch,
+            variant.prepared,
+            variant.plan,
+            statistics,
+            patch=variant.kept.patch,
+            given=given,
             optimizers=candidate.optimizers,
-            samples=seen.kept_after(candidate.iteration),
+            samples=samples,
             format=request.config.format,
             threads=request.threads,
             listener=account.listener,
@@ -172,6 +186,7 @@ def _outcome(
         config=request.config,
         settings=request.settings,
         account=account,
+        normalization=form,
     )
     return Outcome(
         candidate.method,

@@ -19,9 +19,10 @@ from knight.requantization import Requantization, requantizations
 from knight.rewriter import rewrite
 from knight.solver import Parameters, solve
 from knight.statistics import Statistics
-from knight.types import Patch, QuantPlan
+from knight.types import Patch, QParams, QuantPlan
 
 _NONE = Patch()
+_NOTHING: Mapping[str, QParams] = {}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def realize(
     statistics: Statistics,
     *,
     patch: Patch = _NONE,
+    given: Mapping[str, QParams] = _NOTHING,
     optimizers: Sequence[str] = (),
     samples: Samples = (),
     format: str = "qdq",
@@ -76,18 +78,19 @@ def realize(
 ) -> Quantized:
     """The quantized model of `plan`, with the numbers that `statistics` give.
 
-    patch: numbers that nothing decides here, such as those of a source that was quantized. optimizers: names
-    of those to try, in this order, on `samples` (see `knight.optimizing`). format: of what is written (see
-    `knight.exporters`). Raises ModelError for weights that are not finite, DataError for statistics that the
-    plan needs and that were not kept, ConfigError for an unknown optimizer.
+    patch: numbers that nothing decides here, such as those of a source that was quantized. given: numbers of
+    groups that no calibration method decides. optimizers: names of those to try, in this order, on `samples`
+    (see `knight.optimizing`). format: of what is written (see `knight.exporters`). Raises ModelError for
+    weights that are not finite, DataError for statistics that the plan needs and that were not kept,
+    ConfigError for an unknown optimizer.
     """
-    given = exact_parameters(prepared.border, plan, statistics)
-    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=given, patch=patch)
+    fixed = {**exact_parameters(prepared.border, plan, statistics), **given}
+    parameters = solve(prepared.model, plan, statistics, threads=threads, fixed=fixed, patch=patch)
     draft = Draft(prepared, plan, statistics, parameters)
     verdicts: tuple[Verdict, ...] = ()
     if optimizers:
         draft, verdicts = optimize(
-            draft, optimizers, samples, fixed=given, threads=threads, listener=listener
+            draft, optimizers, samples, fixed=fixed, threads=threads, listener=listener
         )
     requantized, warnings = requantizations(plan, draft.parameters)
     unused = tuple(f"optimizer {verdict}" for verdict in verdicts if not verdict.accepted)

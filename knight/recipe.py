@@ -103,6 +103,21 @@ class Recipe:
         """The same with another calibration method for what no rule names."""
         return replace(self, default=replace(self.default, method=method, options=options))
 
+    def fitting(self, graph: ir.Graph) -> Recipe:
+        """The same without the names and kinds of operators that `graph` does not have."""
+        nodes = list(graph)
+
+        def left(rule: Rule) -> Rule:
+            names = [
+                one for one in rule.names if any(Rule(FLOAT, (one,)).matches_name(node) for node in nodes)
+            ]
+            kinds = [one for one in rule.op_types if any(_fits(node.op_type, one) for node in nodes)]
+            return replace(rule, names=tuple(names), op_types=tuple(kinds))
+
+        return replace(
+            self, rules=tuple(rule for rule in map(left, self.rules) if rule.names or rule.op_types)
+        )
+
     @property
     def choices(self) -> tuple[Choice, ...]:
         """All that it asks for, but for float."""

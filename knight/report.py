@@ -19,6 +19,7 @@ from knight.config import QuantConfig
 from knight.executor import RunSettings
 from knight.host import HostFigures, cpu_name
 from knight.measuring import Figures
+from knight.normalizing import Form
 from knight.observing import Seen
 from knight.outputs import output_scales
 from knight.realizing import Quantized
@@ -41,8 +42,11 @@ def report(
     config: QuantConfig,
     settings: RunSettings,
     account: Account,
+    normalization: Form | None = None,
 ) -> Report:
-    """The report on one quantized model."""
+    """The report on one quantized model. normalization: how it runs behind an integer input, where that was a
+    question.
+    """
     plan, parameters = quantized.plan, quantized.parameters
     return {
         **_headline(seen.metric, figures),
@@ -70,6 +74,7 @@ def report(
             node: {"multiplier": plain(r.multiplier), "shift": plain(r.shift)}
             for node, r in quantized.requantizations.items()
         },
+        "normalization": None if normalization is None else asdict(normalization),
         "optimizers": [{**asdict(verdict), "accepted": verdict.accepted} for verdict in quantized.verdicts],
         "kept_in_float": dict(plan.float_nodes),
         "conversions_left": figures.coverage.conversions,

@@ -7,13 +7,12 @@ another question, which ``kernels="host"`` asks: on x86 without VNNI they satura
 from __future__ import annotations
 
 import os
-import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -21,9 +20,13 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from knight import model as models
+from knight import memory, model as models, sizes
 from knight.errors import DataError, ModelError
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
+from knight.failures import reason
+from knight.stopping import breaking_off, long_calls
+from knight.temporary import TemporaryFolder
+from knight.watch import Watch
 
 _QUANTIZES_WEIGHTS = "WeightBiasQuantization"
 """The optimizer that gives int8 weights to what stands in float between pairs."""
@@ -32,6 +35,11 @@ _STATES_TYPES = "QDQPropagationTransformer"
 """The optimizer that, from opset 21, states the integers' type on the pairs that it adds; another one turns
 int8 into uint8 and leaves what is stated, and ONNX Runtime 1.31 then refuses its own graph."""
 
+_FOLDED = 1 << 28
+"""Bytes up to which ONNX Runtime computes a constant while it loads a model, or twice the weights where that
+is more: what comes of weights is kept, what a small file blows up is not."""
+
+T = TypeVar("T")
 Level = Literal["none", "basic", "extended", "all"]
 Kernels = Literal["exact", "host"]
 
@@ -41,6 +49,11 @@ _LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+_SECONDS = 3600.0
+"""For a run of a model with loops, whose number of turns may stand in the data."""
+
+_LARGEST_CONSTANT = "optimization.constant_folding_max_output_size_in_bytes"
+
 _DTYPES: dict[str, np.dtype] = {
     "tensor(float16)": np.dtype("float16"),
     "tensor(float)": np.dtype("float32"),
@@ -106,6 +119,8 @@ class Session:
     file says; "host" runs the file as it is, with the kernels that ONNX Runtime has for this CPU.
 
     differs: what this CPU's own kernels would get wrong (see `exact.mend`); empty where that is nothing.
+
+    Neither loading nor a run takes more memory than is free: it ends with an error instead.
     """
 
     def __init__(
@@ -129,13 +144,14 @@ class Session:
         options.log_severity_level = 4  # failures come back as exceptions; do not print them as well
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        self._keep: list[tempfile.TemporaryDirectory[str]] = []
+        self._keep: list[TemporaryFolder] = []
         self.differs: frozenset[str] = frozenset()
+        header = _header(model)
+        options.add_session_config_entry(_LARGEST_CONSTANT, str(_most_folded(header)))
         source = self._source(model, taps)
         self._disabled: list[str] = []
         if kernels == "exact" and optimized is None:
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")  # float32
-            header = _header(model)
             states_types = header is not None and models.opset(header) >= 21
             self._disabled = [_QUANTIZES_WEIGHTS, *([_STATES_TYPES] if states_types else [])]
             if _may_differ(header, level):
@@ -145,11 +161,14 @@ class Session:
         self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
+        self._long_calls = long_calls()
         self._buffers: dict[str, np.ndarray] = {}
+        self._seconds = _SECONDS if any(_op_types(header, _has_bodies)) else None
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):
             return str(model)
+        _check_functions(model)
         if models.weight_bytes(model) <= models.PROTOBUF_LIMIT:
             proto = models.to_proto(model)
             _tap(proto, taps)
@@ -181,16 +200,45 @@ class Session:
 
     def _folder(self) -> Path:
         """A folder that lasts as long as the session."""
-        self._keep.append(tempfile.TemporaryDirectory(prefix="knight-"))
+        self._keep.append(TemporaryFolder())
         return Path(self._keep[-1].name)
 
-    def run(self, feeds: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> list[np.ndarray]:
-        """One forward pass; `outputs` in the order asked for (default: all, taps last)."""
-        try:
-            results: list[np.ndarray] = self._session.run(outputs, dict(feeds))
-        except Exception as error:  # as above
-            raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        outputs: Sequence[str] | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> list[np.ndarray]:
+        """One forward pass; `outputs` in the order asked for (default: all, taps last).
+
+        seconds: the most that it may take, told between two operators. Raises DataError, which names the node
+        for which the memory or the time does not suffice.
+        """
+        given = dict(feeds)
+        results: list[np.ndarray] = self._watched(
+            lambda options: self._session.run(outputs, given, options), seconds or self._seconds
+        )
         return results
+
+    def _watched(self, act: Callable[[ort.RunOptions], T], seconds: float | None) -> T:
+        """What the run `act` gives, within the memory that is free; also looked at where `seconds` are given.
+
+        A signal that stops Knight ends it after the operator that it is at. Raises DataError where it fails.
+        """
+        options = ort.RunOptions()
+        watch = None if seconds is None else Watch(options, seconds)
+        break_off = partial(setattr, options, "terminate", True)
+        try:
+            with (
+                memory.at_most_available(),
+                breaking_off(break_off, self._long_calls),
+                watch or nullcontext(),
+            ):
+                return act(options)
+        except Exception as error:  # ONNX Runtime's exception classes share no public root
+            why = reason(error, watch.cause if watch is not None else "")
+            raise DataError(f"ONNX Runtime failed on this sample: {why}") from error
 
     def run_in_place(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """One forward pass of all outputs into buffers that the next call overwrites.
@@ -204,10 +252,7 @@ class Session:
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so
         buffers = [self._bind(binding, info, shape) for info, shape in self._output_shapes(feeds)]
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:  # as above
-            raise DataError(f"ONNX Runtime failed on this sample: {_reason(error)}") from error
+        self._watched(lambda options: self._session.run_with_iobinding(binding, options), self._seconds)
         results = zip(buffers, binding.get_outputs(), strict=True)
         return [value.numpy() if buffer is None else buffer for buffer, value in results]
 
@@ -231,7 +276,7 @@ class Session:
             dims = [
                 dim if isinstance(dim, int) else sizes.get(dim) if dim else None for dim in argument.shape
             ]
-            known = tuple(dim for dim in dims if dim is not None)
+            known = tuple(dim for dim in dims if dim is not None and dim >= 0)  # else ONNX Runtime says why
             # An empty shape may be a scalar's, or that of a tensor of unknown rank.
             yield info, known if known and len(known) == len(dims) else None
 
@@ -263,9 +308,24 @@ def _session(
     """disabled: names of optimizers to leave out."""
     providers = ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(source, options, providers=providers, disabled_optimizers=list(disabled))
+        cancel = partial(options.set_load_cancellation_flag, True)
+        with memory.at_most_available(), breaking_off(cancel, long_calls()):
+            return ort.InferenceSession(
+                source, options, providers=providers, disabled_optimizers=list(disabled)
+            )
     except Exception as error:  # ONNX Runtime's exception classes share no public root
-        raise ModelError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
+        raise ModelError(f"ONNX Runtime cannot load the model: {reason(error)}") from error
+
+
+def _check_functions(model: ir.Model) -> None:
+    """ONNX Runtime inlines them all, however many calls that makes."""
+    functions = [ir.serde.serialize_function(one) for one in model.functions.values()]
+    nodes = [ir.serde.serialize_node(node) for node in model.graph] if functions else []
+    sizes.check_functions(functions, nodes, "the model")
+
+
+def _most_folded(model: ir.Model | None) -> int:
+    return max(_FOLDED, 0 if model is None else 2 * models.weight_bytes(model))
 
 
 def _may_differ(model: ir.Model | None, level: Level) -> bool:
@@ -281,6 +341,11 @@ def _header(model: ir.Model | Path) -> ir.Model | None:
         return ir.from_proto(onnx.load(model, load_external_data=False))
     except Exception:
         return None
+
+
+def _has_bodies(node: ir.Node) -> bool:
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attributes.values())
 
 
 def _op_types(model: ir.Model | None, wanted: Callable[[ir.Node], bool] = lambda node: True) -> Iterator[str]:
@@ -300,10 +365,3 @@ def _tap(proto: onnx.ModelProto, taps: Sequence[str]) -> None:
 def _info(argument: ort.NodeArg) -> TensorInfo:
     shape = tuple(dim if isinstance(dim, int) else None for dim in argument.shape or ())
     return TensorInfo(argument.name, _DTYPES.get(argument.type), shape, argument.type)
-
-
-def _reason(error: Exception) -> str:
-    """The useful part of an ONNX Runtime message, in one line."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    return text[:400]

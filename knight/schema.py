@@ -6,6 +6,7 @@ thing that does not fit by its keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
@@ -184,7 +185,10 @@ def _number(value: object) -> object:
     """The number that a text holds; whole ones as int. What holds none stays as it is."""
     if isinstance(value, str):
         try:
-            value = float(value)
+            found = float(value)
         except ValueError:
             return value
+        if not math.isfinite(found):
+            return value
+        value = found
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,15 +1,15 @@
 """Loads a user script and gives what its decorators registered.
 
-A script written for the vendor's tool runs as it is: `load_script` offers
-`onnx_quantize_tool.common.register` to it, and the script's folder is importable. A decorator records only
-while a script is being loaded; at any other time it hands the function back, so that the same file can be
-imported and tested by itself.
+A script written for the vendor's tool runs as it is: `load_script` offers the modules of that tool to it (see
+`vendor_names`), and the script's folder is importable. A decorator records only while a script is being
+loaded; at any other time it hands the function back, so that the same file can be imported and tested by
+itself.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,20 +18,26 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar, overload
 
-from knight.errors import ScriptError, did_you_mean
-from knight.executor import NUMPY_TYPES, InferFunction, described, place
+from knight.errors import ConfigError, ScriptError, did_you_mean
+from knight.executor import InferFunction, described, place
+from knight.files import content
 from knight.listener import SILENT, Listener
 from knight.tasks import tasks
+from knight.vendor_names import offer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Registered:
-    """The functions of one script, by the names it gave them."""
+    """The functions of one script, by the names it gave them.
+
+    imported: ready-made infer functions, of the vendor's modules that it imports.
+    """
 
     infer_functions: dict[str, InferFunction] = field(default_factory=dict)
     pytorch_models: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    imported: dict[str, InferFunction] = field(default_factory=dict)
 
 
 _loading: ContextVar[Registered | None] = ContextVar("knight_loading", default=None)
@@ -88,24 +94,34 @@ def load_script(path: str | Path) -> Registered:
     if path.is_dir():
         raise ScriptError(f"script {path}: is a folder; name the .py file in it")
     try:
-        source = path.read_bytes()
+        source = content(path)
     except FileNotFoundError:
         raise ScriptError(f"script {path}: no such file") from None
     except OSError as error:
         raise ScriptError(f"script {path}: cannot be read ({error.strerror})") from None
     path = path.resolve()
     code = _compile(source, path)
-    _offer_vendor_names()
+    before = _earlier(path)
+    offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, path.parent, _note_import)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # stays: functions may import when they are called
     with _collecting() as registered:
-        _run(code, path)
-    if not registered.infer_functions and not registered.pytorch_models:
+        module = _run(code, path)
+    if before is not None:
+        _keep_imported(registered, before)
+    module.__dict__[_RECORD] = registered
+    if not (registered.infer_functions or registered.pytorch_models or registered.imported):
         raise ScriptError(
             f"script {path}: registers nothing; "
             f'put @onnx_infer_func.register("NAME") above its infer function'
         )
     return registered
+
+
+def _note_import(functions: Mapping[str, InferFunction]) -> None:
+    registered = _loading.get()
+    if registered is not None:
+        registered.imported.update(functions)
 
 
 @contextmanager
@@ -128,7 +144,7 @@ def _compile(source: bytes, path: Path) -> CodeType:
         raise ScriptError(f"script {path}: not a Python file: {error}") from error
 
 
-def _run(code: CodeType, path: Path) -> None:
+def _run(code: CodeType, path: Path) -> ModuleType:
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"_script_{path.stem}"
     spec = spec_from_file_location(name, path)
     if spec is None:  # the file does not end in .py
@@ -154,28 +170,38 @@ def _run(code: CodeType, path: Path) -> None:
         raise ScriptError(
             f"script {path}: raised {described(error)} ({place(error, script=path)})"
         ) from error
+    return module
 
 
-def _offer_vendor_names() -> None:
-    """Makes `onnx_quantize_tool`, as far as users' scripts import it, stand for Knight."""
-    contents: dict[str, dict[str, Any]] = {
-        "onnx_quantize_tool": {},
-        "onnx_quantize_tool.common": {},
-        "onnx_quantize_tool.common.register": {
-            "onnx_infer_func": onnx_infer_func,
-            "pytorch_model": pytorch_model,
-        },
-        "onnx_quantize_tool.utils": {},
-        "onnx_quantize_tool.utils.constants": {"NP_TYPE_DICT": NUMPY_TYPES},
-    }
-    for name, names in contents.items():
-        module = ModuleType(name, "Knight under the name that scripts for the vendor's tool import.")
-        module.__dict__.update(names)
-        module.__path__ = []  # so that it counts as a package
-        sys.modules[name] = module
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(sys.modules[parent], child, module)
+_RECORD = "__knight_registered__"
+"""Name in the module of a script: what was registered while it was loaded."""
+
+
+def _earlier(path: Path) -> ModuleType | None:
+    """The module of this script as it was loaded before."""
+    modules = [module for module in sys.modules.values() if type(module) is ModuleType]
+    found = [
+        module for module in modules if _RECORD in vars(module) and vars(module)["__file__"] == str(path)
+    ]
+    return found[-1] if found else None
+
+
+def _keep_imported(registered: Registered, before: ModuleType) -> None:
+    """Adds what modules registered that the script imports: Python ran them only the first time."""
+    record: Registered = vars(before)[_RECORD]
+    for section in ("infer_functions", "pytorch_models"):
+        now: dict[str, Any] = getattr(registered, section)
+        for name, function in getattr(record, section).items():
+            if getattr(function, "__module__", None) != before.__name__:
+                now.setdefault(name, function)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An infer function. own: it is the user's, and none of `knight.tasks`."""
+
+    function: InferFunction
+    own: bool
 
 
 def find_infer_function(
@@ -183,27 +209,38 @@ def find_infer_function(
 ) -> InferFunction:
     """The infer function called `name`: the script's own, else one of `knight.tasks`.
 
-    Raises ScriptError with the nearest names where neither has it. Warns when a script's functions go unused.
+    Raises ConfigError with the nearest names where neither has it, ScriptError for a script that cannot be
+    used. Warns when a script's functions go unused.
     """
+    return choose_infer_function(name, script, listener=listener).function
+
+
+def choose_infer_function(
+    name: str, script: str | Path | None = None, *, listener: Listener = SILENT
+) -> Chosen:
+    """As `find_infer_function`; and whose it is."""
     if script is None:
         if name in tasks.names():
-            return tasks.get(name)
-        raise ScriptError(
+            return Chosen(tasks.get(name), own=False)
+        raise ConfigError(
             f"infer function {name!r} is not built in ({did_you_mean(name, tasks.names())}); "
             f"name the script that registers it with -uds"
         )
-    functions = load_script(script).infer_functions
+    registered = load_script(script)
+    functions = registered.infer_functions
     if name in functions:
-        return functions[name]
+        return Chosen(functions[name], own=True)
+    if name in registered.imported:
+        return Chosen(registered.imported[name], own=False)
     if name in tasks.names():
         if functions:
             listener.warn(
                 f"the built-in {name} is used, not the script's own {', '.join(sorted(functions))}; "
                 f"choose with -if"
             )
-        return tasks.get(name)
+        return Chosen(tasks.get(name), own=False)
     if not functions:
-        raise ScriptError(f"script {script}: registers no infer function, and {name!r} is not built in")
-    raise ScriptError(
+        raise ConfigError(f"script {script}: registers no infer function, and {name!r} is not built in")
+    raise ConfigError(
         f"script {script}: registers no infer function {name!r}: {did_you_mean(name, functions)}"
     )

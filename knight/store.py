@@ -12,15 +12,17 @@ import fcntl
 import json
 import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knight import model as models
 from knight.errors import OutputError
-from knight.files import flush, output_errors
+from knight.files import flush, output_errors, remove
+from knight.stopping import undisturbed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -57,16 +59,17 @@ class Store:
         self._made: list[Path] = []
         self._published = False
         self._lock: int | None = None
-        with output_errors(self.folder):
-            self._make_folder()
-        try:
+        with undisturbed():
             with output_errors(self.folder):
-                self._lock = self._acquire()
-                shutil.rmtree(self.folder / _WRITING, ignore_errors=True)
-                self._complete()
-        except BaseException:
-            self.close()
-            raise
+                self._make_folder()
+            try:
+                with output_errors(self.folder):
+                    self._lock = self._acquire()
+                    remove(self.folder / _WRITING)
+                    self._complete()
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> Store:
         return self
@@ -115,30 +118,36 @@ class Store:
                     written += models.save(model, fresh / file)
                 for file, document in documents.items():
                     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-                    (fresh / file).write_text(text + "\n", "utf-8")
+                    # JSON reads what "backslashreplace" makes of an undecodable byte of a path as that byte
+                    (fresh / file).write_text(text + "\n", "utf-8", "backslashreplace")
                     written.append(fresh / file)
                 for file, content in files.items():
                     (fresh / file).parent.mkdir(parents=True, exist_ok=True)
                     (fresh / file).write_bytes(content)
                     written.append(fresh / file)
                 for path in written:
+                    self._check_target(self.folder / path.relative_to(writing))
                     flush(path)
-                writing.rename(self.folder / _COMMITTED)
-                self._published = True
-                self._complete()
-                self._remove_stale(place, [path.relative_to(fresh) for path in written])
+                with undisturbed():
+                    writing.rename(self.folder / _COMMITTED)
+                    self._published = True
+                    self._complete()
+                    self._remove_stale(place, [path.relative_to(fresh) for path in written])
         finally:
-            shutil.rmtree(writing, ignore_errors=True)
+            with suppress(OSError):  # what is left, the next process removes
+                remove(writing)
 
     def close(self) -> None:
         """Lets the folder go; a folder that was made for nothing is removed again."""
         if self._lock is not None:
-            with output_errors(self.folder):
-                self._complete()
-            if self._made and not self._published:
-                (self.folder / LOCK).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
+            try:
+                with output_errors(self.folder):
+                    self._complete()
+            finally:
+                if self._made and not self._published:
+                    (self.folder / LOCK).unlink(missing_ok=True)
+                os.close(self._lock)
+                self._lock = None
         if not self._published:
             for folder in reversed(self._made):
                 try:
@@ -162,7 +171,9 @@ class Store:
     def _acquire(self) -> int:
         path = self.folder / LOCK
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                raise OutputError(f"{path} is no file of knight's own; remove it")
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -181,17 +192,31 @@ class Store:
     def _complete(self) -> None:
         """Moves what is committed to its place: models last, so that none refers to weights yet to come."""
         committed = self.folder / _COMMITTED
-        files = [path for path in committed.rglob("*") if path.is_file()]
+        files = [] if committed.is_symlink() else list(_files(committed))
         for path in sorted(
             files, key=lambda path: (path.suffix == ".onnx", path.parent.name != "steps", path)
         ):
             target = self.folder / path.relative_to(committed)
+            self._check_target(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         for folder in {path.parent for path in files}:
             flush(self.folder / folder.relative_to(committed))
-        if committed.exists():
-            shutil.rmtree(committed)
+        remove(committed)
+
+    def _check_target(self, target: Path) -> None:
+        """Raises OutputError where a file cannot take that place, or would land outside of the folder."""
+        if target.is_dir() and not target.is_symlink():
+            raise OutputError(
+                f"cannot write to {target}: it is a folder; move it, or name another --save-dir"
+            )
+        for place in target.relative_to(self.folder).parents:
+            inner = self.folder / place
+            if place != Path() and os.path.lexists(inner) and not stat.S_ISDIR(inner.lstat().st_mode):
+                raise OutputError(
+                    f"cannot write to {target}: {inner} is no folder of its own; move it, or name another "
+                    f"--save-dir"
+                )
 
     @staticmethod
     def _remove_stale(place: Path, written: Sequence[Path]) -> None:
@@ -199,5 +224,14 @@ class Store:
         for model in (path for path in written if path.suffix == ".onnx"):
             weights = re.compile(rf"{re.escape(model.stem)}-[0-9a-f]{{12}}\.data")
             for path in (place / model.parent).iterdir():
-                if weights.fullmatch(path.name) and path.relative_to(place) not in written:
+                old = weights.fullmatch(path.name) and path.relative_to(place) not in written
+                if old and not path.is_dir():
                     path.unlink()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files below `folder`, without what links lead to."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from knight import operators
 from knight.config import QuantConfig
 from knight.listener import Listener
-from knight.planning import Planned
+from knight.planning import Planned, Variant
 from knight.preparing import Prepared
 from knight.targets import Target
 
@@ -59,8 +59,10 @@ def tell_plan(account: Account, planned: Planned, target: Target, config: QuantC
         account.listener.detail(f"input {name} takes {dtype}")
     if config.output_dequant:
         _tell_outputs(account.listener, prepared, target)
+    open_ = prepared.border.normalization if isinstance(planned.whole[0], Variant) else frozenset()
     for name, reason in plan.float_nodes.items():
-        account.listener.detail(f"{name} stays float: {reason}")
+        if name not in open_:  # samples decide
+            account.listener.detail(f"{name} stays float: {reason}")
     if not plan.tensors:
         account.warn(
             f"nothing in this model can be quantized for {target.name}; the result is the float model"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from knight import border, model as models
 from knight.candidates import check_config
 from knight.config import QuantConfig
 from knight.errors import ConfigError
-from knight.integer_inputs import holds, integer_params
+from knight.integer_inputs import fits, holds, integer_params
+from knight.normalizing import LOSS_DB
 from knight.observer import Observer
 from knight.planner import make_plan
 from knight.preparing import prepare_model
@@ -27,6 +29,9 @@ from tests.passes.equivalence import build, random
 
 ORT, TX = load_target("onnxruntime"), load_target("TX5368AV200")
 TARGETS = pytest.mark.parametrize("target", [ORT, TX], ids=lambda target: target.name)
+IN_FLOAT = pytest.mark.parametrize(
+    "target", [ORT, replace(TX, integer_normalization=False)], ids=lambda target: target.name
+)
 CONV = {"w": random(4, 4, 3, 3, seed=1), "b": random(4, seed=2)}
 MEAN, STD = (120.0, 110.0, 100.0, 130.0), (60.0, 55.0, 50.0, 65.0)
 
@@ -54,7 +59,7 @@ def kinds(model: ir.Model) -> list[str]:
 # What must hold ---------------------------------------------------------------------------------------
 
 
-@TARGETS
+@IN_FLOAT
 @pytest.mark.parametrize("pads", [0, 1])
 @pytest.mark.parametrize("method", ["min_max", "kl"])
 def test_a_uint8_picture_gives_what_the_normalized_one_gives(target: object, pads: int, method: str) -> None:
@@ -211,7 +216,7 @@ def real_pictures(folder: Path, side: int, bgr: bool, count: int) -> list[np.nda
     return found
 
 
-@TARGETS
+@IN_FLOAT
 @pytest.mark.parametrize("name", KIT)
 def test_trained_models_take_pictures_as_they_are(kit: Path, name: str, target: object) -> None:
     folder, side, bgr, mean, std = KIT[name]
@@ -224,6 +229,22 @@ def test_trained_models_take_pictures_as_they_are(kit: Path, name: str, target: 
     theirs = knight.quantize(path, floats[:2], **settings)
     for picture, floating in zip(data, floats, strict=True):
         np.testing.assert_array_equal(ours.run(picture)[0], theirs.run(floating)[0])
+
+
+@pytest.mark.parametrize("name", KIT)
+def test_trained_models_normalize_by_integers_where_the_outputs_lose_nothing(kit: Path, name: str) -> None:
+    folder, side, bgr, mean, std = KIT[name]
+    data = real_pictures(kit / "images" / folder, side, bgr, 3)
+    settings = {"method": "min_max", "mean": mean, "std": std, "input_dtypes": ("uint8",)}
+    ours = knight.quantize(kit / "onnx" / name, data, target=TX, **settings).report
+    floating = replace(TX, integer_normalization=False)
+    theirs = knight.quantize(kit / "onnx" / name, data, target=floating, **settings).report
+    assert ours["sqnr_db"] > theirs["sqnr_db"] - LOSS_DB
+    found = ours["normalization"]
+    assert found["float_db"] == pytest.approx(theirs["sqnr_db"], abs=0.01)
+    assert found["integers_db"] == pytest.approx(ours["sqnr_db"], abs=0.01) or found["form"] == "float"
+    left = {"integers": 0, "float": theirs["float_operators"]}
+    assert ours["float_operators"] == left[found["form"]]
 
 
 # The grid ---------------------------------------------------------------------------------------------
@@ -253,6 +274,24 @@ def test_every_integer_is_exact_where_the_target_can_hold_it(spec: QuantSpec, dt
     integers = np.clip(np.rint(every / found.scale) + found.zero_point, spec.qmin, spec.qmax)
     back = (integers - found.zero_point) * found.scale
     assert np.array_equal(back, every) is exact
+
+
+@pytest.mark.parametrize(
+    ("spec", "whole", "saw", "fitting"),
+    [
+        (SIGNED, (-128, 127), (-128, 127), True),
+        (SIGNED, (-124, 151), (-124, 127), True),  # what is beyond was not seen
+        (SIGNED, (-124, 151), (-124, 128), False),
+        (SIGNED, (-124, 100), (-124, 128), True),  # statistics of more than this input
+        (UNSIGNED, (0, 255), (0, 255), True),
+        (UNSIGNED, (-1, 254), (-1, 254), False),
+        (WIDE, (-124, 151), (-124, 151), True),
+    ],
+)
+def test_where_whole_numbers_need_no_other_scale_than_one(
+    spec: QuantSpec, whole: tuple[int, int], saw: tuple[int, int], fitting: bool
+) -> None:
+    assert fits(spec, [whole], seen(*saw)) is fitting
 
 
 @pytest.mark.parametrize(("high", "scale"), [(0, 1), (127, 1), (128, 2), (254, 2), (255, 2)])

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from knight import conversion, model as models
+from knight.config import QuantConfig
 from knight.conversion import check_framework, convert, name_of
 from knight.converters import Converter, Source
 from knight.converters._worker import Request, require
-from knight.errors import ConfigError, ModelError, ScriptError
+from knight.errors import ConfigError, DataError, ModelError, ScriptError
 from knight.executor import RunSettings
 from knight.listener import Listener
 from tests.small_models import conv_net
@@ -66,6 +68,60 @@ def test_the_users_data_is_compared_too(tmp_path: Path) -> None:
     assert ("forward", 3, 3) in heard.events
     with pytest.raises(ScriptError, match="registers no infer function 'fed'"):
         convert("onnx", source, infer="fed")
+
+
+PICTURES = """
+import numpy as np
+from knight import onnx_infer_func
+
+@onnx_infer_func.register("feed")
+def feed(executor):
+    pictures = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.{dtype})
+    np.savez(executor.dataset, pictures=pictures, scores=executor.forward(pictures)[0])
+"""
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 55.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "asked"),
+    [
+        ("uint8", QuantConfig(input_dtypes=("uint8",), mean=MEAN, std=STD)),
+        ("uint8", QuantConfig(input_dtypes=("uint8",))),
+        ("int8", QuantConfig(input_dtypes=("int8",), mean=(3.0,), std=(2.0,))),
+        ("float32", QuantConfig(mean=MEAN, std=STD)),
+        ("float32", QuantConfig(input_dtypes=("None",))),
+    ],
+)
+def test_the_users_samples_are_normalized_as_the_quantized_model_does(
+    dtype: str, asked: QuantConfig, tmp_path: Path
+) -> None:
+    script, kept = tmp_path / "pictures.py", tmp_path / "kept.npz"
+    script.write_text(PICTURES.format(dtype=dtype))
+    net = conv_net(tmp_path)
+    settings = RunSettings(dataset=str(kept))
+    converted = convert(
+        "onnx", Source(str(net), script=str(script)), infer="feed", settings=settings, config=asked
+    )
+    assert converted.samples == 4
+    assert [value.dtype.numpy() for value in converted.model.graph.inputs] == [np.float32]  # type: ignore[union-attr]
+    pictures, scores = (np.load(kept)[key] for key in ("pictures", "scores"))
+    mean, std = (np.float32(numbers or other) for numbers, other in ((asked.mean, 0), (asked.std, 1)))
+    shape = (-1, 1, 1) if mean.size == 3 else (1, 1, 1)
+    real = (pictures.astype(np.float32) - mean.reshape(shape)) / std.reshape(shape)
+    (wanted,) = ReferenceEvaluator(str(net)).run(None, {"x": real})
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_samples_of_a_type_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+    script = tmp_path / "pictures.py"
+    script.write_text(PICTURES.format(dtype="uint8"))
+    source = Source(str(conv_net(tmp_path)), script=str(script))
+    with pytest.raises(DataError, match=r"input 'x' wants float32.*got uint8"):
+        convert("onnx", source, infer="feed")
+    with pytest.raises(DataError, match=r"input 'x' wants int16.*got uint8"):
+        convert("onnx", source, infer="feed", config=QuantConfig(input_dtypes=("int16",)))
+    with pytest.raises(ConfigError, match="--mean is given without --std"):
+        convert("onnx", source, infer="feed", config=QuantConfig(mean=(1.0,)))
 
 
 def test_errors_keep_their_kind_and_text(tmp_path: Path) -> None:

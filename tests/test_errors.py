@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knight import errors
-from knight.errors import did_you_mean, wrong_value
+from knight.errors import did_you_mean, visible, wrong_value
 
 
 @pytest.mark.parametrize("kind", ["ConfigError", "ModelError", "ScriptError", "DataError", "OutputError"])
@@ -70,3 +70,15 @@ def test_the_text_of_an_error_is_one_line_that_any_terminal_takes(text: str, sho
     for kind in (errors.KnightError, errors.ModelError, errors.ConfigError):
         assert str(kind(text)) == shown == str(kind(str(kind(text))))
         assert f"{kind(text)}".encode().decode() == shown
+
+
+@pytest.mark.parametrize("code", [*range(32), *range(127, 160), 0x200B, 0x2028, 0x202E, 0xD800, 0xFEFF])
+def test_what_a_terminal_obeys_is_made_visible(code: int) -> None:
+    text = visible(f"a{chr(code)}b")
+    assert text.isprintable() and text[:2] == "a\\" and text[-1] == "b"
+    assert visible(f"a{chr(code)}b", keep=chr(code)) == f"a{chr(code)}b"
+
+
+@pytest.mark.parametrize("text", ["layer/1:0", "\u5c42\u3000\u00a0", "\U0001f600", "back\\slash 'quote'"])
+def test_what_is_only_unusual_stays(text: str) -> None:
+    assert visible(text) == text

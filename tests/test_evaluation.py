@@ -46,6 +46,15 @@ def test_edges() -> None:
     assert (none.sqnr_db(), none.cosine()) == (None, None)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_nothing_is_like_what_is_not_finite(odd: float, side: int) -> None:
+    agreement, arrays = Agreement(["y"]), [np.ones(4), np.ones(4)]
+    arrays[side] = np.array([odd, 1, 1, 1])
+    agreement.update([arrays[0]], [arrays[1]])
+    assert (agreement.sqnr_db(), agreement.cosine()) == (-200.0, 0.0)
+
+
 def test_several_outputs_weigh_alike() -> None:
     agreement = Agreement(["small", "large"])
     agreement.update([np.full(2, 1e-3), np.full(2, 1e3)], [np.full(2, 1.1e-3), np.full(2, 1e3)])

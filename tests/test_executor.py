@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from knight import model as models
-from knight.errors import ConfigError, DataError, ScriptError
+from knight.errors import ConfigError, DataError, ModelError, ScriptError
 from knight.executor import Executor, RunSettings, call_infer
 from knight.listener import Listener
 from knight.runner import Session, TensorInfo
@@ -55,6 +55,27 @@ def test_calls_and_samples() -> None:
         run.forward(np.zeros((2, 3), np.float32))
     assert (run.calls, run.samples) == (3, 6)
     assert heard == [(1, 9), (2, 9), (3, 9)]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (ValueError("negative dimensions"), ModelError, "the model cannot be run: ValueError: negative dim"),
+        (MemoryError(), DataError, "out of memory while the model ran"),
+        (DataError("odd"), DataError, "odd"),
+    ],
+)
+def test_what_goes_wrong_in_the_model_is_not_the_functions_fault(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
+    def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        raise error
+
+    def infer(executor: Executor) -> None:
+        executor.forward(np.zeros((2, 3), np.float32))
+
+    with pytest.raises(kind, match=f"^sample 1: {said}"):
+        call_infer(infer, Executor(forward, [X], ["out"], RunSettings()))
 
 
 @given(batch=st.integers(1, 4), repeats=st.integers(1, 5), seed=st.integers(0, 99))
@@ -139,12 +160,12 @@ def test_what_is_no_tensor_passes() -> None:
 
 
 def test_attributes() -> None:
-    chosen = RunSettings(5, 2, "data", "out", "infer", "s.py", None, ({"input_name": "x"},))
+    chosen = RunSettings(5, 2, "data", "out", "infer", "s.py", -1, ({"input_name": "x"},))
     run = Executor(lambda feeds: [], [X, info("i", "int64", 1)], ["a", "b"], chosen)
     assert run.input_nodes == ["x", "i"] and run.output_node_list == ["a", "b"]
     assert run.input_types == {"x": 1, "i": 7}  # numbers of TensorProto.DataType
     assert (run.iteration, run.batch_size, run.dataset, run.save_dir) == (5, 2, "data", "out")
-    assert (run.run_mode, run.user_defined_script, run.gpu) == ("infer", "s.py", None)
+    assert (run.run_mode, run.user_defined_script, run.gpu) == ("infer", "s.py", -1)
     assert run.input_configs_dict == ({"input_name": "x"},)
     assert run.early_stop_flag is False and run.shape_dicts == {}
 

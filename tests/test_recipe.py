@@ -101,3 +101,13 @@ def test_what_a_folded_relu_makes_is_made_by_its_operator_too() -> None:
     shared = build("a = MatMul(x, v) r = Relu(a) y = Add(r, a)", {"v": random(4, 4)}, inputs={"x": (2, 4)})
     found = Recipe(rules=[Rule(FLOAT, ("r",))]).choose(shared.graph)
     assert [one.choice == FLOAT for one in found.values()] == [False, True, False]
+
+
+def test_rules_for_another_graph_name_what_it_has() -> None:
+    kept = Rule(FLOAT, ("c", "gone"), ("Gone", "Rel?"), "a file")
+    recipe = Recipe(rules=(Rule(FLOAT, ("gone",)), kept, Rule(FLOAT, op_types=("Gone",))))
+    graph = build("c = Conv(x, w) y = Relu(c)", {"w": random(4, 4, 3, 3)}).graph
+    assert recipe.fitting(graph).rules == (Rule(FLOAT, ("c",), ("Rel?",), "a file"),)
+    with pytest.raises(ConfigError, match="gone"):
+        recipe.choose(graph)
+    assert recipe.fitting(graph).choose(graph)

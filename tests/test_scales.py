@@ -283,9 +283,9 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
 def test_files_that_cannot_be_had(tmp_path: Path) -> None:
     model = solved("plain").model
     (tmp_path / "file").touch()
-    assert "no such file" in refusal(lambda: scales.load_plan(tmp_path / "nothing", model))
-    assert "is no file" in refusal(lambda: scales.load_statistics(tmp_path, model))
-    assert "is no JSON" in refusal(lambda: scales.load_recipe(tmp_path / "file"))
+    assert "No such file" in refusal(lambda: scales.load_plan(tmp_path / "nothing", model))
+    assert "is a folder, not a file" in refusal(lambda: scales.load_statistics(tmp_path, model))
+    assert "no JSON" in refusal(lambda: scales.load_recipe(tmp_path / "file"))
     assert "is no archive" in refusal(lambda: scales.load_statistics(tmp_path / "file", model))
     with pytest.raises(OutputError, match="cannot write"):
         scales.save_plan(solved("plain").plan, tmp_path / "file" / "plan.json", model)

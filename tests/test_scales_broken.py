@@ -167,15 +167,25 @@ SOME = "two_widths"
         ("plan.json", '"sources": ["x"]', '"sources": ["xx"]', "value 'xx' of the plan is not in the model"),
         ("plan.json", '"group": "x"', '"group": "z"', "tensors.x.group: the plan has no group 'z'"),
         ("parameters.json", '"zero_point": 0', '"zero_point": 300', "lies outside of the grid"),
-        ("parameters.json", '"zero_point": 0', '"zero_point": 1e400', "it has to be an integer of the grid"),
+        (
+            "parameters.json",
+            '"zero_point": 0',
+            '"zero_point": 1e400',
+            "zero_point: is Infinity, which is no number",
+        ),
         (
             "parameters.json",
             '"scale": 0.',
             '"scale": -0.',
             "scale: holds a number that is no float32 above 0",
         ),
-        ("parameters.json", '"scale": 0.', '"scale": NaN, "s": 0.', "holds NaN, which is no number"),
-        ("parameters.json", '"scale": 0.', '"scale": 1e999, "s": 0.', "unknown key"),
+        ("parameters.json", '"scale": 0.', '"scale": NaN, "s": 0.', "scale: is NaN, which is no number"),
+        (
+            "parameters.json",
+            '"scale": 0.',
+            '"scale": 1e999, "s": 0.',
+            "scale: is Infinity, which is no number",
+        ),
         ("parameters.json", '"axis": 0', '"axis": null', "scale: is a list, and spec.axis is null"),
         ("parameters.json", '"axis": 0', '"axis": 7', "has the shape (4,); it has to be ()"),
         ("parameters.json", '"x": {', '"xx": {', "activations: 'xx' is none of the plan's activations"),
@@ -205,11 +215,14 @@ def test_the_line_says_file_key_and_remedy(file: str, old: str, new: str, said: 
     [
         (b"[" * 100_000, "is nested too deep"),
         (b'{"a":' * 100_000, "is nested too deep"),
-        (b"9" * 10_000, "is no JSON: Exceeds the limit"),
-        (b"\xff\xfe{}", "is no JSON: 'utf-8' codec"),
+        (b"9" * 10_000, "is Infinity, which is no number"),
+        (b"\xff\xfe{}", "line 1: no UTF-8 text"),
         (b"3", 'format: is 3; it has to be "knight.recipe"'),
         (b"[]", 'format: is []; it has to be "knight.recipe"'),
-        (b'{"format": "knight.recipe", "version": 1, "recipe": "\\uD800"}', "is no JSON: 'utf-8' codec"),
+        (
+            b'{"format": "knight.recipe", "version": 1, "recipe": "\\uD800"}',
+            r"recipe: '\ud800' is no valid Unicode",
+        ),
         (b'{"a": 1, "a\\n": 2, "a\\n": 3}', r"a\n: the same key is there twice"),
     ],
 )
@@ -226,7 +239,7 @@ def test_files_of_absurd_size_are_not_read(tmp_path: Path) -> None:
         with (tmp_path / "it").open("wb") as file:
             file.truncate(largest + 1)  # without blocks on the disk
         with peak_below(1 << 20):
-            assert "Knight writes none so large" in refusal(lambda: load(tmp_path / "it"))  # noqa: B023
+            assert f"has more than {largest >> 20} MB" in refusal(lambda: load(tmp_path / "it"))  # noqa: B023
 
 
 def test_a_form_that_an_operator_cannot_take_is_told_when_it_is_written(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import knight
-from knight.errors import ScriptError
+from knight.errors import ConfigError, ScriptError
 from knight.listener import Listener
 from knight.script import find_infer_function, load_script, onnx_infer_func, pytorch_model
 from knight.tasks import infer_auto
@@ -32,6 +32,17 @@ def write(folder: Path, text: str, name: str = "user_script.py") -> Path:
     return path
 
 
+HELPER = """
+    from onnx_quantize_tool.common.register import onnx_infer_func, pytorch_model
+
+    @onnx_infer_func.register("of_the_helper")
+    def infer(executor):
+        pass
+
+    @pytorch_model.register("net_of_the_helper")
+    def net(weight_path=None):
+        pass
+"""
 VENDOR = """
     from onnx_quantize_tool.common.register import onnx_infer_func, pytorch_model
     from onnx_quantize_tool.utils.constants import *
@@ -171,14 +182,14 @@ class Warnings(Listener):
 
 def test_find_built_in() -> None:
     assert find_infer_function("infer_auto") is infer_auto.infer
-    with pytest.raises(ScriptError, match=r"not built in \(did you mean 'infer_auto'.*-uds"):
+    with pytest.raises(ConfigError, match=r"not built in \(did you mean 'infer_auto'.*-uds"):
         find_infer_function("infer_autos")
 
 
 def test_find_in_the_script(tmp_path: Path) -> None:
     script = write(tmp_path, VENDOR)
     assert find_infer_function("infer_one", script).__name__ == "infer_one"
-    with pytest.raises(ScriptError, match="did you mean 'infer_one'"):
+    with pytest.raises(ConfigError, match="did you mean 'infer_one'"):
         find_infer_function("infer_on", script)
 
 
@@ -197,5 +208,28 @@ def test_a_script_whose_functions_go_unused_is_told(tmp_path: Path) -> None:
 
 def test_a_script_of_pytorch_models_alone(tmp_path: Path) -> None:
     text = "from knight import pytorch_model\n@pytorch_model.register()\ndef net(): ...\n"
-    with pytest.raises(ScriptError, match="registers no infer function"):
+    with pytest.raises(ConfigError, match="registers no infer function"):
         find_infer_function("infer_x", write(tmp_path, text))
+
+
+@pytest.mark.parametrize("own", ["", VENDOR])
+def test_a_script_loaded_again_has_what_its_modules_registered(tmp_path: Path, own: str) -> None:
+    """Python runs a module once; `knight build` loads a script for every step."""
+    write(tmp_path, HELPER, "helper_of_it.py")
+    script = write(tmp_path, "import helper_of_it\n" + dedent(own))
+    first, second, third = (load_script(script) for _ in range(3))
+    names = {"of_the_helper"} | ({"infer_one"} if own else set())
+    assert set(first.infer_functions) == set(second.infer_functions) == set(third.infer_functions) == names
+    assert second.infer_functions["of_the_helper"] is first.infer_functions["of_the_helper"]
+    assert "net_of_the_helper" in third.pytorch_models
+    if own:
+        assert second.infer_functions["infer_one"] is not first.infer_functions["infer_one"]
+
+
+def test_what_a_script_itself_no_longer_registers_is_gone(tmp_path: Path) -> None:
+    write(tmp_path, HELPER, "helper_of_it.py")
+    script = write(tmp_path, "import helper_of_it\n" + dedent(VENDOR))
+    load_script(script)
+    write(tmp_path, "import helper_of_it\n")
+    assert set(load_script(script).infer_functions) == {"of_the_helper"}
+    assert set(load_script(script).infer_functions) == {"of_the_helper"}

@@ -152,3 +152,129 @@ def test_no_folder(tmp_path: Path, place: str) -> None:
 def test_a_result_without_a_model(tmp_path: Path) -> None:
     with Store(tmp_path / "out") as store, pytest.raises(ValueError, match="without a model"):
         store.publish(Result(None), "net")
+
+
+# what strangers may have put into the folder
+
+OURS = (LOCK, ".knight-writing", ".knight-committed")
+
+
+def everything(folder: Path) -> dict[str, str | None]:
+    """Every path below `folder`, with what is in it."""
+    return {
+        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A folder of somebody else, which has to stay as it is."""
+    folder = tmp_path / "other"
+    (folder / "steps").mkdir(parents=True)
+    (folder / "net_quantize.onnx").write_text("mine")
+    (folder / "steps" / "stage1.onnx").write_text("mine too")
+    return folder
+
+
+@pytest.mark.parametrize("mark", OURS[1:])
+@pytest.mark.parametrize("place", ["", "net_quantize.onnx", "nothing"])
+def test_links_in_place_of_our_folders_are_removed_and_not_followed(
+    tmp_path: Path, result: Result, other: Path, mark: str, place: str
+) -> None:
+    before = everything(other)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / mark).symlink_to(other / place)
+    with Store(tmp_path / "out") as store:
+        store.publish(result, "net")
+    assert everything(other) == before
+    assert {"net_quantize.onnx", "net_report.json", "steps/stage1.onnx"} <= names(tmp_path / "out")
+    assert not {*OURS[1:]} & {*os.listdir(tmp_path / "out")}
+
+
+@pytest.mark.parametrize("place", ["net_quantize.onnx", "nothing", ""])
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path, other: Path, place: str) -> None:
+    before = everything(other)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LOCK).symlink_to(other / place)
+    with pytest.raises(OutputError, match=r"\.knight\.lock is no file of knight's own; remove it"):
+        Store(tmp_path / "out")
+    assert everything(other) == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_other_things_in_place_of_the_lock_are_refused(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / LOCK)
+    with pytest.raises(OutputError, match=r"\.knight\.lock is no file of knight's own; remove it"):
+        Store(tmp_path)
+    assert os.listdir(tmp_path) == [LOCK]
+
+
+@pytest.mark.parametrize("mark", OURS[1:])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch])
+def test_files_in_place_of_our_folders_are_removed(
+    tmp_path: Path, result: Result, mark: str, make: Any
+) -> None:
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out" / mark)
+    with Store(tmp_path / "out") as store:
+        assert store.publish(result, "net").is_file()
+    assert mark not in os.listdir(tmp_path / "out")
+
+
+def test_what_is_committed_moves_no_links_and_through_none(tmp_path: Path, other: Path) -> None:
+    before, out = everything(other), tmp_path / "out"
+    (out / ".knight-committed" / "steps").mkdir(parents=True)
+    (out / ".knight-committed" / "net_quantize.onnx").symlink_to(other / "net_quantize.onnx")
+    (out / ".knight-committed" / "linked").symlink_to(other)
+    (out / ".knight-committed" / "steps" / "stage1.onnx").write_text("whole")
+    (out / "steps").symlink_to(other / "steps")
+    with pytest.raises(OutputError, match=r"cannot write to .*stage1.onnx: .*steps is no folder of its own"):
+        Store(out)
+    (out / "steps").unlink()
+    with Store(out):
+        assert names(out) == {LOCK, "steps/stage1.onnx"}
+    assert everything(other) == before
+
+
+@pytest.mark.parametrize("file", ["net_quantize.onnx", "net_report.json", "steps/stage2.onnx"])
+def test_a_folder_where_a_file_should_go_is_named(tmp_path: Path, result: Result, file: str) -> None:
+    out = tmp_path / "out"
+    (out / file).mkdir(parents=True)
+    for _ in range(2):  # nor does the first refusal stand in the way of the next run
+        with (
+            Store(out) as store,
+            pytest.raises(OutputError, match=f"cannot write to .*{file}: it is a folder"),
+        ):
+            store.publish(result, "net")
+        assert names(out) == {LOCK} and (out / file).is_dir()
+
+
+@pytest.mark.parametrize("folder", ["steps", "kl_it_1"])
+def test_a_link_where_a_folder_should_be_is_not_followed(
+    tmp_path: Path, result: Result, other: Path, folder: str
+) -> None:
+    before, out = everything(other), tmp_path / "out"
+    out.mkdir()
+    (out / folder).symlink_to(other)
+    subdirectory = folder if folder != "steps" else None
+    with Store(out) as store, pytest.raises(OutputError, match=f"{folder} is no folder of its own; move it"):
+        store.publish(result, "net", subdirectory)
+    assert everything(other) == before
+
+
+def test_a_link_where_a_file_should_go_is_replaced(tmp_path: Path, result: Result, other: Path) -> None:
+    before, out = everything(other), tmp_path / "out"
+    out.mkdir()
+    (out / "net_quantize.onnx").symlink_to(other / "net_quantize.onnx")
+    with Store(out) as store:
+        assert not store.publish(result, "net").is_symlink()
+    assert everything(other) == before
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path: Path, result: Result) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    with Store(tmp_path / "out") as store:
+        store.publish(result, "net")
+    assert "net_quantize.onnx" in names(tmp_path / "real")

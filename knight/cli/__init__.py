@@ -6,55 +6,29 @@ the subcommand that needs them.
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from knight import __version__
-from knight.errors import ConfigError, KnightError, did_you_mean
+from knight.cli._console import echo
+from knight.cli._streams import Unheard, guarded
+from knight.errors import ConfigError, KnightError, did_you_mean, visible
 from knight.registry import Registry
+from knight.stopping import Stopped, stoppable
 
 commands: Registry[click.Command] = Registry("command", "knight.cli", "knight.commands", "command")
 flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 """A `Flag` or a sequence of them, from other distributions (see `_extras`)."""
 
 INTERRUPTED = 130
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGHUP, on its way through all that has to be tidied up. number: of the signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise Stopped, once; a SIGHUP that is ignored (nohup) stays ignored."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not disturb the tidying up
-        raise Stopped(number)
-
-    kinds = [] if threading.current_thread() is not threading.main_thread() else ["SIGTERM", "SIGHUP"]
-    numbers = [getattr(signal, kind) for kind in kinds if hasattr(signal, kind)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler == signal.SIG_DFL:
-                signal.signal(number, handler)
+UNREAD = 128 + 13  # as after SIGPIPE, which Python ignores
+_LONGEST = 2000  # characters of an error, beyond all that a person reads
+_UNHEARD = logging.NullHandler()
 
 
 class KnightGroup(click.Group):
@@ -72,10 +46,23 @@ class KnightGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _purpose(name, width)) for name in commands.names()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from knight.cli._words import check_dashes
+
+        check_dashes(args, {name for option in self.get_params(ctx) for name in option.opts})
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in commands.names() and not args[0].startswith("-"):
+            from knight.cli._run_config import ELSEWHERE
+
+            if args[0] in ELSEWHERE:
+                raise ConfigError(
+                    f"knight {args[0]} is the vendor's own tool, and not here; it takes the "
+                    f"NAME_quantize.onnx that knight quant writes"
+                )
             raise ConfigError(f"unknown command {args[0]!r}: {did_you_mean(args[0], commands.names())}")
         return super().resolve_command(ctx, args)
 
@@ -83,18 +70,28 @@ class KnightGroup(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
     ) -> NoReturn:
         settings["standalone_mode"] = False  # else click prints errors by itself, in several lines
+        logging.getLogger().addHandler(_UNHEARD)  # else what libraries log goes to the terminal as it is
+        with guarded():
+            self._run(args, prog_name, settings)
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, settings: dict[str, Any]) -> NoReturn:
         try:
-            with _stoppable():
+            with stoppable():
                 code = super().main(args, prog_name, **settings)
+                sys.stdout.flush()
         except KnightError as error:
             _fail(str(error), error.exit_code)
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             _fail("interrupted; earlier results are as they were", INTERRUPTED)
         except Stopped as stopped:
             name = signal.Signals(stopped.number).name
             _fail(f"stopped by {name}; earlier results are as they were", 128 + stopped.number)
+        except Unheard as error:
+            if error.unread:
+                _fail("nobody reads standard output any more; earlier results are as they were", UNREAD)
+            _fail(f"cannot write to standard output: {error.reason}", 1)
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror or error}{where}", 1)
@@ -119,7 +116,10 @@ def _purpose(name: str, width: int) -> str:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"knight: error: {' '.join(message.split())}", err=True)
+    text = visible(" ".join(message.split()))
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+    echo(f"knight: error: {text}", err=True)
     sys.exit(code)
 
 
@@ -165,4 +165,8 @@ def knight(context: click.Context, chip: tuple[str, ...], default_chip: str | No
 
 def main() -> NoReturn:
     """The scripts ``knight`` and ``Knight``."""
-    knight.main(prog_name="knight")
+    try:
+        knight.main(prog_name="knight")
+    finally:  # all is told: a Ctrl-C from here on ends what Python does at its end, without a word
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from knight.errors import ConfigError, OutputError
+from knight.files import content
+from knight.json_keys import parsed
 
 _KEY = "default_chip"
 
@@ -31,11 +33,15 @@ def remembered_chip() -> str | None:
     path = settings_file()
     if not path.exists():
         return None
+    again = "; choose again with --default-chip"
     try:
-        chip = json.loads(path.read_text("utf-8"))[_KEY]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); choose again with --default-chip") from error
-    return str(chip)
+        document = parsed(content(path), f"{path}: ", after=again)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}){again}") from error
+    chip = document.get(_KEY) if isinstance(document, dict) else None
+    if not isinstance(chip, str):
+        raise ConfigError(f"{path}: cannot be read (it names no {_KEY}){again}")
+    return chip
 
 
 def remember_chip(name: str) -> str:

@@ -6,6 +6,7 @@ further word is given its flag again, so that click sees ``-i 5 -i 10 -i 20``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -15,12 +16,16 @@ import click
 from click.core import ParameterSource
 
 from knight.cli import _extras
-from knight.cli._flags import GROUPS, POSTPONED, Flag
-from knight.cli._run_config import read_section
-from knight.errors import ConfigError, did_you_mean
+from knight.cli._console import echo
+from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
+from knight.cli._run_config import is_text, read_section
+from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
+from knight.errors import ConfigError, did_you_mean, shown
+from knight.files import other_kind
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
-_NUMBER = re.compile(r"-\.?\d")
+LARGEST = 2**63 - 1
+"""Of all whole numbers: what is larger can neither be computed with nor written into a model."""
 
 CHIP = click.Option(
     ["-ch", "--chip", "chip"],
@@ -63,24 +68,67 @@ class FlagOption(click.Option):
             show_default=flag.default not in (None, False),
             metavar=flag.metavar or _METAVARS[flag.kind] + "..." * flag.several,
             help=flag.text,
-            callback=_read_run_config if flag.key == "run_config" else _check_choice,
+            callback=_read_run_config if flag.key == "run_config" else _checked,
             is_eager=flag.key == "run_config",
             **settings,
         )
 
 
-def _check_choice(context: click.Context, option: click.Parameter, value: Any) -> Any:
+def _checked(context: click.Context, option: click.Parameter, value: Any) -> Any:
     assert isinstance(option, FlagOption)
-    choices = option.flag.known
     for item in value if option.flag.several else (value,):
-        if choices and item is not None and item not in choices:
-            known = did_you_mean(str(item), map(str, choices))
-            raise ConfigError(f"{option.flag.label}: unknown value {str(item)!r}: {known}")
+        if item is not None:
+            check_value(option.flag, item)
     return value
+
+
+def check_value(flag: Flag, value: Any) -> None:
+    """Raises ConfigError for a value that is none of the choices, a number out of bounds, a text that names
+    nothing, and in place of a file what can never be read to its end.
+    """
+    choices = flag.known
+    if choices and value not in choices:
+        known = did_you_mean(str(value), map(str, choices))
+        raise ConfigError(f"{flag.label}: unknown value {str(value)!r}: {known}")
+    if flag.kind in (int, float):
+        for number in value if flag.grouped else (value,):
+            _check_number(flag, number)
+    elif isinstance(value, str):
+        _check_text(flag, value)
+
+
+def _check_number(flag: Flag, value: float) -> None:
+    low, high = flag.least, flag.most
+    if flag.kind is int and high is None:
+        high = LARGEST
+    if flag.kind is float and not math.isfinite(value):
+        raise ConfigError(f"{flag.label} is {value}; it has to be a finite number")
+    if low is not None and value < low:
+        raise ConfigError(f"{flag.label} is {_shortened(value)}; it has to be at least {low}")
+    if high is not None and value > high:
+        raise ConfigError(f"{flag.label} is {_shortened(value)}; it has to be at most {high}")
+
+
+def _shortened(value: float) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "beyond all numbers"
+    return str(value)
+
+
+def _check_text(flag: Flag, value: str) -> None:
+    names = {word for part in (flag.metavar or "").split("|") for word in part.replace(".", " ").split()}
+    if "\0" in value:
+        raise ConfigError(f"{flag.label}: {shown(value)} holds a zero byte, which no name can have")
+    if not value and names & {"FILE", "FOLDER"}:
+        raise ConfigError(f"{flag.label} is empty; give it a value, or leave it out")
+    kind = other_kind(value) if "FILE" in names else None
+    if kind is not None:
+        raise ConfigError(f"{flag.label} {value}: {kind}, not a file; name a file")
 
 
 def _read_run_config(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """What the file says becomes the default of the other options; the command line wins."""
+    value = _checked(context, option, value) if value is None or not is_text(value) else value
     if value is not None and (not isinstance(option, FlagOption) or option.flag.works is None):
         assert isinstance(context.command, FlagCommand)
         context.default_map = read_section(value, context.command.name or "", context.command.flags)
@@ -142,12 +190,23 @@ class FlagCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for reason in self.left_out:
-            click.echo(f"  warning: {reason}", err=True)
-        left = super().parse_args(ctx, spread(args, self.flags))
+            echo(f"  warning: {reason}", err=True)
+        left = super().parse_args(ctx, spread(self._meant(ctx, args), self.flags))
         for flag in self.flags:
             if given(ctx, flag.key):
                 _refuse(flag, ctx.params[flag.key])
         return left
+
+    def _meant(self, ctx: click.Context, words: Sequence[str]) -> list[str]:
+        """The words for click. Raises ConfigError for those that it would take for something else."""
+        known = {name for option in self.get_params(ctx) for name in option.opts}
+        check_dashes(words, known)
+        check_single_hyphens(words, known)
+        if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
+            words, note = framework_word(words, frameworks())
+            if note is not None:
+                click.echo(f"  note: {note}")
+        return list(words)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -156,7 +215,7 @@ class FlagCommand(click.Command):
             if ctx.params.get("log_level") == 0:
                 import traceback
 
-                traceback.print_exc()
+                echo(traceback.format_exc(), err=True, keep="\n")
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -229,7 +288,7 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
                 return done + words
             continue
         values = [value] if equals else []
-        while words and not _is_flag(words[0]):
+        while words and not is_flag(words[0]):
             values.append(words.pop(0))
         if several[name].grouped:
             done += [name, " ".join(values)]
@@ -242,7 +301,3 @@ def spread(args: Sequence[str], flags: Iterable[Flag]) -> list[str]:
         parts = [part for value in values for part in (value.split(",") if splits else [value]) if part]
         done += [item for part in parts for item in (name, part)] or [name]
     return done
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and word != "-" and not _NUMBER.match(word)

@@ -41,13 +41,9 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     _check_sides(values)
     if bool(values["mean"]) != bool(values["std"]):
         raise ConfigError("--mean and --std belong together; give both or none")
-    check_counts(values, "compare")
+    check_iteration(values, "compare")
     if values["quant_dump"]:
         _check_folders(context, values)
-    if values["show_number"] < 1:
-        raise ConfigError(f"-sn/--show-number is {values['show_number']}; it has to be at least 1")
-    if values["show_index"] < 0:
-        raise ConfigError(f"-si/--show-index is {values['show_index']}; it has to be at least 0")
     if values["sort"] is not None:
         tables.check_field(values["sort"])
     if values["index_range"] is not None:
@@ -60,18 +56,10 @@ def check(context: click.Context, values: dict[str, Any]) -> None:
     _check_files(values)
 
 
-def check_counts(values: dict[str, Any], command: str) -> None:
-    """Raises ConfigError for a number of calls, samples or CPUs below 1."""
+def check_iteration(values: dict[str, Any], command: str) -> None:
+    """Raises ConfigError for several numbers of calls."""
     if len(values["iteration"]) > 1:
         raise ConfigError(f"-i/--iteration: {command} takes one number")
-    counts = {
-        "-i/--iteration": values["iteration"][0],
-        "-bs/--batch-size": values["batch_size"],
-        "-cn/--cpu-num": values["cpu_num"],
-    }
-    for label, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"{label} is {count}; it has to be at least 1")
 
 
 def idle(context: click.Context, values: dict[str, Any]) -> list[str]:

@@ -52,8 +52,8 @@ _BEHIND = (
         6,
         choices=(0, 1, 2, 3, 4, 5, 6),
     ),
-    Flag(("-sn", "--show-number"), DETAIL, "how many elements", int, 10),
-    Flag(("-si", "--show-index"), DETAIL, "from this element on", int, 0),
+    Flag(("-sn", "--show-number"), DETAIL, "how many elements", int, 10, least=1),
+    Flag(("-si", "--show-index"), DETAIL, "from this element on", int, 0, least=0),
     Flag(
         ("-sh", "--show"),
         DETAIL,
@@ -62,7 +62,7 @@ _BEHIND = (
         metavar="hist",
     ),
     Flag(
-        ("--save-dir",),
+        ("-s", "--save-dir"),
         RESULT,
         "folder for the report: HTML, JSON, CSV, a file for -mc, plots",
         metavar="FOLDER",

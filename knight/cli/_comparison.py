@@ -150,9 +150,9 @@ def write(
         "junit": lambda: junit.junit(comparison, gates),
     }
     for key, path in wanted.items():
-        yield write_file(path, texts[key]().encode("utf-8"))
+        yield write_file(path, texts[key]().encode("utf-8", "backslashreplace"))
     if values["save_dir"] and comparison.mixed_precision:
-        yield write_file(folder / "mix_config.json", _json(list(comparison.mixed_precision)).encode("utf-8"))
+        yield write_file(folder / "mix_config.json", _json(list(comparison.mixed_precision)).encode())
     yield from _plots(comparison, folder, values)
 
 
@@ -167,7 +167,7 @@ def _plots(comparison: Comparison, folder: Path, values: dict[str, Any]) -> Iter
     if values["show_plot"]:
         yield _drawn(folder / "plot_result.png", lambda path: plots.plot_result(comparison, path))
         text = plots.names_file(comparison)
-        yield write_file(folder / "plot_out_name_idx.txt", text.encode("utf-8"))
+        yield write_file(folder / "plot_out_name_idx.txt", text.encode())
     if values["show"] == "hist":
         name = values["output_name"]
         chosen = comparison.guilty()[:_NAMED] or comparison.layers[-1:]
@@ -178,9 +178,12 @@ def _plots(comparison: Comparison, folder: Path, values: dict[str, Any]) -> Iter
 
 def _drawn(path: Path, draw: Callable[[Path], None]) -> Path:
     """A picture at `path`, whole or not at all. Raises OutputError."""
+    from knight.files import remove
+
     beside = path.with_name(f".{path.name}.writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove(beside)
         draw(beside)
         beside.replace(path)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from knight.errors import visible
 from knight.listener import Listener
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 DEBUG, INFO, WARNING, ERROR = 0, 1, 2, 3
 _SHOWN_WARNINGS = 5
+
+
+def echo(text: str, *, err: bool = False, keep: str = "") -> None:
+    """Prints one line, without what a terminal obeys: names come from strangers' files.
+
+    err: to standard error. keep: characters that stay, such as the line feeds of a trace.
+    """
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo(visible(text, keep).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 class Console(Listener):
@@ -35,7 +45,7 @@ class Console(Listener):
     def say(self, text: str = "") -> None:
         """One line."""
         self._stop_bar()
-        click.echo(text)
+        echo(text)
 
     def combination(self, label: str) -> None:
         self._label = f"[{label}] "
@@ -52,7 +62,8 @@ class Console(Listener):
 
     def detail(self, text: str) -> None:
         if self._level <= INFO:
-            self.say(f"  info: {text}")
+            self._stop_bar()
+            echo(f"  info: {text}", keep="\n")  # a trace has several lines
 
     def announce(self, text: str) -> None:
         self.say(f"  {text}")
@@ -90,9 +101,12 @@ class Console(Listener):
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            transient=True,
         )
-        self._progress.add_task(text, total=None)
+        self._progress.add_task(visible(text), total=None)
         self._progress.start()
 
     def _stop_bar(self) -> None:

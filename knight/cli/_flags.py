@@ -7,7 +7,7 @@ table. Names, defaults and ranges are those of the vendor's quantization guide.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knight.registry import names
@@ -41,6 +41,7 @@ class Flag:
     works: the values that do something today; None for all, empty where the flag is refused whenever it is
         given.
     commands: of a flag that another distribution adds: the subcommands that take it.
+    least, most: of a number; None where there is no bound. Infinity and NaN are refused for all.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,8 @@ class Flag:
     works: tuple[Any, ...] | None = None
     metavar: str | None = None
     commands: tuple[str, ...] = ("quant",)
+    least: float | None = None
+    most: float | None = None
 
     @property
     def key(self) -> str:
@@ -97,6 +100,11 @@ def methods() -> tuple[str, ...]:
     return (*names("knight.calibration", "knight.calibrations"), "all")
 
 
+MOST_CALLS = 2**31 - 1
+MOST_SAMPLES = 1 << 16
+"""In one forward call: what is more is a slip of the hand, and no machine holds it."""
+MOST_THREADS = 1024
+
 LATER: tuple[Any, ...] = ()
 """`Flag.works` of a flag whose work is still to come."""
 
@@ -124,7 +132,7 @@ AVAILABLE = (
     Flag(
         ("-is", "--input-shapes"),
         MODEL,
-        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input",
+        "shape of an input whose dimensions are open, such as 1 3 224 224; once per input; -1 leaves open",
         int,
         (),
         several=True,
@@ -172,8 +180,18 @@ AVAILABLE = (
         int,
         (1,),
         several=True,
+        least=1,
+        most=MOST_CALLS,
     ),
-    Flag(("-bs", "--batch-size"), DATA, "samples per forward call, for dynamic models", int, 1),
+    Flag(
+        ("-bs", "--batch-size"),
+        DATA,
+        "samples per forward call, for dynamic models",
+        int,
+        1,
+        least=1,
+        most=MOST_SAMPLES,
+    ),
     Flag(
         ("-qm", "--quant-mode"),
         METHOD,
@@ -207,6 +225,8 @@ AVAILABLE = (
         NUMBERS,
         "batch size of the quantized model (default: the chip's need, else as in the source)",
         int,
+        least=1,
+        most=MOST_SAMPLES,
     ),
     Flag(
         ("-qid", "--quantize-input-dtype"),
@@ -253,8 +273,22 @@ AVAILABLE = (
         several=True,
         metavar="TYPE...",
     ),
-    Flag(("--keep-first",), NUMBERS, "leave so many of the first operators with weights in float", int, 0),
-    Flag(("--keep-last",), NUMBERS, "leave so many of the last operators with weights in float", int, 0),
+    Flag(
+        ("--keep-first",),
+        NUMBERS,
+        "leave so many of the first operators with weights in float",
+        int,
+        0,
+        least=0,
+    ),
+    Flag(
+        ("--keep-last",),
+        NUMBERS,
+        "leave so many of the last operators with weights in float",
+        int,
+        0,
+        least=0,
+    ),
     Flag(
         ("--recalibrate",),
         METHOD,
@@ -271,7 +305,7 @@ AVAILABLE = (
     ),
     Flag(("--strict",), NUMBERS, "refuse a model with operators that the chip does not have", bool, False),
     Flag(("--format",), RESULT, "form of the quantized model: {choices}", default="qdq", choices=formats),
-    Flag(("--save-dir",), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
+    Flag(("-s", "--save-dir"), RESULT, "folder for the results", default=SAVE_DIR, metavar="FOLDER"),
     Flag(("-du", "--dump"), RESULT, "write every operator's output, for knight compare", bool, False),
     Flag(("--dump-limit",), RESULT, "disk space that the dump may take, in GB", float, 10.0),
     Flag(
@@ -287,7 +321,7 @@ AVAILABLE = (
         "take the arguments from this JSON file; relative paths in it start at the current folder",
         metavar="FILE",
     ),
-    Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5),
+    Flag(("-cn", "--cpu-num"), RUN, "CPUs to use", int, 5, least=1, most=MOST_THREADS),
     Flag(
         ("-l", "--log-level"),
         RUN,
@@ -380,15 +414,27 @@ CONVERT_KEYS = (
     "input_shapes",
     "allow_pickle",
     "tolerance",
+    "mean",
+    "std",
     "user_defined_script",
     "infer_func",
     "input_configs",
     "data",
     "iteration",
     "batch_size",
+    "quantize_input_dtype",
     "save_dir",
     "run_config",
     "cpu_num",
     "log_level",
 )
-CONVERT = tuple(flag for flag in AVAILABLE if flag.key in CONVERT_KEYS)
+FED = {
+    "quantize_input_dtype": "type of the quantized model's inputs, where -if feeds that",
+    "mean": "means that the quantized model will subtract, where -if leaves that to it",
+    "std": "its standard deviations, together with --mean",
+}
+"""What of quantization a conversion has to know, since it is proven on what the infer function feeds."""
+
+CONVERT = tuple(
+    replace(flag, help=FED.get(flag.key, flag.help)) for flag in AVAILABLE if flag.key in CONVERT_KEYS
+)

@@ -7,15 +7,14 @@ ones start at the current folder, not at that of the file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from knight.cli._flags import Flag
 from knight.errors import ConfigError, did_you_mean, wrong_value
-from knight.json_keys import each_once
+from knight.files import content
+from knight.json_keys import parsed
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 JOINED = {"op_type": ",", "index_range": ",", "second_dump": ":"}
@@ -41,7 +40,11 @@ def read_section(source: str, section: str, flags: Sequence[Flag]) -> dict[str, 
     where = named(source)
     values = document.get(section)
     if not isinstance(values, dict):
-        raise ConfigError(f'{where}: wants an object {{"{section}": {{...}}}}')
+        held = f"only {', '.join(document)}" if document else "nothing"
+        raise ConfigError(
+            f'{where}: has no section {section}, {held}; {section} wants an object {{"{section}": {{...}}}}, '
+            f"and knight build runs all steps that there are"
+        )
     found = section_values(values, section, flags, f"{where}: ")
     if document.get("chip") is not None:
         found["chip"] = [document["chip"]]
@@ -73,10 +76,11 @@ def parameter(key: str) -> str:
 
 def named(source: str) -> str:
     """How messages name a run-config."""
-    return f"-rc/--run-config {'run-config' if _is_text(source) else source}"
+    return f"-rc/--run-config {'run-config' if is_text(source) else source}"
 
 
-def _is_text(source: str) -> bool:
+def is_text(source: str) -> bool:
+    """Whether it is the JSON itself, and no path."""
     return source.lstrip().startswith("{")
 
 
@@ -84,12 +88,10 @@ def read_document(source: str) -> dict[str, Any]:
     """The whole of a run-config. Raises ConfigError for what is no JSON object of known sections."""
     where = named(source)
     try:
-        text = source if _is_text(source) else Path(source).read_text("utf-8-sig")
-        document = json.loads(text, object_pairs_hook=each_once(f"{where}: "))
+        text = source if is_text(source) else content(source)
     except OSError as error:
         raise ConfigError(f"{where}: {error.strerror}; name a JSON file") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}") from error
+    document = parsed(text, f"{where}: ")
     if not isinstance(document, dict):
         raise ConfigError(f'{where}: wants an object such as {{"quant": {{...}}}}')
     for section, values in document.items():
@@ -119,7 +121,7 @@ def _value(flag: Flag, value: Any, where: str) -> Any:
 
 def _holds_several(item: Any) -> bool:
     """Whether an item of a list is a group of numbers, and no number of one."""
-    return isinstance(item, list) or (isinstance(item, str) and bool(re.search(r"\d[,x\s]+\d", item)))
+    return isinstance(item, list) or (isinstance(item, str) and bool(re.search(r"\d[,x\s]+-?\d", item)))
 
 
 def _items(flag: Flag, value: Any, where: str) -> list[Any]:

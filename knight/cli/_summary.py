@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from knight.host import HostFigures
     from knight.inferring import InferResult
     from knight.pipeline import Outcome
+    from knight.planning import Variant
 
 _NAMED = 10
 """Operators left in float that are named on the screen; the report has all."""
@@ -58,6 +59,16 @@ def plan(explained: Explained) -> Iterator[str]:
         yield f"Neither          : {explained.rest} operators on shapes, indices and integers"
 
 
+def normalization(whole: Variant | str) -> Iterator[str]:
+    """How an integer input will be normalized, as far as can be said before any data are seen."""
+    from knight.normalizing import LOSS_DB
+
+    if not isinstance(whole, str):
+        yield f"Normalization    : as integers, if the outputs lose less than {LOSS_DB} dB"
+    elif whole:
+        yield f"Normalization    : in float: {whole}"
+
+
 def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """What a quantized model is worth, from its report."""
     yield f"Float metric     : {_number(report['metric_float'])}"
@@ -69,22 +80,34 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"
         yield from _host(report)
+    if report["normalization"]:
+        yield f"Normalization    : {_form(report['normalization'])}"
     for verdict in report["optimizers"]:
         yield f"Optimizer        : {_verdict(verdict)}"
     yield f"Integer operators: {_coverage(report)}"
-    for output in report["outputs"]:
-        if output["scale"] is not None:
-            offset = f", zero point {output['zero_point']}" if output["zero_point"] else ""
-            yield f"Dequantization scale of output {output['name']}: {output['scale']:.9g}{offset}"
+    yield from scales({one["name"]: one for one in report["outputs"] if one["scale"] is not None})
     yield f"Peak memory      : {report['peak_memory_mb']:.0f} MB"
     times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in report["times"].items())
     yield f"Times            : {times}"
+
+
+def scales(outputs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What outputs that are fixed-point numbers have to be multiplied by: name -> {"scale", "zero_point"}."""
+    for name, output in outputs.items():
+        offset = f", zero point {output['zero_point']}" if output["zero_point"] else ""
+        yield f"Dequantization scale of output {name}: {output['scale']:.9g}{offset}"
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
     from knight.optimizing import Verdict
 
     return str(Verdict(**{key: value for key, value in found.items() if key != "accepted"}))
+
+
+def _form(found: Mapping[str, Any]) -> str:
+    from knight.normalizing import Form
+
+    return str(Form(**found))
 
 
 def _host(report: Mapping[str, Any]) -> Iterator[str]:

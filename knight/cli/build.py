@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -19,7 +18,9 @@ from knight.cli._run_config import (
     read_document,
     section_values,
 )
+from knight.cli._words import check_dashes
 from knight.errors import ConfigError, did_you_mean
+from knight.json_keys import parsed
 
 EXAMPLE = """\b
 Examples:
@@ -69,6 +70,7 @@ def _overrides(arguments: tuple[str, ...]) -> list[tuple[str, str, Any]]:
     """(section, key, value) of ``--section.key value ...``; a key without a value is true."""
     found: list[tuple[str, str, Any]] = []
     words = list(arguments)
+    check_dashes(words, ("-rc", "--run-config", "-ch", "--chip"), [f"--{section}." for section in SECTIONS])
     while words:
         word = words.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
@@ -87,10 +89,7 @@ def _json(text: str, where: str) -> Any:
     """A value of an override: JSON where it begins like a list or an object, else the text."""
     if not text.startswith(("[", "{")):
         return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: no JSON: {error}; a path may begin with ./") from error
+    return parsed(text, f"{where}: ", after="; a path may begin with ./")
 
 
 def _override(document: dict[str, Any], section: str, key: str, value: Any) -> None:

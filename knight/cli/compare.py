@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,11 +127,12 @@ def _elements_of_output(reference: Path, result: Path, values: dict[str, Any]) -
 
 def _of_models(values: dict[str, Any], console: Console) -> tuple[Comparison, Elements | None]:
     from knight import model as models
-    from knight.cli._inputs import infer_function, run_settings
+    from knight.cli._inputs import infer_function, name_infer_function, run_settings
     from knight.compare.comparison import Layer
     from knight.compare.models import Options, compare_models
     from knight.compare.rows import Row
 
+    name_infer_function(values, console)
     infer = infer_function(values, console)
     name = values["output_name"]
     wanted: list[str] = []
@@ -174,13 +174,12 @@ def _normalization(
     model: ir.Model, quantized: ir.Model, values: dict[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """--mean and --std; where they are not given, what the quantized model says that it has inside."""
-    from knight.border import NORMALIZATION
+    from knight.border import NORMALIZATION, normalization_of
 
-    text = quantized.metadata_props.get(NORMALIZATION)
-    if values["mean"] or text is None or NORMALIZATION in model.metadata_props:
+    facts = normalization_of(quantized)
+    if values["mean"] or facts is None or NORMALIZATION in model.metadata_props:
         return values["mean"], values["std"]
-    facts = json.loads(text)
-    return tuple(facts["mean"]), tuple(facts["std"])
+    return facts.mean, facts.std
 
 
 def _shown(comparison: Comparison, elements: Elements | None, values: dict[str, Any]) -> Iterator[str]:

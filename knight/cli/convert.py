@@ -9,7 +9,8 @@ import click
 from knight.cli import _summary
 from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import DEBUG, Console
-from knight.cli._flags import CONVERT, QUANT
+from knight.cli._flags import CONVERT, FED, QUANT
+from knight.cli._trust import trusting
 from knight.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,18 +46,24 @@ def run(**values: Any) -> None:
     """
     console = Console(values["log_level"])
     try:
-        _convert(click.get_current_context(), values, console)
+        with trusting(values):
+            _convert(click.get_current_context(), values, console)
     finally:
         console.close()
 
 
 def _convert(context: click.Context, values: dict[str, Any], console: Console) -> None:
+    from knight.cli._inputs import name_infer_function
     from knight.store import Store
 
     console.say("Convert Start")
+    name_infer_function(values, console)
     shown = {flag.names[-1]: values[flag.key] for flag in (*CONVERT, *added())}
     for line in _summary.arguments(shown):
         console.say(line)
+    idle = [flag.label for flag in CONVERT if flag.key in FED and given(context, flag.key)]
+    if idle and values["infer_func"] == "infer_auto":
+        console.warn(f"no effect without -if: {', '.join(idle)}")
     with Store(values["save_dir"]) as store:
         convert_to_store(context, values, store, console)
     console.say("Convert complete")
@@ -85,6 +92,7 @@ def converted_model(
     """The conversion of what `values` name, and the name of its file; nothing is written."""
     from knight import conversion
     from knight.cli._inputs import run_settings
+    from knight.config import QuantConfig
 
     framework, source = values["framework"], source_of(context, values, console)
     conversion.check_framework(framework, source)
@@ -93,6 +101,9 @@ def converted_model(
         source,
         infer=values["infer_func"] if values["infer_func"] != "infer_auto" else None,
         settings=run_settings(values, max(values["iteration"]), "convert"),
+        config=QuantConfig(
+            input_dtypes=values["quantize_input_dtype"], mean=values["mean"], std=values["std"]
+        ),
         tolerance=values["tolerance"],
         threads=values["cpu_num"],
         listener=console,
@@ -107,15 +118,20 @@ def source_of(context: click.Context, values: dict[str, Any], console: Console) 
     Raises ConfigError for values that no framework takes.
     """
     from knight.converters import Source, converters
+    from knight.converters._shapes import OPEN
 
     if not 0 < values["tolerance"] <= 1:
         raise ConfigError(f"--tolerance {values['tolerance']}: wants a fraction of a range, such as 1e-3")
     for shape in values["input_shapes"]:
-        if any(size < 1 for size in shape):
-            raise ConfigError(f"-is/--input-shapes {' '.join(map(str, shape))}: sizes are at least 1")
+        if any(size < 1 and size != OPEN for size in shape):
+            raise ConfigError(
+                f"-is/--input-shapes {' '.join(map(str, shape))}: sizes are at least 1, or -1 for open"
+            )
     read = converters.get(values["framework"]).flags
     labels = {flag.key: flag.label for flag in QUANT}
     idle = [labels[key] for field, key in _FIELDS.items() if field not in read and given(context, key)]
+    if values["user_defined_script"] is not None:  # it may load pickles
+        idle = [label for label in idle if label != labels["allow_pickle"]]
     if idle:
         console.warn(f"no effect with -f {values['framework']}: {', '.join(idle)}")
     fields = {field: values[key] for field, key in _FIELDS.items() if field in read}

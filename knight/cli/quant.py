@@ -14,6 +14,7 @@ from knight.cli._command import FlagCommand, added, extras, given
 from knight.cli._console import Console
 from knight.cli._flags import AVAILABLE, QUANT
 from knight.cli._inputs import infer_function, name_infer_function, run_settings
+from knight.cli._trust import trusting
 from knight.config import QuantConfig
 from knight.errors import ConfigError, KnightError
 
@@ -61,7 +62,8 @@ def run(**values: Any) -> None:
     config = make_config(values)
     console = Console(values["log_level"])
     try:
-        _quantize(context, values, config, console)
+        with trusting(values):
+            _quantize(context, values, config, console)
     finally:
         console.close()
 
@@ -93,7 +95,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 
     target = load_target(chosen_chip(context, values["chip"]))
     console.say("Quant Start")
-    name_infer_function(values)
+    name_infer_function(values, console)
     shown = {flag.names[-1]: values[flag.key] for flag in (*AVAILABLE, *added())}
     for line in _summary.arguments({"--chip": target.chip or target.name, **shown}):
         console.say(line)
@@ -134,7 +136,7 @@ def _quantize(context: click.Context, values: dict[str, Any], config: QuantConfi
 def _with_input_configs(
     config: QuantConfig, settings: RunSettings, model: ir.Model, infer: InferFunction
 ) -> QuantConfig:
-    from knight.cli._border import with_input_configs
+    from knight.input_configs import with_input_configs
 
     inputs = [value.name or "" for value in model.graph.inputs if not value.is_initializer()]
     return with_input_configs(config, settings.input_configs_dict, inputs, infer)
@@ -150,6 +152,8 @@ def _dry_run(model: ir.Model, target: Target, config: QuantConfig, console: Cons
     for text in about_source(planned, recalibrate=config.recalibrate):
         console.warn(text)
     for line in _summary.plan(explain(planned.prepared, planned.plans[0])):
+        console.say(line)
+    for line in _summary.normalization(planned.whole[0]):
         console.say(line)
     tried = planned.candidates
     others = list(dict.fromkeys(one.method for one in tried[1:] if one.method != tried[0].method))

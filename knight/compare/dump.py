@@ -23,7 +23,10 @@ from typing import Any
 import numpy as np
 
 from knight.errors import DataError, OutputError
+from knight.files import content, remove
+from knight.json_keys import parsed
 from knight.listener import SILENT, Listener
+from knight.stopping import undisturbed
 
 FLOAT, QUANT, INDEX = "float", "quant", "dump.json"
 """The two halves of a dump, and the list of its layers."""
@@ -31,6 +34,7 @@ FLOAT, QUANT, INDEX = "float", "quant", "dump.json"
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\.+")
 _LONGEST_TYPE, _LONGEST_NAME = 40, 200  # bytes; with the number below the 255 of most file systems
 _BLOCK = 4096  # what a file or folder takes on the disk is a multiple of this
+_LARGEST_INDEX = 1 << 28  # bytes of a list of layers
 _HEADER = 128  # of an .npy file, up to some 20 dimensions
 _SPARE = 0.05  # of the free space, which is left to others
 _KEYS = {"output": "op_output_name", "quantized_output": "quantized_output_name"}  # the rest is called alike
@@ -89,15 +93,14 @@ class Entry:
 
 def read_index(path: Path) -> list[Entry]:
     """The layers that a dump.json lists. Raises DataError where it is no such list."""
+    again = "; take a whole copy of the dump, or dump again"
     try:
-        listed = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path} cannot be read: {reason}; take a whole copy of the dump, or dump again"
-        ) from error
+        text = content(path, _LARGEST_INDEX)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}{again}") from error
+    listed = parsed(text, f"{path} cannot be read: ", DataError, again, halves=True)
     if not isinstance(listed, list):
-        raise DataError(f"{path} is not a list of layers; take a whole copy of the dump, or dump again")
+        raise DataError(f"{path} is not a list of layers{again}")
     return [Entry.from_json(fields, f"{path}, layer {number}") for number, fields in enumerate(listed, 1)]
 
 
@@ -150,7 +153,7 @@ class DumpWriter:
             if self._earlier.exists() and not self.folder.exists():
                 self._earlier.rename(self.folder)  # a run was stopped between the two renames
             self._check_earlier()
-            shutil.rmtree(self._writing, ignore_errors=True)
+            remove(self._writing)
         return self
 
     def __exit__(
@@ -265,16 +268,20 @@ class DumpWriter:
             text = json.dumps(listed, indent=1, ensure_ascii=False)
             # JSON reads what "backslashreplace" makes of half a surrogate pair as that half
             (self._writing / INDEX).write_text(text + "\n", "utf-8", "backslashreplace")
-            shutil.rmtree(self._earlier, ignore_errors=True)
-            if self.folder.exists():
-                self.folder.rename(self._earlier)
-            try:
-                self._writing.rename(self.folder)
-            except OSError:
-                if self._earlier.exists():
-                    self._earlier.rename(self.folder)
-                raise
-            shutil.rmtree(self._earlier, ignore_errors=True)
+            with undisturbed():
+                self._replace()
+
+    def _replace(self) -> None:
+        remove(self._earlier)
+        if self.folder.exists():
+            self.folder.rename(self._earlier)
+        try:
+            self._writing.rename(self.folder)
+        except OSError:
+            if self._earlier.exists():
+                self._earlier.rename(self.folder)
+            raise
+        remove(self._earlier)
 
 
 def _storable(array: np.ndarray, entry: Entry) -> np.ndarray:

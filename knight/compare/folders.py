@@ -6,6 +6,7 @@ where a file system has no colon). One tensor of either side is looked at a time
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from knight.compare.metrics import figures
 from knight.compare.tally import Tally
 from knight.errors import DataError, did_you_mean
 from knight.evaluation import sqnr_db
+from knight.files import open_file
 from knight.listener import SILENT, Listener
 
 OWN_MISSING = "dumps hold no models"
@@ -196,7 +198,7 @@ def read_places(half: Path) -> list[Place]:
     if not found:
         hint = "; its halves are compared by -qd" if (half / FLOAT).is_dir() else ""
         raise DataError(f"{half} holds no folder like 0001:Input_x; name one of a dump's halves{hint}")
-    index = next((path for path in (half / INDEX, half.parent / INDEX) if path.is_file()), None)
+    index = next((path for path in (half / INDEX, half.parent / INDEX) if os.path.lexists(path)), None)
     listed = _listed(read_index(index), found, half) if index else {}
     places = []
     for name, match in found.items():
@@ -316,6 +318,7 @@ def _calls(one: Place, other: Place) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _load(path: Path, output: str) -> np.ndarray:
     """An .npy file mapped into memory; nothing in it is ever run."""
     try:
+        open_file(path).close()  # a pipe would be waited for
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy lets out whatever Python's parser says of a damaged header
         reason = " ".join(str(error).split())

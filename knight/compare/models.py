@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from knight import evaluation, model as models
+from knight import border, evaluation, model as models
+from knight.border import input_offsets
 from knight.compare import causes, remedies
 from knight.compare.comparison import Channels, Comparison, Layer, Unpaired
 from knight.compare.evidence import Evidence, kept_noise, used_share
@@ -25,6 +26,7 @@ from knight.compare.weights import Constants, constants, described, histogram, o
 from knight.errors import ModelError
 from knight.executor import Executor, InferFunction, RunSettings, call_infer
 from knight.host import HostFigures, Replay
+from knight.integer_normalization import folded_like
 from knight.listener import SILENT, Listener
 from knight.model import name_of
 from knight.outputs import RealSession, is_for_onnxruntime, taken_optimizers
@@ -33,8 +35,10 @@ from knight.qdq.graph import Graph, Unit
 from knight.qdq.lowering import lower
 from knight.runner import Session, available_threads
 from knight.targets import families, load_target
+from knight.temporary import TemporaryFolder
 
 _MANY_CHANNELS = 4096
+_NO_OFFSETS: Mapping[str, Sequence[int]] = {}
 _TRIED = 16  # samples that are kept for trying out remedies
 
 
@@ -83,7 +87,7 @@ def compare_models(
     start = time.perf_counter()
     threads = available_threads(options.threads)
     result = _cleaned(result)
-    pairing = pair(forms(reference, options), real_graph(result))
+    pairing = pair(forms(reference, options, input_offsets(result)), real_graph(result))
     rows = rows_of(pairing, result)
     if not any(row.unit.nodes for row in rows):
         raise ModelError(
@@ -130,15 +134,24 @@ def compare_models(
     )
 
 
-def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
+def forms(
+    reference: ir.Model,
+    options: Options = Options(),
+    offsets: Mapping[str, Sequence[int]] = _NO_OFFSETS,
+) -> Iterator[Graph]:
     """The float model in the forms that a quantized one may have been made from: as tools tidy it, as Knight
     prepares it for its targets, as it is, as ONNX Runtime optimizes it.
+
+    offsets: what the quantized one subtracts from its inputs, where the rest of their normalization is in its
+    weights (see `knight.border.OFFSETS`).
     """
     opset = max(models.opset(reference), 17)
     plain = PassOptions(opset=opset)
+    if offsets and not input_offsets(reference):
+        yield from _with_folded_inputs(reference, options, offsets, opset)
     if not options.mean:
         yield Graph(tidy(reference, plain))
-    for recognise in sorted({load_target(name).recognise for name in families()}, key=sorted):
+    for recognise in _recognised():
         prepared = PassOptions(opset=opset, recognise=recognise, mean=options.mean, std=options.std)
         yield Graph(prepare(reference, prepared))
     if not options.mean:
@@ -147,6 +160,21 @@ def forms(reference: ir.Model, options: Options = Options()) -> Iterator[Graph]:
         yield Graph(raw)
         if models.weight_bytes(raw) <= models.PROTOBUF_LIMIT:
             yield Graph(_as_the_runtime_has_it(raw))
+
+
+def _with_folded_inputs(
+    reference: ir.Model, options: Options, offsets: Mapping[str, Sequence[int]], opset: int
+) -> Iterator[Graph]:
+    for recognise in _recognised():
+        prepared = prepare(reference, PassOptions(opset=opset, recognise=recognise))
+        if options.mean:
+            border.normalize(prepared, options.mean, options.std)
+        yield Graph(folded_like(prepared, offsets))
+
+
+def _recognised() -> list[frozenset[str]]:
+    """What the targets want to be recognised, each set once."""
+    return sorted({load_target(name).recognise for name in families()}, key=sorted)
 
 
 def real_graph(result: ir.Model) -> Graph:
@@ -167,7 +195,7 @@ def _cleaned(model: ir.Model) -> ir.Model:
 
 def _as_the_runtime_has_it(model: ir.Model) -> ir.Model:
     """After ONNX Runtime's basic optimizations, which its quantizer's own preparation makes."""
-    with tempfile.TemporaryDirectory(prefix="knight-") as folder:
+    with TemporaryFolder() as folder:
         path = Path(folder, "model.onnx")
         Session(model, level="basic", optimized=path, kernels="host")
         return models.load(path)

@@ -38,6 +38,9 @@ _EXTRA: Mapping[str, str] = {
 }
 """What the CSV says behind the metrics, and where in a layer it is found."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a cell begins with that spreadsheets compute."""
+
 _WIDE = 1e7  # beyond it a number is written as 1.23e+09, so that one figure cannot widen a column forever
 
 
@@ -157,7 +160,8 @@ def parse_ranges(text: str, count: int) -> list[tuple[int, int]]:
 def csv(comparison: Comparison) -> str:
     """All figures of all layers as numbers: fractions (not percent) and dB; empty where not defined.
 
-    One header line, lines end with CR LF (RFC 4180): write it with ``newline=""``.
+    One header line, lines end with CR LF (RFC 4180): write it with ``newline=""``. A text that a spreadsheet
+    would take for a formula has an apostrophe before it.
     """
     figures = list(columns())
     sheet = io.StringIO()
@@ -165,8 +169,8 @@ def csv(comparison: Comparison) -> str:
     table.writerow(["index", "op_type", "output", "quantized_output", *figures, *_EXTRA])
     for layer in comparison.layers:
         values = [layer.figures.get(key) for key in figures]
-        names = [layer.index, layer.op_type, layer.output, layer.quantized_output]
-        table.writerow([*names, *map(_number, [*values, *(_read(layer, path) for path in _EXTRA.values())])])
+        names: list[float | str | None] = [layer.index, layer.op_type, layer.output, layer.quantized_output]
+        table.writerow(map(_cell, [*names, *values, *(_read(layer, path) for path in _EXTRA.values())]))
     return sheet.getvalue()
 
 
@@ -179,5 +183,7 @@ def _read(layer: Layer, path: str) -> float | str | None:
     return value
 
 
-def _number(value: float | str | None) -> float | str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+def _cell(value: float | str | None) -> float | str:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return "" if value is None or math.isnan(value) else value

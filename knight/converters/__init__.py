@@ -27,7 +27,7 @@ class Source:
     model: a path, or the name under which `script` registers a model.
     weights: a second file.
     script: the user's Python file.
-    input_shapes: one shape per input, for models that leave dimensions open.
+    input_shapes: one shape per input, for models that leave dimensions open; -1 leaves one open.
     start_nodes, end_nodes: names at which a graph is cut out.
     nchw: turn inputs from NHWC to NCHW.
     allow_pickle: weights may run code.

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from knight import model as models
+from knight.config import QuantConfig
 from knight.converters import Conversion, Converter, Source, _sandbox, converters
+from knight.converters._fed import Border
 from knight.converters._proof import Comparison, prove
+from knight.converters._trust import as_refusal
 from knight.errors import ConfigError, KnightError
 from knight.executor import Executor, RunSettings, call_infer, described
+from knight.input_configs import with_input_configs
 from knight.listener import Listener
 from knight.passes import PassOptions, tidy
 from knight.runner import available_threads
@@ -33,7 +37,11 @@ _USER_CALLS = 3
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion to make. result: the ONNX file to write. infer: the user's infer function, if any."""
+    """One conversion to make. result: the ONNX file to write.
+
+    infer: the user's infer function, if any. input_dtypes, mean, std: what the model that it feeds will do at
+    its inputs (see `QuantConfig`).
+    """
 
     framework: str
     source: Source
@@ -42,6 +50,9 @@ class Request:
     tolerance: float
     threads: int
     result: str
+    input_dtypes: tuple[str | None, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def to_json(self) -> str:
         """As a file can hold it."""
@@ -52,7 +63,9 @@ class Request:
         """The inverse of `to_json`."""
         data = json.loads(text)
         source, settings = data.pop("source"), data.pop("settings")
-        return cls(source=Source(**_tuples(source)), settings=RunSettings(**_tuples(settings)), **data)
+        return cls(
+            source=Source(**_tuples(source)), settings=RunSettings(**_tuples(settings)), **_tuples(data)
+        )
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +144,17 @@ def _prove(
     comparison = prove(conversion, request.tolerance, request.source.input_shapes, threads)
     if request.infer is not None:
         _compare_on_user_data(request, conversion, comparison, listener)
+    comparison.conclude()
+    if comparison.proof.undecided:
+        listener.warn(
+            f"{comparison.proof.undecided} of the proof's samples decide nothing: there the source's own "
+            f"outputs jump when its inputs change in the last bits (ties)"
+        )
+    for name, apart in comparison.proof.rounding.items():
+        listener.warn(
+            f"output {name!r} is small beside the model's inputs and differs by {apart:.1e}: more than "
+            f"{request.tolerance:.0e} of its range, but no more than rounding makes of them"
+        )
     return asdict(comparison.proof)
 
 
@@ -139,16 +163,18 @@ def _compare_on_user_data(
 ) -> None:
     infer = find_infer_function(request.infer or "", request.source.script, listener=listener)
     settings = replace(request.settings, iteration=min(_USER_CALLS, request.settings.iteration))
+    inputs = comparison.session.inputs
+    asked = QuantConfig(input_dtypes=request.input_dtypes, mean=request.mean, std=request.std)
+    asked = with_input_configs(asked, settings.input_configs_dict, [info.name for info in inputs], infer)
+    border = Border(conversion.model, inputs, asked)
 
     def forward(feeds: dict[str, Any]) -> list[Any]:
-        outputs = comparison.run(feeds)
+        outputs = comparison.run(border(feeds))
         executor.early_stop_flag = executor.calls + 1 >= settings.iteration
         return outputs
 
     names = [info.name for info in comparison.session.outputs]
-    executor = Executor(
-        forward, comparison.session.inputs, names, settings, model=conversion.model, listener=listener
-    )
+    executor = Executor(forward, border.inputs, names, settings, model=conversion.model, listener=listener)
     call_infer(infer, executor)
 
 
@@ -173,11 +199,12 @@ def main(arguments: Sequence[str]) -> int:
             if request.source.script is None:
                 _sandbox.confine(Path(request.result).parent, _bytes(request.source))
             events.send("done", run(request, events))
-        except KnightError as error:
+        except KnightError as caught:
+            error = as_refusal(caught)
             events.send("error", type(error).__name__, str(error), traceback.format_exc())
             return 1
-        except Exception as error:  # a defect of Knight or of the framework: told like everything else
-            text = f"unexpected {described(error)}; run again with -l 0 for details"
+        except Exception as defect:  # a defect of Knight or of the framework: told like everything else
+            text = f"unexpected {described(defect)}; run again with -l 0 for details"
             events.send("error", "KnightError", text, traceback.format_exc())
             return 1
     return 0

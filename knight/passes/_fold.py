@@ -62,11 +62,11 @@ def output_channels(node: ir.Node) -> Channels | None:
     if weight is None or not np.issubdtype(weight.dtype, np.floating) or not is_op(node):
         return None
     match node.op_type:
-        case "Conv":
+        case "Conv" if weight.ndim > 2:
             channels = Channels(weight.ndim, 1, weight.shape[0])
-        case "ConvTranspose":
+        case "ConvTranspose" if weight.ndim > 2:
             channels = Channels(weight.ndim, 1, weight.shape[1] * _group(node))
-        case "Gemm":
+        case "Gemm" if weight.ndim == 2:
             channels = Channels(2, 1, weight.shape[0 if _transposed(node) else 1])
         case "MatMul" if weight.ndim == 2:
             known = rank(node.outputs[0]) or 1  # unknown: still safe for vectors along the last axis
@@ -109,18 +109,18 @@ def input_channels(node: ir.Node) -> int | None:
     return None
 
 
-def fold_before(edit: Editor, node: ir.Node, affine: Affine) -> bool:
+def fold_before(edit: Editor, node: ir.Node, affine: Affine, *, padded: bool = False) -> bool:
     """Folds `affine` on the channels that the linear operator `node` reads into its weight and bias.
 
     A Conv pads with zeros after the map, not with what the map makes of zero: exact only without padding or
-    without shift.
+    without shift. padded: fold a shift all the same, which the results at the edges then have too much.
     """
     channels = output_channels(node)
     if channels is None or input_channels(node) != len(affine.scale) or not affine.finite:
         return False
     weight = _weight(node)
     if node.op_type == "Conv":
-        if affine.shift.any() and not _unpadded(node):
+        if affine.shift.any() and not (padded or unpadded(node)):
             return False
         groups = _group(node)
         grouped = _grouped(weight, groups)  # [group, out, in, ...]
@@ -186,7 +186,8 @@ def _along(numbers: Doubles, axes: tuple[int, ...], ndim: int) -> Doubles:
     return numbers.reshape(shape)
 
 
-def _unpadded(node: ir.Node) -> bool:
+def unpadded(node: ir.Node) -> bool:
+    """Whether a Conv pads nothing."""
     if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return False
     pads = node.attributes.get_ints("pads", ())

@@ -1,17 +1,24 @@
 """Evaluates what depends on no input, once, and inlines an If whose condition is then known.
 
 Whole levels of the graph (all nodes whose inputs are constants) are evaluated together by ONNX Runtime. What
-stays: random operators, results that would make the model much larger, and DequantizeLinear, since in a model
-that is already quantized it marks the weights' scale.
+stays: random operators, results that would make the model much larger, by themselves or together, and
+DequantizeLinear, since in a model that is already quantized it marks the weights' scale. Memory and time have
+an end, which only what is not told beforehand can reach: loops, and results whose size depends on numbers.
 """
 
 from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from knight import model as models
+from knight import memory, model as models, sizes
 from knight.edit import Editor, is_used, remove_node
 from knight.errors import KnightError, ModelError
 from knight.model import name_of
@@ -24,6 +31,12 @@ from knight.runner import Session
 
 LARGE = 1 << 20  # bytes; a result up to this size is always kept
 SMALL = 1 << 10  # bytes; constants up to this size may decide shapes
+GROWTH = 1 << 28
+"""Bytes by which all results may exceed the constants that they replace, or the weights if these are more."""
+WORKING, WORKING_TIMES = 1 << 31, 8
+"""Bytes that an evaluation may take, or so many times the constants that it reads if these are more."""
+SECONDS = 60.0
+"""For the evaluations of a run of this pass; the constants of real models take less than one."""
 _FOLDABLE_TYPES = frozenset(
     {
         *(ir.DataType[f"{kind}{bits}"] for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)),
@@ -38,14 +51,43 @@ _FOLDABLE_TYPES = frozenset(
 def run(model: ir.Model, options: PassOptions) -> int:
     """Returns the number of nodes evaluated or inlined. Raises ModelError for one that cannot be."""
     changes, edit = 0, Editor(model.graph)
+    budget = _Budget(max(GROWTH, models.weight_bytes(model)))
     refused: set[ir.Node] = set()
     while True:
         inlined = sum(_inline_if(edit, node) for node in live_nodes(model.graph))
         ready = [node for node in model.graph if node not in refused and _is_ready(node)]
-        folded = _fold(model, edit, ready, refused) if ready else 0
+        folded = _fold(model, edit, ready, refused, budget) if ready else 0
         if not inlined and not ready:
             return changes
         changes += inlined + folded
+
+
+@dataclass
+class _Budget:
+    """What is left: bytes that the model may grow by, and seconds. replaced: constants that were counted."""
+
+    growth: int
+    seconds: float = SECONDS
+    replaced: set[ir.Value] = field(default_factory=set)
+
+    def grants(self, node: ir.Node, size: int) -> bool:
+        """Takes what results of `size` bytes add to the model, where so much is left."""
+        sources = {value for value in _sources(node) if value not in self.replaced}
+        added = max(0, size - _bytes(sources))
+        if added > self.growth:
+            return False
+        self.growth -= added
+        self.replaced |= sources
+        return True
+
+    @contextmanager
+    def evaluation(self, nodes: Sequence[ir.Node]) -> Iterator[float]:
+        """Limits the block's memory to what `nodes` may take; gives the seconds left, and counts its own."""
+        sources = {value for node in nodes for value in _sources(node)}
+        start = time.monotonic()
+        with memory.at_most(max(WORKING, WORKING_TIMES * _bytes(sources))):
+            yield max(1.0, self.seconds)
+        self.seconds -= time.monotonic() - start
 
 
 def _is_ready(node: ir.Node) -> bool:
@@ -75,15 +117,20 @@ def _is_foldable_constant(value: ir.Value) -> bool:
     return value.const_value.dtype in _FOLDABLE_TYPES
 
 
-def _fold(model: ir.Model, edit: Editor, nodes: list[ir.Node], refused: set[ir.Node]) -> int:
+def _fold(model: ir.Model, edit: Editor, nodes: list[ir.Node], refused: set[ir.Node], budget: _Budget) -> int:
     """Evaluates one level; `refused` takes what must stay."""
     shapes = _inferred(model, nodes)
-    accepted = [node for node in nodes if all(_fits(node, shapes.get(o.name or "")) for o in _used(node))]
-    refused.update(set(nodes) - set(accepted))
-    for node, arrays in zip(accepted, _evaluate_all(model, accepted), strict=True):
+    told = {node: [_size(shapes.get(output.name or "")) for output in _used(node)] for node in nodes}
+    accepted = [node for node in nodes if _is_granted(node, told[node], budget)]
+    folded = set()
+    for node, arrays in zip(accepted, _evaluate_all(model, accepted, budget), strict=True):
+        if None in told[node] and not budget.grants(node, sum(array.nbytes for array in arrays)):
+            continue
+        folded.add(node)
         for output, array in zip(_used(node), arrays, strict=True):
             edit.become_constant(output, array)
-    return len(accepted)
+    refused.update(set(nodes) - folded)
+    return len(folded)
 
 
 def _used(node: ir.Node) -> list[ir.Value]:
@@ -93,19 +140,31 @@ def _used(node: ir.Node) -> list[ir.Value]:
 def _inferred(model: ir.Model, nodes: list[ir.Node]) -> dict[str, ir.Value]:
     """What shape inference tells of the outputs, before anything is computed."""
     proto = _level(model, nodes, with_small=True)
-    graph = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True)).graph
+    graph = ir.from_proto(sizes.inferred(proto, "the constants of the model")).graph
     return {name_of(output): output for output in graph.outputs}
 
 
-def _fits(node: ir.Node, output: ir.Value | None) -> bool:
-    """True for a plain tensor that does not blow the model up."""
+def _size(output: ir.Value | None) -> float | None:
+    """Bytes of a plain tensor, None where they are not told; infinite for what cannot be folded."""
     if output is None or not isinstance(output.type, ir.TensorType) or output.dtype not in _FOLDABLE_TYPES:
-        return False
+        return math.inf
     if output.shape is None or not all(isinstance(dim, int) for dim in output.shape):
-        return node.op_type not in ("ConstantOfShape", "Expand", "Tile", "Range")
-    size = int(np.prod(output.shape.numpy(), dtype=np.int64)) * output.dtype.itemsize
-    replaced = sum(value.const_value.nbytes for value in _sources(node) if value.const_value is not None)
-    return size <= max(LARGE, replaced)
+        return None
+    return math.prod(output.shape.numpy()) * output.dtype.itemsize
+
+
+def _is_granted(node: ir.Node, told: list[float | None], budget: _Budget) -> bool:
+    """True for results that do not blow the model up, each by itself or with all others together."""
+    known = [size for size in told if size is not None]
+    if len(known) < len(told) and node.op_type in ("ConstantOfShape", "Expand", "Tile", "Range"):
+        return False
+    if any(size > max(LARGE, _bytes(_sources(node))) for size in known):
+        return False
+    return len(known) < len(told) or budget.grants(node, int(sum(known)))
+
+
+def _bytes(constants: Iterable[ir.Value]) -> int:
+    return sum(value.const_value.nbytes for value in constants if value.const_value is not None)
 
 
 def _level(model: ir.Model, nodes: list[ir.Node], *, with_small: bool = False) -> onnx.ModelProto:
@@ -124,16 +183,17 @@ def _level(model: ir.Model, nodes: list[ir.Node], *, with_small: bool = False) -
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=model.ir_version)
 
 
-def _evaluate_all(model: ir.Model, nodes: list[ir.Node]) -> list[list[np.ndarray]]:
+def _evaluate_all(model: ir.Model, nodes: list[ir.Node], budget: _Budget) -> list[list[np.ndarray]]:
     """The used outputs of each node. All at once; one by one only to name the node that fails."""
     if not nodes:
         return []
     try:
-        arrays = iter(_evaluate(model, nodes))
+        arrays = iter(_evaluate(model, nodes, budget))
     except KnightError:
+        again = _Budget(0)
         for node in nodes:
             try:
-                _evaluate(model, [node])
+                _evaluate(model, [node], again)
             except KnightError as error:
                 raise ModelError(
                     f"node {node.name!r} ({node.op_type}) depends on no input but cannot be evaluated: "
@@ -143,10 +203,12 @@ def _evaluate_all(model: ir.Model, nodes: list[ir.Node]) -> list[list[np.ndarray
     return [[next(arrays) for _ in _used(node)] for node in nodes]
 
 
-def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> list[np.ndarray]:
-    session = Session(ir.from_proto(_level(model, nodes)), level="none")
-    feeds = {name_of(value): models.constant(value) for node in nodes for value in _sources(node)}
-    return session.run({name: array for name, array in feeds.items() if array is not None})
+def _evaluate(model: ir.Model, nodes: list[ir.Node], budget: _Budget) -> list[np.ndarray]:
+    with budget.evaluation(nodes) as seconds:
+        session = Session(ir.from_proto(_level(model, nodes)), level="none")
+        feeds = {name_of(value): models.constant(value) for node in nodes for value in _sources(node)}
+        given = {name: array for name, array in feeds.items() if array is not None}
+        return session.run(given, seconds=seconds)
 
 
 def _inline_if(edit: Editor, node: ir.Node) -> bool:
@@ -154,7 +216,7 @@ def _inline_if(edit: Editor, node: ir.Node) -> bool:
     if node.graph is None or not is_op(node, "If"):
         return False
     condition = models.constant(node.inputs[0])
-    if condition is None:
+    if condition is None or condition.size != 1:
         return False
     branch = node.attributes["then_branch" if condition.reshape(-1)[0] else "else_branch"].as_graph()
     results = list(branch.outputs)

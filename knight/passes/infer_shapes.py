@@ -5,10 +5,12 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-from knight import model as models
+from knight import model as models, sizes
 from knight.errors import ModelError
 from knight.passes import PassOptions
 from knight.passes._skeleton import skeleton
+
+WHERE = "the model"
 
 
 def run(model: ir.Model, options: PassOptions) -> int:
@@ -17,13 +19,16 @@ def run(model: ir.Model, options: PassOptions) -> int:
 
 
 def infer(model: ir.Model) -> int:
-    """As `run`. Raises ModelError where the shapes contradict each other."""
+    """As `run`. Raises ModelError for shapes that contradict each other or need more memory than there is."""
+    proto = skeleton(model)
+    sizes.check_functions(proto.functions, proto.graph.node, WHERE)
     try:
-        inferred = onnx.shape_inference.infer_shapes(skeleton(model), data_prop=True)
+        inferred = sizes.inferred(proto, WHERE)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
             f"the model's shapes contradict each other: {' '.join(str(error).split())}"
         ) from error
+    sizes.check_values(inferred.graph, WHERE)
     known = {value.name: value for value in models.values(ir.from_proto(inferred).graph)}
     return sum(
         _learn(value, known[value.name]) for value in models.values(model.graph) if value.name in known

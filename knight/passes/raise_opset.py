@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from knight import model as models
+from knight import model as models, sizes
 from knight.edit import Editor
 from knight.errors import ConfigError, ModelError
 from knight.operators import all_graphs, is_op
@@ -97,7 +97,12 @@ def _convert(model: ir.Model, own: int, wanted: int) -> None:
         output.name: node.name for body in all_graphs(model.graph) for node in body for output in node.outputs
     }
     try:
-        proto = onnx.version_converter.convert_version(skeleton(model), wanted)
+        bare = skeleton(model)
+        proto = sizes.within_limits(
+            lambda: onnx.version_converter.convert_version(bare, wanted), bare, "the model"
+        )
+    except ModelError:
+        raise
     except Exception as error:  # RuntimeError and ConvertError, by what fails inside the C++ library
         raise ModelError(_explain(model, own, wanted, error)) from error
     converted = with_weights(proto, model)

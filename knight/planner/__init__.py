@@ -91,6 +91,8 @@ def _forms(subject: Subject, nodes: Nodes, tensors: Tensors) -> dict[str, str]:
     for node in subject.graph:
         if node.op_type == "Cast" and tensors.first(node.outputs[0]) is not None:
             found[node.name or ""] = "fed_integers"
+        elif node in nodes.integer and subject.is_centring(node):
+            found[node.name or ""] = "centred"
         elif node in nodes.integer and node.op_type in subject.target.forms:
             found[node.name or ""] = subject.target.forms[node.op_type]
         elif _wants_to_be_apart(subject, tensors, node):

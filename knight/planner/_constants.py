@@ -35,6 +35,8 @@ def constants_of(subject: Subject, nodes: Nodes, tensors: Tensors, *, reduce_ran
     for node in subject.graph:
         if node not in nodes.integer or subject.moves(node) or node.op_type in operators.BOUNDED:
             continue
+        if subject.is_centring(node):
+            continue
         for index, value, axis in operators.constant_operands(node):
             spec = _spec(subject, tensors, node, axis, reduce_range=reduce_range)
             name = value.name or ""

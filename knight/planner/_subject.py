@@ -33,6 +33,10 @@ class Subject:
         """Whether `node` makes floats of an integer input: part of the input, no operator of the model."""
         return node.name in self.border.casts
 
+    def is_centring(self, node: ir.Node) -> bool:
+        """Whether `node` subtracts whole numbers from an input's integers, which are as they are."""
+        return node.name in self.border.centring
+
     def readers(self, value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
         """(node, input index) of the readers in the graph itself; those in bodies stay float."""
         return ((node, index) for node, index in value.uses() if node.graph is self.graph)

@@ -42,7 +42,8 @@ def choose_values(subject: Subject, nodes: Nodes) -> tuple[frozenset[ir.Value], 
 
 def _around(subject: Subject, nodes: Nodes, node: ir.Node) -> list[ir.Value]:
     """What is quantized because `node` runs as integers."""
-    found = [] if node in nodes.folded else [value for _, value in operators.data_inputs(node)]
+    fed = node in nodes.folded or subject.is_centring(node)  # by a value that is none, by the caller
+    found = [] if fed else [value for _, value in operators.data_inputs(node)]
     for value in node.outputs:
         if not operators.is_float(value) or nodes.folds_into_reader(value):
             continue

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from knight import model as models
+from knight.errors import ModelError, shown
 from knight.names import Names
-from knight.outputs import output_scales
+from knight.outputs import OUTPUT_SCALES, output_scales
 from knight.qdq.graph import DEQUANTIZE
 from knight.qdq.numbers import conversion, integer_type
 from knight.types import QParams
@@ -22,6 +23,11 @@ def real_outputs(model: ir.Model, names: Names) -> None:
         dtype = None if integers is None else integer_type(integers)
         if cast is None or given is None or dtype is None:
             continue
+        if not dtype.min <= given["zero_point"] <= dtype.max:
+            raise ModelError(
+                f"the model's metadata {OUTPUT_SCALES} give output {shown(output.name or '')} the zero "
+                f"point {given['zero_point']}, which no {dtype.name.lower()} is; quantize it again"
+            )
         numbers = {
             "scale": np.asarray(given["scale"], np.float32),
             "zero_point": np.asarray(given["zero_point"], dtype.numpy()),

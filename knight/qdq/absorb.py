@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from knight import model as models
-from knight.border import INPUT_DTYPES, NORMALIZATION
+from knight.border import INPUT_DTYPES, NORMALIZATION, OFFSETS
 from knight.names import Names
 from knight.passes import PassOptions, passes
 from knight.qdq._border import cast_inputs, real_outputs
@@ -23,7 +23,7 @@ from knight.qdq.names import real_name
 from knight.qdq.recognise import Quantized, is_integer_operator, recognise
 from knight.types import QParams
 
-_STAYS_TRUE = (INPUT_DTYPES, NORMALIZATION)
+_STAYS_TRUE = (INPUT_DTYPES, NORMALIZATION, OFFSETS)
 """Metadata on the border, which stays as it is."""
 
 _DROPS_BOUNDS = ("knight", "onnxruntime", None)

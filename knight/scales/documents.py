@@ -6,18 +6,17 @@ A file is checked as what a stranger wrote: every mistake is one line that names
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from knight import schema
+from knight import files, schema
 from knight.errors import ConfigError, OutputError, wrong_value
 from knight.files import write_file
-from knight.json_keys import each_once
+from knight.json_keys import parsed
 from knight.schema import wants
 
 LARGEST = 1 << 28
@@ -102,19 +101,10 @@ class Format(Generic[T]):
 
 def content(path: Path, what: str, largest: int) -> bytes:
     """The bytes of the file in `path`. Raises ConfigError, also for more than `largest` of them."""
-    if not path.exists():
-        raise ConfigError(f"{what} {path}: no such file")
-    if not path.is_file():
-        raise ConfigError(f"{what} {path}: is no file")
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            found = file.read(size) if size <= largest else b""
+        return files.content(path, largest)
     except OSError as error:
         raise ConfigError(f"{what} {path}: {error.strerror or error}; name a file that can be read") from None
-    if size > largest:
-        raise ConfigError(f"{what} {path}: has more than {largest >> 20} MB; Knight writes none so large")
-    return found
 
 
 # JSON as it is written and read ---------------------------------------------------------------------------
@@ -154,17 +144,4 @@ def _text(value: Any) -> str:
 
 def _parsed(text: bytes, before: str) -> Any:
     """The JSON of a file, each key of an object once, its numbers finite. Raises ConfigError."""
-
-    def refuse(word: str) -> NoReturn:
-        raise ConfigError(f"{before}holds {word}, which is no number; write the file again")
-
-    try:
-        told = text.decode("utf-8")
-        document = json.loads(told, object_pairs_hook=each_once(before), parse_constant=refuse)
-        if "\\ud" in told.lower():  # half of a pair of escapes is no character, and cannot be written
-            _text(document).encode("utf-8")
-        return document
-    except RecursionError:
-        raise ConfigError(f"{before}is nested too deep; write the file again") from None
-    except ValueError as error:  # of JSON, of UTF-8, and for numbers of thousands of digits
-        raise ConfigError(f"{before}is no JSON: {error}; write the file again") from None
+    return parsed(text, before, after="; write the file again")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from knight.errors import ConfigError, did_you_mean
+from knight.files import other_kind
 from knight.registry import FileRegistry
 from knight.targets import _file
 from knight.targets._scheme import Scheme
@@ -42,6 +43,8 @@ class Target:
     opset: opset that the quantized model has at least.
     static_shapes: the result must have a fixed batch and picture size.
     fixed_point_outputs: outputs leave the model as integers held in float.
+    integer_normalization: what normalizes an integer input runs as integers, where the outputs lose next to
+        nothing by it.
 
     anchors: operators that are worth running as integers by themselves.
     followers: operators that run as integers where their inputs are integers anyway and an
@@ -71,6 +74,7 @@ class Target:
     opset: int = 17
     static_shapes: bool = False
     fixed_point_outputs: bool = False
+    integer_normalization: bool = False
 
     anchors: frozenset[str] = frozenset()
     followers: frozenset[str] = frozenset()
@@ -150,11 +154,11 @@ def load_target(name_or_path: str) -> Target:
         if found is not None:
             family, chip = found
             return _build(_sources()[family], family, chip, folder=None)
-        if not Path(name_or_path).is_file():
+        if not Path(name_or_path).is_file() and other_kind(name_or_path) is None:
             known = did_you_mean(name_or_path, chip_names())
             raise ConfigError(f"unknown chip {name_or_path!r}: {known}")
     path = Path(name_or_path)
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"target file {path}: no such file")
     return _build(path, path.stem, path.stem, folder=path.parent)
 

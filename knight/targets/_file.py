@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
 from knight import schema
 from knight.errors import ConfigError, did_you_mean, wrong_value
+from knight.files import content
+from knight.json_keys import check_document, decoded
 from knight.schema import wants
 from knight.targets._scheme import Scheme
 
@@ -61,6 +64,7 @@ class Model(_Table, frozen=True):
     opset: Annotated[int, msgspec.Meta(ge=13, le=26)] = 17
     static_shapes: bool = False
     fixed_point_outputs: bool = False
+    integer_normalization: bool = False
 
 
 class Activation(_Table, frozen=True):
@@ -150,15 +154,20 @@ def read(file: Readable, label: str) -> dict[str, Any]:
 
     Raises ConfigError naming file and key: not TOML, unknown key, wrong type, value out of range.
     """
+    before = f"target file {label}: "
     try:
-        document = tomllib.loads(file.read_bytes().decode("utf-8"))
+        text = content(file) if isinstance(file, Path) else file.read_bytes()
+        document = tomllib.loads(decoded(text, before))
     except OSError as error:
-        raise ConfigError(f"target file {label}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"target file {label}: not a text file in UTF-8") from None
+        raise ConfigError(f"{before}{error.strerror or error}") from None
+    except RecursionError:
+        raise ConfigError(f"{before}is nested too deep") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"target file {label}: not valid TOML: {error}") from None
-    schema.read(document, Document, before=f"target file {label}: ")
+        raise ConfigError(f"{before}not valid TOML: {error}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError(f"{before}not valid TOML: {str(error).partition(';')[0]}") from None
+    check_document(document, before)
+    schema.read(document, Document, before=before)
     return document
 
 

@@ -31,6 +31,16 @@ def reads_inputs(reader: ReadInputs) -> Callable[[InferFunction], InferFunction]
 
 
 def reader_of(infer: InferFunction) -> ReadInputs | None:
-    """How entries for `infer` are read; None for one that keeps to itself what it does with them."""
+    """How entries for `infer` are read; None for one that does not say it (see `own_entries`)."""
     reader: ReadInputs | None = getattr(infer, "read_inputs", None)
     return reader
+
+
+def own_entries(entries: Sequence[Mapping[str, Any]]) -> list[InputConfig]:
+    """What entries for any other function say of the model's inputs; their other keys are not looked at.
+
+    Raises ConfigError naming the entry and the key.
+    """
+    from knight.tasks._own_entries import read_own
+
+    return read_own(entries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -10,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from knight.errors import ConfigError, DataError
-from knight.executor import NUMPY_TYPES, Executor
+from knight.executor import NUMPY_TYPES, Executor, described
+from knight.files import open_file
 from knight.tasks._ahead import ahead
 from knight.tasks._batches import picture_input, prepare
 from knight.tasks._config import InputConfig
@@ -56,21 +59,28 @@ def _loader(executor: Executor, config: InputConfig) -> Callable[[int], np.ndarr
 def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; data_dir names it")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == suffix and not path.is_dir())
     if not found:
         raise DataError(f"{folder}: no {suffix} file in it; data_dir names the folder of the data")
     return found
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """The numbers of an .npy file. Raises DataError, which names it, where it is damaged."""
+    """The numbers of an .npy file. Raises DataError, which names it, where it is damaged.
+
+    The file is mapped first: what its head says is held against its size before there is memory for it.
+    """
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open_file(path), np.errstate(over="ignore"):  # of a shape that no memory holds, which is refused
+            return np.array(np.lib.format.open_memmap(path, mode="r"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # numpy lets out whatever Python's parser says of a damaged head
+        size = path.stat().st_size
         raise DataError(
-            f"{path}: not a whole .npy file of numbers: {' '.join(str(error).split())}"
+            f"{path}: not a whole .npy file of numbers ({size} bytes): "
+            f"{' '.join(str(error).split()) or described(error)}"
         ) from error
-    return array
 
 
 def _bin(executor: Executor, name: str, path: Path) -> np.ndarray:
@@ -90,14 +100,19 @@ def load_raw(path: Path, shape: Sequence[int | None], dtype: np.dtype, name: str
     if dtype.kind == "O":
         raise DataError(f"{path}: input {name!r} takes no numbers, and a .bin file holds nothing else")
     try:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    known = max(1, int(np.prod([dim for dim in shape if dim is not None])))
-    open_dims = shape.count(None)
-    if len(content) % dtype.itemsize or open_dims > 1:
-        raise DataError(f"{path}: {len(content)} bytes are no {dtype} numbers for input {name!r}")
-    count = len(content) // dtype.itemsize
+    known = max(1, math.prod(dim for dim in shape if dim is not None))
+    open_dims = list(shape).count(None)
+    if size % dtype.itemsize or open_dims > 1:
+        raise DataError(f"{path}: {size} bytes are no {dtype} numbers for input {name!r}")
+    count = size // dtype.itemsize
     if (count % known or not count) if open_dims else count != known:
         raise DataError(f"{path}: holds {count} numbers of {dtype}; input {name!r} takes {known}")
+    try:
+        content = path.read_bytes()
+    except (OSError, MemoryError) as error:
+        raise DataError(f"{path}: its {size} bytes cannot be read ({described(error)})") from error
     return np.frombuffer(content, dtype).reshape([-1 if dim is None else dim for dim in shape])

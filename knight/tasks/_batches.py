@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from knight.errors import ConfigError
+from knight.errors import ConfigError, DataError
 from knight.executor import NUMPY_TYPES, Executor
 from knight.tasks._ahead import ahead
 from knight.tasks._config import Preparation
@@ -80,7 +80,10 @@ def prepare(path: Path, wanted: PictureInput, how: Preparation) -> Prepared:
     """The picture in `path` as `wanted` takes it."""
     picture = load_picture(path)
     size = (picture.shape[0], picture.shape[1])
-    fitted, place = _fitted(picture, wanted.size, how)
+    try:
+        fitted, place = _fitted(picture, wanted.size, how)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     return Prepared(path, numbers_of(fitted, wanted, how), place, size)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from knight.errors import DataError
+from knight.errors import DataError, printable
+from knight.files import content
+from knight.json_keys import decoded, parsed
 from knight.tasks._boxes import Boxes
 
 LABELS = "labels.txt"
@@ -20,6 +22,8 @@ NAMES = "classes.txt"
 _NAMED = re.compile(r"\"?(.+?\.(?:bmp|jpe?g|png))\"?[\s,;]+(\S.*)", re.IGNORECASE)
 """A picture's name, which may have blanks in it, and what follows."""
 _ANY_CLASS = 2**31
+_LARGEST = 1 << 29
+"""Bytes that a file of labels may have; those of COCO's training pictures have 450 MB."""
 
 Size = tuple[int, int]
 """(height, width) of a picture in pixels."""
@@ -43,7 +47,7 @@ def class_labels(
     given = _given_labels(data_dir, label_dir)
     if given is not None:
         return _classes_by_line(given, data_dir, pictures, classes)
-    if not (data_dir / LABELS).is_file():
+    if not os.path.lexists(data_dir / LABELS):
         return by_folder
     by_line = _classes_by_line(data_dir / LABELS, data_dir, pictures, classes)
     for path, label in (by_folder or {}).items():
@@ -77,7 +81,7 @@ def _given_labels(data_dir: Path, label_dir: Path | None) -> Path | None:
         return None
     if label_dir.is_file():
         return label_dir
-    if (label_dir / LABELS).is_file():
+    if os.path.lexists(label_dir / LABELS):
         return label_dir / LABELS
     if _visible(label_dir):
         raise DataError(f"{label_dir}: no {LABELS} in it, but other things; name its folder, or an empty one")
@@ -122,7 +126,9 @@ def _name_and_class(line: str, where: str) -> tuple[str, str]:
     match = _NAMED.fullmatch(line)
     name, rest = match.groups() if match else [*re.split(r"[\s,;]+", line, maxsplit=1), ""][:2]
     if not rest:
-        raise DataError(f"{where}: {line!r} has one column; a line is a picture's name and its class number")
+        raise DataError(
+            f"{where}: {_told(line)} has one column; a line is a picture's name and its class number"
+        )
     return name.replace("\\", "/").removeprefix("./"), re.split(r"[\s,;]+", rest)[0]
 
 
@@ -176,7 +182,7 @@ def _yolo(
     for path in pictures:
         file = folder / f"{path.stem}.txt"
         twin = by_stem.setdefault(path.stem, path)
-        if not file.is_file():
+        if not os.path.lexists(file):
             labels[path] = Boxes.empty()
         elif twin != path:
             raise DataError(f"{file}: labels for both {twin} and {path}; give the pictures different names")
@@ -184,7 +190,7 @@ def _yolo(
             labels[path] = _boxes(
                 _yolo_box(where, line, sizes[path], classes) for where, line in _lines(file)
             )
-    if (folder / NAMES).is_file():
+    if os.path.lexists(folder / NAMES):
         labels.names = tuple(line for _, line in _lines(folder / NAMES))
     return labels
 
@@ -266,18 +272,13 @@ def _coco_box(
         raise DataError(f"{where}: there is no category {category}")
     box = one.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
-        raise DataError(f"{where}: bbox is {box!r}, not [x, y, width, height]")
+        raise DataError(f"{where}: bbox is {_told(box)}, not [x, y, width, height]")
     x, y, width, height = (_number(value, where) for value in box)
     return numbers[category], _inside(np.array([x, y, x + width, y + height]), size, where)
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}, line {error.lineno}: no valid JSON: {error.msg}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
+    data = parsed(_content(file), f"{file}: ", DataError)
     if not isinstance(data, dict):
         raise DataError(f"{file}: no COCO labels, which have images, annotations and categories")
     return data
@@ -292,8 +293,9 @@ def _entries(data: dict[str, Any], key: str, file: Path) -> list[dict[str, Any]]
 
 def _integer(entry: dict[str, Any], key: str, file: Path) -> int:
     value = entry.get(key)
-    if not isinstance(value, int):
-        raise DataError(f"{file}: {key!r} is {value!r}, not a whole number, in {str(entry)[:80]}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        where = printable(str(entry)[:80])
+        raise DataError(f"{file}: {key!r} is {_told(value)}, not a whole number, in {where}")
     return value
 
 
@@ -308,10 +310,10 @@ def _boxes(rows: Iterator[tuple[int, np.ndarray]]) -> Boxes:
 def _class(text: str, classes: int | None, where: str) -> int:
     number = _number(text, where)
     if number != int(number):
-        raise DataError(f"{where}: {text!r} is no class number")
+        raise DataError(f"{where}: {_told(text)} is no class number")
     if not 0 <= number < (_ANY_CLASS if classes is None else classes):
         allowed = "0 or more" if classes is None else f"0 to {classes - 1}"
-        raise DataError(f"{where}: class {text} is out of range; it has to be {allowed}")
+        raise DataError(f"{where}: class {printable(text)} is out of range; it has to be {allowed}")
     return int(number)
 
 
@@ -324,7 +326,11 @@ def _number(value: object, where: str) -> float:
 
 
 def _not_a_number(value: object, where: str) -> NoReturn:
-    raise DataError(f"{where}: {value!r} is no number")
+    raise DataError(f"{where}: {_told(value)} is no number")
+
+
+def _told(value: object) -> str:
+    return printable(repr(value))
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -333,18 +339,19 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
+def _content(file: Path) -> bytes:
+    try:
+        return content(file, _LARGEST)
+    except OSError as error:
+        raise DataError(f"{file}: the labels cannot be read: {error.strerror}") from error
+
+
 def lines(file: Path) -> Iterator[tuple[str, str]]:
     """("FILE, line N", text) of each line of a file of labels that is not blank. Raises DataError."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}, line {line}: no UTF-8 text") from error
-    except OSError as error:
-        raise DataError(f"{file}: the labels cannot be read: {error}") from error
-    for number, content in enumerate(text.split("\n"), start=1):
-        if content.strip():
-            yield f"{file}, line {number}", content.rstrip("\r")
+    text = decoded(_content(file), f"{file}: ", DataError)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{file}, line {number}", line.rstrip("\r")
 
 
 def _lines(file: Path) -> Iterator[tuple[str, str]]:

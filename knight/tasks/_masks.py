@@ -14,6 +14,8 @@ from knight.tasks._prepare import Letterbox
 
 _SCALED = {"L;2": 85, "L;4": 17}
 _ROWS = 64  # of a picture that bilinear scores are made for at a time
+_SCORES = 1 << 26  # that are made at a time; of a wide picture, these are a part of the rows
+_MOST_CLASSES = 1 << 16  # a PNG's pixels hold no more
 LAYOUTS = ("NCHW", "NHWC")
 
 
@@ -134,12 +136,19 @@ def at_size(
 
 def _bilinear(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     left, right, across = _neighbours(columns, scores.shape[2])
+    wide = max(1, _SCORES // (_ROWS * len(scores)))
     parts = []
     for start in range(0, len(rows), _ROWS):
         above, below, down = _neighbours(rows[start : start + _ROWS], scores.shape[1])
         part = scores[:, above] * (1 - down[:, None]) + scores[:, below] * down[:, None]
-        parts.append(np.argmax(part[..., left] * (1 - across) + part[..., right] * across, axis=0))
+        stretches = [slice(place, place + wide) for place in range(0, len(columns), wide)]
+        parts.append(np.concatenate([_best(part, left[s], right[s], across[s]) for s in stretches], axis=1))
     return np.concatenate(parts)
+
+
+def _best(part: np.ndarray, left: np.ndarray, right: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """The class of the highest score, between the columns on both sides."""
+    return np.asarray(np.argmax(part[..., left] * (1 - across) + part[..., right] * across, axis=0))
 
 
 def _neighbours(places: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,6 +186,8 @@ class Overlap:
 
 
 def _more(counts: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    if classes.size and classes.max() >= _MOST_CLASSES:
+        raise DataError(f"a mask has the class {classes.max()}; classes are numbered from 0 to 65535")
     new = np.bincount(classes.reshape(-1), minlength=len(counts))
     new[: len(counts)] += counts
     return new

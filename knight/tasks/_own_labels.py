@@ -7,7 +7,7 @@ from pathlib import Path
 
 from knight.errors import OutputError
 from knight.executor import Executor
-from knight.files import write_file
+from knight.files import content, write_file
 from knight.tasks._config import InputConfig
 
 _MARK = "made_by_the_float_model.txt"
@@ -49,8 +49,8 @@ def check_place(place: Path) -> None:
 def write(place: Path, files: Mapping[str, str | bytes]) -> None:
     """Writes label files by name in place of those of an earlier float model. Raises OutputError."""
     start(place, list(files))
-    for name, content in files.items():
-        write_file(place / name, content if isinstance(content, bytes) else content.encode())
+    for name, made in files.items():
+        write_file(place / name, made if isinstance(made, bytes) else made.encode())
 
 
 def start(place: Path, names: Sequence[str]) -> None:
@@ -68,7 +68,10 @@ def _earlier(place: Path) -> list[str]:
     """Names of the files that an earlier float model left."""
     if not is_own(place):
         return []
-    names = (place / _MARK).read_text("utf-8").split("\n")[1:]
+    try:
+        names = content(place / _MARK).decode("utf-8", "replace").split("\n")[1:]
+    except OSError as error:
+        raise OutputError(f"{place / _MARK}: cannot be read ({error.strerror}); remove it") from error
     return [name for name in names if name and Path(name).name == name]
 
 

@@ -7,12 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from knight.errors import ConfigError, DataError
+from knight.files import other_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,6 +23,8 @@ SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png")
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG")
 """What a file with one of `SUFFIXES` may hold; the content decides, as it does for OpenCV."""
 MOST_PIXELS = 100_000_000
+being_read: ContextVar[Path | None] = ContextVar("being_read", default=None)
+"""The picture that was opened last: what Pillow warns of does not say which one it means."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a camera was held; from 5 on, width and height change places."""
 
@@ -64,7 +68,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _pictures(entries: Iterable[Path]) -> list[Path]:
-    return [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
 
 
 def _contents(entries: list[Path]) -> str:
@@ -104,6 +108,9 @@ def load_picture(path: Path) -> np.ndarray:
 def opened(path: Path) -> Iterator[Image]:
     """The file with its head read; pixels are not decoded yet. Raises DataError naming the file."""
     image_module = pil()
+    being_read.set(path)
+    if (kind := other_kind(path)) is not None:
+        raise DataError(f"{path}: {kind}, not a picture; take it out of the folder")
     try:
         file = _WholeFile(io.FileIO(path))
     except OSError as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from knight.errors import ConfigError, did_you_mean
-from knight.tasks._pictures import pil
+from knight.errors import ConfigError, DataError, did_you_mean
+from knight.tasks._pictures import MOST_PIXELS, pil
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -74,7 +74,8 @@ def centre_crop(
     """The middle (height, width) of `picture`, whose shorter side is brought to `shorter` pixels before.
 
     The longer side and the crop's corner are rounded as torchvision's Resize and CenterCrop round them. What
-    is smaller than the crop after that is enlarged until it covers it (torchvision pads with black).
+    is smaller than the crop after that is enlarged until it covers it (torchvision pads with black). Raises
+    DataError where a long, narrow picture would have over 100 million pixels on the way.
     """
     height, width = size
     if shorter is not None:
@@ -82,15 +83,27 @@ def centre_crop(
             raise ConfigError(
                 f"a shorter side of {shorter} pixels does not cover a crop of {height} x {width}"
             )
-        picture = resize(picture, _shorter_to(picture, shorter), interpolation, antialias)
+        whole = _shorter_to(picture, shorter)
+        _check_pixels(picture, whole)
+        picture = resize(picture, whole, interpolation, antialias)
     has_height, has_width = picture.shape[:2]
     cover = max(height / has_height, width / has_width)
     if cover > 1:
         covering = (max(height, round(has_height * cover)), max(width, round(has_width * cover)))
+        _check_pixels(picture, covering)
         picture = resize(picture, covering, interpolation, antialias)
     top = round((picture.shape[0] - height) / 2)
     left = round((picture.shape[1] - width) / 2)
     return picture[top : top + height, left : left + width]
+
+
+def _check_pixels(picture: np.ndarray, size: tuple[int, int]) -> None:
+    height, width = size
+    if height * width > max(MOST_PIXELS, picture.shape[0] * picture.shape[1]):
+        raise DataError(
+            f"{picture.shape[1]} x {picture.shape[0]} pixels would become {width} x {height} before the "
+            f"crop; crop it to a ratio nearer to the model's, or set resize to squash or letterbox"
+        )
 
 
 def _shorter_to(picture: np.ndarray, shorter: int) -> tuple[int, int]:

@@ -135,7 +135,7 @@ def _folder_of(folder: Path, name: str, inputs: Sequence[str]) -> Path:
 def _by_stem(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
             if path.stem in found:
                 raise DataError(f"{path}: {found[path.stem].name} has the same stem; keep one of them")
             found[path.stem] = path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from knight.errors import ConfigError, DataError
+from knight.files import content
+from knight.json_keys import decoded, parsed
 
 SPACES = ("|", "▁", "<space>")
 """Symbols that stand for the blank between words."""
@@ -81,26 +82,23 @@ def read_vocabulary(value: str | Sequence[str], where: str) -> tuple[str, ...]:
         symbols = tuple(value)
     else:
         path = Path(value)
-        try:
-            content = path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: the vocabulary cannot be read: {error}") from error
         where = str(path)
+        try:
+            text = decoded(content(path), f"{where}: ", DataError)
+        except OSError as error:
+            raise DataError(f"{path}: the vocabulary cannot be read: {error.strerror}") from error
         if path.suffix.lower() == ".json":
-            symbols = _from_json(content, where)
+            symbols = _from_json(text, where)
         else:
-            lines = content.replace("\r\n", "\n").removesuffix("\n").split("\n")
+            lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
             symbols = tuple(line if line == " " else line.rstrip(" \t") or " " for line in lines)
     if len(symbols) < 2:
         raise ConfigError(f"{where}: {len(symbols)} symbol(s); a vocabulary has two or more")
     return symbols
 
 
-def _from_json(content: str, where: str) -> tuple[str, ...]:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: no JSON: {error}") from error
+def _from_json(text: str, where: str) -> tuple[str, ...]:
+    found = parsed(text, f"{where}: ", DataError)
     if isinstance(found, Mapping):
         if sorted(map(str, found.values())) != sorted(map(str, range(len(found)))):
             raise DataError(f"{where}: the numbers of its {len(found)} symbols are not 0 to {len(found) - 1}")

@@ -40,7 +40,7 @@ def anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
 def class_names(value: Any, where: str) -> tuple[str, ...]:
     """A list of the classes' names, or an object of numbers and names."""
     if isinstance(value, Mapping):
-        if not all(str(key).isdecimal() for key in value):
+        if not all(str(key).isdecimal() and len(key) < 10 for key in value):
             raise ConfigError(f"{where}: an object of names has the classes' numbers for keys: 0, 1, ...")
         value = [value[key] for key in sorted(value, key=int)]
     if not isinstance(value, list):

@@ -121,3 +121,15 @@ def test_chips_shows_each_scheme_with_its_facts(run: Run, tmp_path: Path) -> Non
 def test_chips_of_an_unknown_name(run: Run) -> None:
     result = run("chips", "tensort")
     assert result.exit_code == 2 and "did you mean 'tensorrt'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", "{}", '{"default_chip": 3}', '{"default_chip": NaN}', "\udcff"]
+)
+def test_a_damaged_memory_is_named(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings" / "knight").mkdir(parents=True)
+    file = tmp_path / "settings" / "knight" / "settings.json"
+    file.write_text(text, "utf-8", "surrogateescape")
+    result = run("quant", "-m", small_models.conv_net(tmp_path), "--save-dir", tmp_path / "out")
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2 and f"{file}: " in line and line.endswith("choose again with --default-chip")

@@ -104,6 +104,7 @@ def test_grouped_values_stay_together() -> None:
     assert spread(words, QUANT) == ["-is", "1 3 8 8", "-is", "1,4", "-m", "x", "-is", "2x5"]
     assert parse("-is", 1, 3, 8, 8, "-is", 1)["input_shapes"] == ((1, 3, 8, 8), (1,))
     assert parse("-is", "2x5", "--input-shapes", "1,4")["input_shapes"] == ((2, 5), (1, 4))
+    assert parse("-is", -1, 3, -1, "-is", "2,-1")["input_shapes"] == ((-1, 3, -1), (2, -1))
     with pytest.raises(AssertionError, match="'1 b' is no list of whole numbers such as 1 3 224 224"):
         parse("-is", 1, "b")
 

@@ -77,3 +77,49 @@ def test_the_stages_of_a_combination_bear_its_name(capsys: pytest.CaptureFixture
         "[mse_it_1] Stage3: x",
         "[mse_it_1] Stage5: x",
     ]
+
+
+HOSTILE = "a\x1b[31mb\x1b]0;title\x07\nc\r\x9bd\u202ee\ud800\x00\u2028"
+VISIBLE = r"a\x1b[31mb\x1b]0;title\x07\nc\r\x9bd\u202ee\ud800\x00\u2028"
+
+
+@pytest.mark.parametrize("tell", ["say", "announce", "warn", "combination"])
+def test_names_give_the_terminal_no_orders(capsys: pytest.CaptureFixture[str], tell: str) -> None:
+    console = Console()
+    getattr(console, tell)(HOSTILE)
+    console.stage(1, "Title")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert VISIBLE in first and first.isprintable()
+
+
+def test_a_trace_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(0).detail("one\n  two\x1b[2J")
+    assert capsys.readouterr().out == "  info: one\n  two\\x1b[2J\n"
+
+
+def test_names_of_all_languages_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\u5c42/\u30d2\u3000\u0441\u043b\u043e\u0439\u00a0\U0001d11e"
+    Console().say(text)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
+def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    Console().say("\u5c42")
+    screen.flush()
+    assert screen.buffer.getvalue() == b"\\u5c42\n"  # type: ignore[attr-defined]
+
+
+def test_the_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console()
+    console.work("[bold]net[/] \x1b]0;title\x07")
+    console.close()
+    assert "[bold]net[/] \\x1b]0;title\\x07" in screen.getvalue()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import Result
+from PIL import Image
 
 from tests import small_models
 
@@ -42,6 +45,65 @@ def test_the_example_is_converted_and_quantized(run: Run, tmp_path: Path) -> Non
     assert {"blobs.onnx", "blobs_quantize.onnx", "blobs_report.json"} <= {p.name for p in tmp_path.iterdir()}
 
 
+PICTURES = """
+import numpy as np
+from onnx_quantize_tool.common.register import onnx_infer_func
+
+@onnx_infer_func.register("infer_net")
+def infer_net(executor):
+    for _ in range(executor.iteration):
+        executor.forward(np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.uint8))
+    return 1
+"""
+
+
+def test_what_the_infer_function_feeds_is_told_as_to_quant(run: Run, tmp_path: Path) -> None:
+    model, script = small_models.conv_net(tmp_path), tmp_path / "pictures.py"
+    script.write_text(PICTURES)
+    words = (
+        "-m",
+        model,
+        "-uds",
+        script,
+        "-qid",
+        "uint8",
+        "--mean",
+        120,
+        "--std",
+        60,
+        "--save-dir",
+        tmp_path / "out",
+    )
+    result = run("convert", *words, "-if", "infer_net")
+    assert result.exit_code == 0, result.output
+    assert "(4 samples)" in result.output
+    result = run("quant", *words, "-if", "infer_net", "-r", "convert")
+    assert result.exit_code == 0, result.output
+    assert "warning" not in result.output
+    result = run("convert", *words)
+    assert "no effect without -if: --mean, --std, -qid/--quantize-input-dtype" in result.output
+
+
+def test_pictures_of_input_configs_are_told_too(run: Run, tmp_path: Path) -> None:
+    """The entry's type and normalization, as quant reads them."""
+    (tmp_path / "pictures").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "pictures" / "a.png")
+    entry = {
+        "input_name": "x",
+        "data_dir": str(tmp_path / "pictures"),
+        "quant_data_format": "Image",
+        "mean": [120.0] * 3,
+        "std": [60.0] * 3,
+        "quantize_input_dtype": "uint8",
+    }
+    (tmp_path / "inputs.json").write_text(json.dumps([entry]))
+    words = ("-m", small_models.conv_net(tmp_path), "--input-configs", tmp_path / "inputs.json")
+    result = run("convert", *words, "--save-dir", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "(4 samples)" in result.output
+
+
 def test_run_mode_convert(run: Run, tmp_path: Path) -> None:
     words = ("-f", "pytorch", "-m", "blobs", "-uds", EXAMPLE, "-qm", "mse")
     result = run("--chip", "onnxruntime", "quant", *words, "-r", "convert", "--save-dir", tmp_path)
@@ -64,7 +126,8 @@ def test_options_of_other_frameworks_are_named(run: Run, tmp_path: Path) -> None
         (("-m", "net.pt", "-f", "caffe"), 1, "is no Caffe model (it looks like pytorch: use -f pytorch)"),
         (("-m", "net", "-f", "pytorch"), 1, "needs the script, with -uds"),
         (("-m", "net", "-f", "pytroch"), 2, "unknown value 'pytroch': did you mean 'pytorch'?"),
-        (("-m", "net", "-is", 1, 0), 2, "-is/--input-shapes 1 0: sizes are at least 1"),
+        (("-m", "net", "-is", 1, 0), 2, "-is/--input-shapes 1 0: sizes are at least 1, or -1 for open"),
+        (("-m", "net", "-is", -1, -2), 2, "-is/--input-shapes -1 -2: sizes are at least 1"),
         (("-m", "net", "--tolerance", 0), 2, "--tolerance 0.0: wants a fraction of a range"),
     ],
 )

@@ -38,7 +38,10 @@ def test_both_metrics_and_the_loss(infer: Run, run: Run) -> None:
     assert [row[0] for row in rows[1:]] == ["net.onnx", "out/net_quantize.onnx"]
     assert [row[2] for row in rows[1:]] == ["2", "2"]
     reference, quantized = (float(row[1]) for row in rows[1:])
-    assert f"Metric: {reference}" in alone.stdout and f"Metric: {quantized}" in result.stdout
+    assert f"Metric: {quantized}" in result.stdout
+    scale = float(result.stdout.split("Dequantization scale of output scores: ")[1].split()[0])
+    real = float(alone.stdout.split("Metric: ")[1].split()[0])
+    assert reference * scale == pytest.approx(real, rel=1e-5)  # in units of the other's output
     loss = float(result.stdout.split("Quantization Loss: ")[1].split(" %")[0])
     assert loss == pytest.approx((reference - quantized) / reference * 100, rel=1e-3, abs=1e-4)
 

@@ -151,7 +151,7 @@ def test_loss_is_relative_to_the_float_metric(run: Run, tmp_path: Path) -> None:
 def test_infer_function_sees_the_settings(run: Run, tmp_path: Path) -> None:
     checks = (
         'executor.iteration == 2 and executor.batch_size == 1 and executor.dataset == "here"',
-        'executor.run_mode == "quant" and executor.save_dir.endswith("out") and executor.gpu is None',
+        'executor.run_mode == "quant" and executor.save_dir.endswith("out") and executor.gpu == -1',
         'executor.user_defined_script.endswith("infer.py") and executor.input_types == {"x": 1}',
         'executor.input_nodes == ["x"] and executor.output_node_list == ["scores"]',
     )

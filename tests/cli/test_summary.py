@@ -20,6 +20,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "float_operators": 0,
         "float_operator_names": [],
         "outputs": [],
+        "normalization": None,
         "optimizers": [],
         "peak_memory_mb": 100.0,
         "times": {"stage1": 1.0},

@@ -382,3 +382,18 @@ def test_an_index_that_is_none_says_so(tmp_path: Path, text: str, complaint: str
     (tmp_path / "dump.json").write_text(text, "utf-8")
     with pytest.raises(DataError, match=complaint):
         read_index(tmp_path / "dump.json")
+
+
+@pytest.mark.parametrize("planted", [".dump-writing", ".dump-earlier"])
+def test_links_in_the_way_of_a_dump_are_not_followed(tmp_path: Path, planted: str) -> None:
+    other = tmp_path / "other"
+    (other / "float").mkdir(parents=True)
+    (other / "float" / "mine").touch()
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / planted).symlink_to(other)
+    if planted == ".dump-earlier":  # else it would count as an earlier dump
+        write(place / "dump")
+    write(place / "dump")
+    assert sorted(path.name for path in other.rglob("*")) == ["float", "mine"]
+    assert [path.name for path in place.iterdir()] == ["dump"] and not (place / "dump").is_symlink()

@@ -165,6 +165,16 @@ def test_the_csv_has_every_figure_as_a_number():
     assert (softmax["scale"], softmax["zero_point"], softmax["bits"], softmax["cause"]) == ("", "", "", "")
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+def test_no_name_is_a_formula_in_the_csv(name: str) -> None:
+    layer = replace(THREE.layers[1], output=name, quantized_output=name, op_type=name)
+    (row,) = reader.DictReader(io.StringIO(tables.csv(replace(THREE, layers=[layer])), newline=""))
+    assert [row[key] for key in ("op_type", "output", "quantized_output")] == [f"'{name}"] * 3
+    negative = replace(THREE.layers[1], own_sqnr=-3.5)
+    (row,) = reader.DictReader(io.StringIO(tables.csv(replace(THREE, layers=[negative])), newline=""))
+    assert row["own_sqnr"] == "-3.5", "numbers stay numbers"
+
+
 def test_the_csv_quotes_what_has_to_be_quoted():
     odd = 'a,b "c"\nd'
     named = replace(THREE, layers=[replace(THREE.layers[1], output=odd)])

@@ -20,14 +20,20 @@ from tests.stages import plan_of, statistics_of
 
 ORT = load_target("onnxruntime")
 X = random(2, 4, 9, 9)
-CONSTANTS = {"w": random(4, 4, 3, 3), "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+CONSTANTS = {
+    "w": random(4, 4, 3, 3),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+    "m": np.array([3, 5, 7, 0], np.float32)[:, None, None],
+}
 
 PLACES = {  # form -> a net in which one node can take it
     "dequantized": "c = Conv(x, w) p = Pad(c, pads) y = Conv(p, w)",
     "on_integers": "c = Conv(x, w) p = Pad(c, pads) y = Conv(p, w)",
     "kept_apart": "c = Conv(x, w) p = Conv(c, w) y = Conv(p, w)",
     "fed_integers": "i = Cast<to = 2>(x) f = Cast<to = 1>(i) y = Conv(f, w)",
+    "centred": "i = Cast<to = 2>(x) f = Cast<to = 1>(i) s = Sub(f, m) y = Conv(s, w)",
 }
+WRITTEN = {"centred": "node2"}  # the node that takes it; else the second one
 
 
 @pytest.mark.parametrize("name", forms.names())
@@ -35,9 +41,12 @@ def test_a_form_computes_what_the_usual_one_does(name: str) -> None:
     model = build(PLACES[name], CONSTANTS, opset=20)
     float_rule = [Rule(FLOAT, names=("node1",))] if name == "kept_apart" else []
     plan = plan_of(model, ORT, Recipe(Choice(method="min_max"), float_rule))
-    x = np.abs(X) * 50 if name == "fed_integers" else X
+    if name == "centred":  # what it reads is as it is
+        reads = {edge: key for edge, key in plan.reads.items() if edge[0] != "node2"}
+        plan = replace(plan, reads=reads)
+    x = np.abs(X) * 50 if name in ("fed_integers", "centred") else X
     params = solve(model, plan, statistics_of(model, plan, [{"x": x}]))
-    node = "node1"
+    node = WRITTEN.get(name, "node1")
     written = rewrite(model, replace(plan, forms={node: name}), params)
     usual = rewrite(model, replace(plan, forms={}), params)
     onnx.checker.check_model(ir.to_proto(written), full_check=True)

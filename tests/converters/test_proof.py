@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from knight import model as models
 from knight.converters import Conversion, Feeds
-from knight.converters._proof import difference, prove
+from knight.converters._proof import Comparison, difference, is_rounding, prove
 from knight.errors import ModelError
 from knight.runner import Session
 from tests.small_models import conv_net
@@ -72,6 +72,103 @@ def test_the_error_is_a_fraction_of_the_range(tmp_path: Path) -> None:
     assert proof.error == pytest.approx(1e-4, rel=0.05)
 
 
+def scaled(folder: Path, scale: float, shift: float = 0.0) -> ir.Model:
+    """The model with its scores multiplied by `scale` in the last layer."""
+    model = models.load(conv_net(folder))
+    for name, other in (("v", 0.0), ("c", shift)):
+        weight = model.graph.initializers[name]
+        array = np.asarray(weight.const_value.numpy())  # type: ignore[union-attr]
+        weight.const_value = ir.tensor((array * scale + other).astype(np.float32), name=name)
+    return model
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-2])
+def test_rounding_of_outputs_that_are_small_passes_and_is_told(shift: float, tmp_path: Path) -> None:
+    """A range of about 0.001, and some 1e-6 beside it: above 1e-3 of that, and a few steps of float32."""
+    model = scaled(tmp_path, 2e-4, shift)
+    found = prove(itself(model, lambda array: array + np.float32(1e-6) * np.arange(4)), 1e-3).proof
+    assert 1e-3 < found.error < 1e-2
+    assert found.rounding == {"scores": pytest.approx(3e-6, rel=0.1)}
+    assert not prove(itself(model), 1e-3).proof.rounding
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-7])
+def test_small_outputs_that_are_wrong_are_found(scale: float, tmp_path: Path) -> None:
+    """By a few hundredths of their range, or as another operator would make them, however small they are."""
+    model = scaled(tmp_path, scale)
+    for change in (lambda array: array * np.float32(1.05), lambda array: np.maximum(array, 0), np.negative):
+        with pytest.raises(ModelError, match=r"the converted model is wrong: output 'scores' differs by"):
+            prove(itself(model, change), 1e-3)
+
+
+def test_rounding_counts_by_the_magnitude_of_the_inputs(tmp_path: Path) -> None:
+    def moved(array: np.ndarray) -> np.ndarray:
+        return array + np.float32(5e-3 * np.ptp(array)) * np.eye(1, 4, dtype=np.float32)
+
+    model = models.load(conv_net(tmp_path))
+    with pytest.raises(ModelError, match="is wrong"):
+        prove(itself(model, moved), 1e-3)
+    feeds = {"x": np.full((1, 3, 8, 8), 1e6, np.float32)}
+    want = np.array([[0.0, 1.0]], np.float32)
+    assert is_rounding(5e-3, 1.0, want, want + 1, feeds)
+    assert not is_rounding(5e-2, 1.0, want, want + 1, feeds)
+    assert not is_rounding(5e-3, 1.0, want, want + 1, {"x": feeds["x"] / 1e6})
+    assert not is_rounding(5e-3, 1.0, want.astype(int), want.astype(int) + 1, feeds)
+
+
+def ranked(folder: Path) -> ir.Model:
+    """conv_net, and behind it the places of its scores in order."""
+    model = models.load(conv_net(folder))
+    scores = model.graph.outputs[0]
+    k = ir.Value(name="k", const_value=ir.tensor(np.array([4]), name="k"))
+    model.graph.register_initializer(k)
+    node = ir.Node("", "TopK", [scores, k], num_outputs=2, name="topk")
+    node.outputs[1].name, node.outputs[0].name = "order", "sorted"
+    node.outputs[1].type, node.outputs[1].shape = ir.TensorType(ir.DataType.INT64), ir.Shape([1, 4])
+    model.graph.append(node)
+    model.graph.outputs[0] = node.outputs[1]
+    return model
+
+
+def test_a_sample_with_ties_decides_nothing(tmp_path: Path) -> None:
+    """Scores of 0 for every class: their order is any."""
+    model = ranked(tmp_path)
+    for name in "bc":
+        model.graph.initializers[name].const_value = ir.tensor(
+            np.zeros(5 if name == "b" else 4, np.float32), name=name
+        )
+    conversion = itself(model)
+    reference = conversion.reference
+    assert reference is not None
+    zeros = {"x": np.zeros((1, 3, 8, 8), np.float32)}
+
+    def last_first(feeds: Feeds) -> Sequence[np.ndarray]:
+        """Of equal ones the last comes first."""
+        (order,) = reference(feeds)
+        return [order if feeds["x"].any() else order[:, ::-1]]
+
+    found = replace(conversion, reference=last_first, examples=(zeros,))
+    comparison = prove(found, 1e-3)
+    assert (comparison.proof.undecided, comparison.proof.samples) == (1, 3)
+    comparison.conclude()
+    only = Comparison(found, 1e-3)
+    only.run(zeros)
+    with pytest.raises(ModelError, match=r"none of 1 samples shows .*ties in a TopK.*-if"):
+        only.conclude()
+
+
+def test_a_wrong_order_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is wrong: output 'order'"):
+        prove(itself(ranked(tmp_path), lambda order: order[:, ::-1]), 1e-3)
+
+
+def test_an_output_that_is_constant_but_for_rounding_is_measured_against_its_magnitude() -> None:
+    one = np.float32(1)
+    want = np.array([one, one + np.finfo(np.float32).eps, one], np.float32)
+    assert difference(want, np.full(3, one)) == pytest.approx(2.0**-23)
+    assert difference(want, np.full(3, 1.01, np.float32)) == pytest.approx(1e-2, rel=1e-4)
+
+
 def test_the_first_layer_that_differs_is_named(tmp_path: Path) -> None:
     source = models.load(conv_net(tmp_path))
     wrong = source.clone()
@@ -115,5 +212,6 @@ def test_difference_of_integers_is_the_fraction_that_differs() -> None:
 def test_difference_as_stated(values: np.ndarray, index: int, error: float) -> None:
     other = values.copy()
     other[index] += error
-    span = values.max() - values.min() or abs(values).max() or 1.0
+    span, size = values.max() - values.min(), abs(values).max()
+    span = (span if span > 32 * 2.0**-52 * size else size) or 1.0
     assert difference(values, other) == pytest.approx(abs(other[index] - values[index]) / span)

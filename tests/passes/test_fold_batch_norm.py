@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from knight.passes import PassOptions
+from knight.passes._fold import output_channels
 from knight.passes.fold_batch_norm import run
 from tests.passes.equivalence import (
     build,
@@ -209,6 +210,13 @@ def test_refused(case: str) -> None:
     nodes = nodes.format(BN=BN)
     needed = {name: array for name, array in everything.items() if re.search(rf"\b{name}\b", nodes)}
     check_untouched(build(nodes, needed), run)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+@pytest.mark.parametrize("shape", [(), (6,)])
+def test_weights_of_too_few_dimensions_have_no_channels(op: str, shape: tuple[int, ...]) -> None:
+    model = build(f"y = {op}(x, w)", {"w": random(*shape)}, infer=False)
+    assert output_channels(next(iter(model.graph))) is None
 
 
 def test_a_graph_output_in_the_middle_is_kept() -> None:

@@ -106,6 +106,16 @@ def test_an_unknown_if_stays() -> None:
     assert run(model, PassOptions()) == 0
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_if_whose_condition_is_not_one_value_stays(count: int) -> None:
+    model = ir.from_proto(ZOO["if reads outer values"].proto())
+    (node,) = (node for node in model.graph if node.op_type == "If")
+    condition = ir.Value(name="odd", const_value=ir.tensor(np.ones(count, bool), name="odd"))
+    model.graph.register_initializer(condition)
+    node.replace_input_with(0, condition)
+    assert run(model, PassOptions()) == 0
+
+
 def test_what_cannot_be_evaluated_is_named() -> None:
     model = build(
         "g = Gather(w, i) y = Add(x, g)", {"w": numbers(3), "i": ints(7)}, inputs={"x": (1,)}, infer=False

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from knight.converters import Conversion, Source
 from knight.converters._builder import Builder
+from knight.converters._shapes import OPEN
 from knight.converters.caffe import _reference
 from knight.converters.caffe._batch import batch_of, open_batch
 from knight.converters.caffe._layers import Layer
@@ -27,7 +28,7 @@ def convert_files(source: Source, listener: Listener) -> Conversion:
     net = read_net(Path(source.model), source.weights, source.input_shapes, listener)
     _check_types(net, source.model)
     model, places = _translate(net)
-    if not source.input_shapes:
+    if all(shape[:1] == (OPEN,) for shape in source.input_shapes):
         _leave_batch_open(model, net, listener)
     return _reference.with_reference(model, net, places, source)
 

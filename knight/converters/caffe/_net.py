@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knight.converters._shapes import OPEN
 from knight.converters.caffe._layers import Layer
 from knight.converters.caffe._prototxt import read_prototxt
 from knight.converters.caffe._schema import message_class
@@ -195,12 +196,13 @@ def _shapes_of_source(layer: Any) -> Iterator[Shape]:
 def _input_shapes(
     shapes: dict[str, Shape], wanted: Sequence[Shape], path: Path, listener: Listener
 ) -> dict[str, Shape]:
-    """The shapes to convert with: of -is where that is given, else of the file."""
+    """The shapes to convert with: of -is where that is given, else of the file, whose sizes replace a -1."""
     if wanted and len(wanted) != len(shapes):
         raise ConfigError(
             f"-is gives {len(wanted)} shapes, but the net has {len(shapes)} inputs: {', '.join(shapes)}"
         )
     chosen = dict(zip(shapes, wanted, strict=True)) if wanted else shapes
+    chosen = {blob: _sized(shape, shapes[blob]) for blob, shape in chosen.items()}
     for blob, shape in chosen.items():
         if not shape or any(dim <= 0 for dim in shape):
             said = f"the shape {shape}" if shape else "no shape"
@@ -211,3 +213,10 @@ def _input_shapes(
         if shapes[blob] and shape != shapes[blob]:
             listener.detail(f"input {blob}: {shape} of -is instead of {shapes[blob]} of the prototxt")
     return chosen
+
+
+def _sized(shape: Shape, known: Shape) -> Shape:
+    """`shape` with the file's sizes in place of -1, and one sample where the file has none."""
+    sizes = (*known, *([OPEN] * len(shape)))
+    sized = tuple(sizes[axis] if size == OPEN else size for axis, size in enumerate(shape))
+    return (1, *sized[1:]) if sized[:1] == (OPEN,) else sized

@@ -26,7 +26,7 @@ def convert(source: Source, listener: Listener) -> Conversion:
     files = find_files(source, listener)
     with tempfile.TemporaryDirectory(prefix="knight-paddle-") as folder:
         loaded: Loaded = load(files, Path(folder), listener)
-        check_shapes(loaded.program, source.input_shapes)
+        check_shapes(loaded.program, source.input_shapes, listener)
         apply_shapes(loaded, source.input_shapes)
         model = export(loaded.program, loaded.weights, Path(folder))
     groups = pair(model, loaded.program)

@@ -16,6 +16,7 @@ import numpy as np
 
 from knight.converters import Feeds
 from knight.converters.paddle._files import Files
+from knight.converters.paddle._operators import check_operators, names_of_json
 from knight.converters.paddle._parameters import check_parameters
 from knight.converters.paddle._program import Program
 from knight.errors import ModelError
@@ -130,6 +131,7 @@ def _explained(what: str) -> Iterator[None]:
 def _read(model: Path, file: Path) -> Program:
     try:
         program = Program.read(file)
+        check_operators(names_of_json(program.data), f"model {model}")
         if not program.outputs:
             raise ModelError(f"model {model}: the program has no outputs; save it with paddle.jit.save")
         return program
@@ -149,6 +151,7 @@ def _read_description(model: Path) -> tuple[dict[str, tuple[int, ...]], list[str
         raise ModelError(f"model {model}: not a Paddle program, or cut short; copy it again") from None
     if not description.blocks or not description.blocks[0].ops:
         raise ModelError(f"model {model}: the program is empty; not a Paddle inference model")
+    check_operators((op.type for block in description.blocks for op in block.ops), f"model {model}")
     block = description.blocks[0]
     shapes = {}
     for variable in block.vars:

@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from knight.converters import Conversion, Source
-from knight.converters.pytorch._loaded import Loaded, ready
+from knight.converters._shapes import OPEN, open_axes
+from knight.converters._trust import refused_pickle
+from knight.converters.pytorch._calling import parameters_of
+from knight.converters.pytorch._loaded import Loaded, random_input, ready
 from knight.converters.pytorch._modules import convert_loaded, convert_script
-from knight.converters.pytorch._operators import check_kinds
-from knight.converters.pytorch._registered import refused_pickle
+from knight.converters.pytorch._operators import check_kinds, kinds_of
 from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.formats import hint, opened_archive
@@ -96,28 +98,17 @@ def _script(path: Path, source: Source, listener: Listener) -> Conversion:
         except Exception as error:  # as above
             raise ModelError(f"model {path}: TorchScript cannot load it: {described(error)[:300]}") from error
     if not source.allow_pickle:
-        check_kinds(_kinds(module), f"model {path}")
+        check_kinds(kinds_of(module), f"model {path}")
     module.eval()
     names = [value.debugName().split(".")[0] for value in list(module.graph.inputs())[1:]]
     inputs = _random_inputs(path, source, names)
-    axes = {name: {0: "batch"} for name, value in zip(names, inputs, strict=True) if value.ndim}
+    axes = _open(names, source.input_shapes)
     loaded = Loaded(module, inputs, input_names=names, dynamic_axes=axes)
     _try_out(path, loaded)
     if not _takes_other_batches(loaded):
         listener.detail("the batch is fixed in the TorchScript code")
         loaded = Loaded(module, inputs, input_names=names)
     return convert_script(loaded, listener)
-
-
-def _kinds(module: Any) -> Iterator[str]:
-    """The operators of all methods, those in their blocks too."""
-    for part in module.modules():
-        for name in part._c._method_names():
-            ahead = [part._c._get_method(name).graph]
-            while ahead:
-                for node in ahead.pop().nodes():
-                    yield node.kind()
-                    ahead += node.blocks()
 
 
 def _try_out(path: Path, loaded: Loaded) -> None:
@@ -150,8 +141,14 @@ def _random_inputs(path: Path, source: Source, names: Sequence[str]) -> list[tor
             f"model {path}: the file does not hold the shapes of its {len(names)} input(s) "
             f"({', '.join(names)}), {got}; name each with -is, such as -is 1 3 224 224"
         )
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator) for shape in source.input_shapes]
+    return [random_input(shape, number) for number, shape in enumerate(source.input_shapes)]
+
+
+def _open(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> dict[str, dict[int, str]]:
+    """The batch, which most modules take in any size, and what -is leaves open."""
+    return {
+        name: open_axes(name, (OPEN, *shape[1:])) for name, shape in zip(names, shapes, strict=True) if shape
+    }
 
 
 def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
@@ -159,26 +156,30 @@ def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
         content = torch.load(path, map_location="cpu", weights_only=not source.allow_pickle)
     except pickle.UnpicklingError as error:
         if "weights_only" in str(error).lower() or "Unsupported" in str(error):
-            raise ModelError(refused_pickle(error, str(path), "a pickled model")) from error
+            raise refused_pickle(error, str(path), "a pickled model") from error
         raise ModelError(f"model {path}: not a file of torch{hint(path, 'pytorch')}") from error
     except Exception as error:  # torch raises what its parsers raise
         raise ModelError(f"model {path}: torch cannot load it: {described(error)[:300]}") from error
+    content = _whole(content, listener)
     if not isinstance(content, nn.Module):
         raise ModelError(
             f"model {path}: holds {_what(content)}, not the model itself; register a function that builds "
             f'the model with @pytorch_model.register("NAME"), and name this file with -w'
         )
     module = ready(content, listener)
-    names = _parameters(module)[: max(1, len(source.input_shapes))]
+    names = list(parameters_of(module))[: max(1, len(source.input_shapes))]
     inputs = _random_inputs(path, source, names)
-    axes = {name: {0: "batch"} for name in names}
+    axes = _open(names, source.input_shapes)
     return convert_loaded(Loaded(module, inputs, input_names=names, dynamic_axes=axes), listener)
 
 
-def _parameters(module: nn.Module) -> list[str]:
-    import inspect
-
-    return list(inspect.signature(module.forward).parameters)
+def _whole(content: Any, listener: Listener) -> Any:
+    """The model of a training checkpoint: the averaged one, where there is one, in float32."""
+    for key in ("ema", "model") if isinstance(content, dict) else ():
+        if isinstance(content.get(key), nn.Module):
+            listener.detail(f"the model is the entry {key!r} of the file")
+            return content[key].float()
+    return content
 
 
 def _what(content: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from torch import fx, nn
 
 from knight.converters import Feeds
 from knight.converters.pytorch._alias import changed_by, is_in_place, same_elements, shares, update_views
+from knight.converters.pytorch._calling import names_of_inputs
 from knight.converters.pytorch._proxy import NeedsFixedSizes
 from knight.converters.pytorch._trace import Trace, trace
 from knight.converters.pytorch._translator import Translator, numpy_type
@@ -133,16 +133,6 @@ def _resized(
             value = value.index_select(axis, torch.arange(sizes[label]) % value.shape[axis])
         run.append(value)
     return run
-
-
-def names_of_inputs(
-    module: nn.Module, count: int, given: Sequence[str], concrete_args: Mapping[str, Any] | None
-) -> list[str]:
-    parameters = [
-        name for name in inspect.signature(module.forward).parameters if name not in (concrete_args or {})
-    ]
-    found = [*given, *parameters[len(given) :]]
-    return (found + [f"input_{i}" for i in range(len(found), count)])[:count]
 
 
 class _Conversion:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from knight.converters import Feeds
+from knight.converters._shapes import filled
+from knight.converters.pytorch._calling import call
 from knight.listener import Listener
 
 Axes = Mapping[str, Mapping[int, str]]
@@ -44,6 +46,11 @@ def ready(module: nn.Module, listener: Listener) -> nn.Module:
     return module.cpu().eval()
 
 
+def random_input(shape: Sequence[int], seed: int = 0) -> torch.Tensor:
+    """Normal numbers; a -1 of `shape` becomes a size to try."""
+    return torch.randn(filled(shape), generator=torch.Generator().manual_seed(seed))
+
+
 def tensors(values: Any) -> list[torch.Tensor]:
     """The tensors in nested tuples, lists and dicts, in order; None is left out, numbers become tensors."""
     if isinstance(values, Mapping):
@@ -61,7 +68,7 @@ def reference_of(loaded: Loaded, names: Sequence[str]) -> Callable[[Feeds], list
     def reference(feeds: Feeds) -> list[np.ndarray]:
         with torch.no_grad():
             given = [torch.from_numpy(np.array(feeds[name])) for name in names]
-            return [tensor.numpy() for tensor in tensors(loaded.module(*given, **loaded.concrete_args))]
+            return [tensor.numpy() for tensor in tensors(call(loaded.module, given, loaded.concrete_args))]
 
     return reference
 

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from knight.converters import Conversion
-from knight.converters.pytorch._fx import convert_module, names_of_inputs
+from knight.converters.pytorch._calling import call, names_of_inputs
+from knight.converters.pytorch._fx import convert_module
 from knight.converters.pytorch._loaded import Loaded, layer_probe, reference_of, tensors
 from knight.errors import ModelError
 from knight.executor import described
@@ -89,7 +90,7 @@ class _WithArguments(nn.Module):
         self._arguments = dict(loaded.concrete_args)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.wrapped(*inputs, **self._arguments)
+        return call(self.wrapped, inputs, self._arguments)
 
 
 def _exportable(loaded: Loaded) -> nn.Module:
@@ -173,7 +174,7 @@ def script_export(module: nn.Module, loaded: Loaded, names: list[str]) -> ir.Mod
 def _output_names(loaded: Loaded) -> list[str]:
     """The user's names, then ``output``, ``output_1`` and so on."""
     with torch.no_grad():
-        count = len(tensors(loaded.module(*loaded.inputs, **loaded.concrete_args)))
+        count = len(tensors(call(loaded.module, loaded.inputs, loaded.concrete_args)))
     given = list(loaded.output_names)[:count]
     return [*given, *(f"output_{i}" if i else "output" for i in range(len(given), count))]
 
@@ -204,11 +205,15 @@ def _name(node: ir.Node, path: str, taken: set[str]) -> None:
 
 def convert_script(loaded: Loaded, listener: Listener) -> Conversion:
     """A TorchScript module, by the TorchScript exporter: nothing else reads it."""
-    names = list(loaded.input_names) or [f"input_{i}" if i else "input" for i in range(len(loaded.inputs))]
+    names = names_of_inputs(loaded.module, len(loaded.inputs), loaded.input_names, loaded.concrete_args)
     listener.detail("TorchScript goes through torch's TorchScript exporter")
     try:
         with quiet():
-            model = script_export(loaded.module, loaded, names)
+            module = loaded.module
+            if loaded.concrete_args:  # the exporter takes no arguments but tensors
+                trace: Callable[..., Any] = torch.jit.trace
+                module = trace(_exportable(loaded), tuple(loaded.inputs), check_trace=False)
+            model = script_export(module, loaded, names)
     except Exception as error:  # as above
         raise ModelError(f"torch's TorchScript exporter failed: {_first(error)}") from error
     check_standard(model)

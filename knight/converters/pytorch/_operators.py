@@ -11,8 +11,9 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from knight.errors import ModelError
+from knight.errors import ModelError, NeedsTrust
 
 NAMESPACES = frozenset({"aten", "prim", "prims", "quantized", "quantized_decomposed", "torchvision"})
 REFUSED = frozenset(
@@ -132,18 +133,30 @@ def check_kinds(kinds: Iterable[str], where: str) -> None:
             raise refused(kind, where)
 
 
-def refused(name: str, where: str) -> ModelError:
+def kinds_of(module: Any) -> Iterator[str]:
+    """The operators of all methods of a loaded TorchScript module, with those of the functions they call."""
+    for part in module.modules():
+        for name in part._c._method_names():
+            graph = part._c._get_method(name).inlined_graph  # a copy, gone with this name
+            ahead = [graph]
+            while ahead:
+                for node in ahead.pop().nodes():
+                    yield node.kind()
+                    ahead += node.blocks()
+
+
+def refused(name: str, where: str) -> NeedsTrust:
     """The error for an operator that does more than compute."""
-    return ModelError(
+    return NeedsTrust(
         f"{where}: holds the operator {name}, which is not known to compute and nothing else (some read and "
         f"write files); nothing of it was run. Export the model without it, or, if you trust the file, add "
         f"--allow-pickle"
     )
 
 
-def would_run(where: str, what: str) -> ModelError:
+def would_run(where: str, what: str) -> NeedsTrust:
     """The error for a part of an archive that torch would run while it loads it."""
-    return ModelError(
+    return NeedsTrust(
         f"{where}: holds {what}, which would run when it is loaded; nothing of it was. Save the model with "
         f"torch.export.save of a new torch, or, if you trust the file, add --allow-pickle"
     )

@@ -1,40 +1,40 @@
 """Models that a user's script registers: ``@pytorch_model.register("name")`` above a function.
 
-The function returns a dict (model, inputs, concrete_args, dynamic_axes_inputs, dynamic_axes_outputs), or the
-older pair of model and inputs.
+What the function returns is read by `_returned`.
 """
 
 from __future__ import annotations
 
 import inspect
-import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import nn
 
 from knight.converters import Source
-from knight.converters.pytorch._loaded import Axes, Loaded, ready
+from knight.converters._trust import as_refusal
+from knight.converters.pytorch._loaded import Loaded
+from knight.converters.pytorch._operators import check_kinds, kinds_of
+from knight.converters.pytorch._returned import as_loaded
 from knight.errors import ConfigError, KnightError, ModelError, ScriptError, did_you_mean
 from knight.executor import described, place
 from knight.listener import Listener
 from knight.script import load_script
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-KEYS = ("model", "inputs", "concrete_args", "dynamic_axes_inputs", "dynamic_axes_outputs")
 
 
 def load_registered(source: Source, listener: Listener) -> Loaded:
     """Calls the function that the script registers as ``source.model``. Raises KnightError."""
-    functions = load_script(source.script or "").pytorch_models
+    with loading(source.allow_pickle):
+        functions = load_script(source.script or "").pytorch_models
     if source.model not in functions:
         known = did_you_mean(source.model, functions) if functions else "it registers none"
-        raise ScriptError(
+        raise ConfigError(
             f"script {source.script}: registers no PyTorch model {source.model!r}: {known}; "
             f'write @pytorch_model.register("{source.model}") above the function that returns it'
         )
@@ -42,7 +42,10 @@ def load_registered(source: Source, listener: Listener) -> Loaded:
     where = f"PyTorch model {source.model!r} ({place(None, function)})"
     with loading(source.allow_pickle):
         result = _call(function, source, where, listener)
-    return _as_loaded(result, where, listener)
+    loaded = as_loaded(result, source.input_shapes, where, listener)
+    if isinstance(loaded.module, torch.jit.ScriptModule) and not source.allow_pickle:
+        check_kinds(kinds_of(loaded.module), where)  # the script is the user's, what it loads may be anyone's
+    return loaded
 
 
 @contextmanager
@@ -67,17 +70,15 @@ def _call(function: Callable[..., Any], source: Source, where: str, listener: Li
         return function(*arguments)
     except KnightError:
         raise
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            refused_pickle(error, source.weights or "the weight file", place(error, function))
-        ) from error
     except RuntimeError as error:
         told = _other_net(str(error), source.weights)
         if told is None:
             raise ScriptError(f"{where} raised {described(error)} ({place(error, function)})") from error
         raise ModelError(f"{told} ({place(error, function)})") from error
     except Exception as error:
-        raise ScriptError(f"{where} raised {described(error)} ({place(error, function)})") from error
+        failed = ScriptError(f"{where} raised {described(error)} ({place(error, function)})")
+        failed.__cause__ = error
+        raise as_refusal(failed, source.weights or "that the script loads") from error
 
 
 def _arguments(function: Callable[..., Any], source: Source, where: str, listener: Listener) -> list[str]:
@@ -94,16 +95,6 @@ def _arguments(function: Callable[..., Any], source: Source, where: str, listene
     ):
         raise ConfigError(f"{where} wants the path of its weights ({parameters[0].name}); give it with -w")
     return []
-
-
-def refused_pickle(error: Exception, file: str, where: str) -> str:
-    """The message for a weight file that wants to run code while it is loaded."""
-    found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:class|global|operand)[^\n]*)", str(error))
-    wants = (found[1] or found[0]) if found else "code of its own"
-    return (
-        f"weights {file}: loading them would run {wants.rstrip('.')} ({where}); save the state_dict alone, "
-        f"or, if you trust the file, add --allow-pickle"
-    )
 
 
 def _other_net(text: str, weights: str | None) -> str | None:
@@ -142,85 +133,3 @@ def _keys(text: str, kind: str) -> list[str]:
 
 def _more(items: Sequence[Any]) -> str:
     return f" (and {len(items) - 1} more)" if len(items) > 1 else ""
-
-
-def _as_loaded(result: Any, where: str, listener: Listener) -> Loaded:
-    if isinstance(result, (tuple, list)) and len(result) == 2:
-        result = dict(zip(KEYS, result, strict=False))
-    if not isinstance(result, Mapping):
-        raise ScriptError(
-            f"{where} returned {_kind(result)}; it has to return "
-            f'{{"model": model, "inputs": [tensors]}} or the pair (model, inputs)'
-        )
-    for key in result:
-        if key not in KEYS:
-            raise ScriptError(f"{where}: unknown key {key!r}: {did_you_mean(str(key), KEYS)}")
-    for key in ("model", "inputs"):
-        if result.get(key) is None:
-            raise ScriptError(f"{where} returned no {key!r}; it has to return the model and example inputs")
-    module = result["model"]
-    if not isinstance(module, nn.Module):
-        raise ScriptError(f"{where}: 'model' is {_kind(module)}, wanted a torch.nn.Module")
-    inputs = _inputs(result["inputs"], where)
-    axes = _axes(result.get("dynamic_axes_inputs"), "dynamic_axes_inputs", where)
-    if axes and len(axes) != len(inputs):
-        raise ScriptError(
-            f"{where}: dynamic_axes_inputs names {len(axes)} inputs and there are {len(inputs)}; "
-            f"give one entry for each"
-        )
-    _check_axes(axes, inputs, where)
-    concrete = result.get("concrete_args") or {}
-    if not isinstance(concrete, Mapping):
-        raise ScriptError(
-            f"{where}: 'concrete_args' is {_kind(concrete)}, wanted a dict of forward's arguments"
-        )
-    return Loaded(
-        module=ready(module, listener),
-        inputs=inputs,
-        concrete_args=dict(concrete),
-        input_names=list(axes),
-        output_names=list(_axes(result.get("dynamic_axes_outputs"), "dynamic_axes_outputs", where)),
-        dynamic_axes=axes,
-    )
-
-
-def _inputs(given: Any, where: str) -> list[torch.Tensor]:
-    values = list(given) if isinstance(given, (list, tuple)) else [given]
-    if not values:
-        raise ScriptError(f"{where}: 'inputs' is empty; give one example tensor per input")
-    for number, value in enumerate(values):
-        if not isinstance(value, torch.Tensor):
-            raise ScriptError(
-                f"{where}: input {number + 1} is {_kind(value)}, wanted a torch.Tensor "
-                f"(torch.from_numpy(array), or concrete_args for what is no tensor)"
-            )
-    return [value.detach().cpu() for value in values]
-
-
-def _axes(given: Any, key: str, where: str) -> Axes:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(
-        isinstance(axes, (Mapping, list, tuple)) for axes in given.values()
-    ):
-        raise ScriptError(f"{where}: {key} has to be a dict such as {{'input': {{0: 'batch_size'}}}}")
-    return {
-        str(name): dict(axes) if isinstance(axes, Mapping) else {axis: f"{name}_{axis}" for axis in axes}
-        for name, axes in given.items()
-    }
-
-
-def _check_axes(axes: Axes, inputs: Sequence[torch.Tensor], where: str) -> None:
-    for (name, named), value in zip(axes.items(), inputs, strict=False):
-        for axis in named:
-            if not isinstance(axis, int) or not 0 <= axis < value.ndim:
-                raise ScriptError(
-                    f"{where}: dynamic_axes_inputs[{name!r}] names axis {axis!r} "
-                    f"of a tensor with {value.ndim} axes"
-                )
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")

@@ -9,7 +9,6 @@ open sizes stays symbolic, and what depends on the data is an error with the use
 from __future__ import annotations
 
 import builtins
-import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,9 +21,10 @@ import torch
 from torch import fx, nn
 
 from knight.converters.pytorch._alias import changed_by, is_in_place, shares
+from knight.converters.pytorch._calling import arguments
 from knight.converters.pytorch._places import called_by_torch, is_assert, user_place
 from knight.converters.pytorch._proxy import NeedsFixedSizes, Proxy, holds_tensor, length_of, seems
-from knight.errors import KnightError, ModelError, ScriptError, did_you_mean
+from knight.errors import KnightError, ModelError
 from knight.executor import described
 from knight.listener import SILENT, Listener
 
@@ -98,27 +98,6 @@ def trace(
             place = user_place(error) or "forward"
             raise ModelError(f"{place}: {described(error)}") from error
     return Trace(tracer.root, graph)
-
-
-def arguments(
-    module: nn.Module, inputs: Sequence[Any], concrete_args: Mapping[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """How forward is called: `inputs` for its parameters in order, but for those that are concrete.
-
-    Raises ScriptError for a concrete argument that forward does not have.
-    """
-    parameters = inspect.signature(module.forward).parameters
-    kinds = {parameter.kind for parameter in parameters.values()}
-    unknown = [name for name in concrete_args if name not in parameters]
-    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
-        raise ScriptError(
-            f"concrete_args: forward of {type(module).__name__} has no argument {unknown[0]!r}; "
-            f"{did_you_mean(unknown[0], parameters)}"
-        )
-    names = [name for name in parameters if name not in concrete_args]
-    if inspect.Parameter.VAR_POSITIONAL in kinds or len(inputs) > len(names):
-        return list(inputs), dict(concrete_args)
-    return [], {**dict(zip(names, inputs, strict=False)), **concrete_args}
 
 
 class _Whole(nn.Module):

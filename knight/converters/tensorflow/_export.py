@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from knight.converters import Conversion, Feeds, Source
+from knight.converters._shapes import OPEN, tell_fixed
 from knight.converters.tensorflow._graph import Graph
 from knight.converters.tensorflow._layout import (
     TO_NCHW,
@@ -39,7 +40,7 @@ def convert_graph(graph: Graph, source: Source, listener: Listener) -> Conversio
     pictures = [name for name in graph.inputs if source.nchw and is_picture(graph.shape(name))]
     if source.nchw and not pictures:
         raise ConfigError("-c2chw: the model has no input of four dimensions; leave the flag out")
-    model = _exported(graph, pictures, _shapes(graph, source))
+    model = _exported(graph, pictures, _shapes(graph, source, listener))
     turned = leave_outputs_in_nchw(model) if source.nchw else frozenset()
     if source.nchw:
         tell_transposed(model, [graph.name_of(name) for name in pictures], listener)
@@ -66,27 +67,31 @@ def convert_graph(graph: Graph, source: Source, listener: Listener) -> Conversio
     return Conversion(model, reference, probe=probe)
 
 
-def _shapes(graph: Graph, source: Source) -> dict[str, list[int]]:
-    """What -is says, by tensor; it fills open dimensions and changes no fixed one."""
+def _shapes(graph: Graph, source: Source, listener: Listener) -> dict[str, list[int | None]]:
+    """What -is says, by tensor; it fills open dimensions, but for -1, and changes no fixed one."""
     if not source.input_shapes:
         return {}
     if len(source.input_shapes) != len(graph.inputs):
         raise ConfigError(
             f"-is: {len(source.input_shapes)} shapes for {len(graph.inputs)} inputs; give one for each"
         )
-    shapes = {}
+    shapes: dict[str, list[int | None]] = {}
     for name, wanted in zip(graph.inputs, source.input_shapes, strict=True):
         known = graph.shape(name)
         if known is not None and (
-            len(known) != len(wanted) or any(a not in (None, b) for a, b in zip(known, wanted, strict=True))
+            len(known) != len(wanted)
+            or any(b != OPEN and a not in (None, b) for a, b in zip(known, wanted, strict=True))
         ):
             shown = ["?" if dim is None else dim for dim in known]
             raise ConfigError(f"-is {list(wanted)}: input {name} has shape {shown}; only ? can be filled")
-        shapes[name] = list(wanted)
+        if known is not None:
+            tell_fixed(name, wanted, known, listener)
+            wanted = tuple(b if a is None else a for a, b in zip(known, wanted, strict=True))
+        shapes[name] = [None if size == OPEN else size for size in wanted]
     return shapes
 
 
-def _exported(graph: Graph, pictures: Sequence[str], shapes: Mapping[str, list[int]]) -> ir.Model:
+def _exported(graph: Graph, pictures: Sequence[str], shapes: Mapping[str, list[int | None]]) -> ir.Model:
     import tf2onnx
 
     with listening() as unsupported:

@@ -9,6 +9,7 @@ from typing import Any
 
 from knight.converters import Source
 from knight.converters.tensorflow._graph import Graph, frozen
+from knight.converters.tensorflow._keras_files import check_archive, check_hdf5
 from knight.converters.tensorflow._operators import check_graph
 from knight.converters.tensorflow._scopes import recorded
 from knight.errors import ModelError
@@ -57,8 +58,11 @@ def _model(path: Path) -> Any:
         with opened_archive(path) as archive:
             if "config.json" not in archive.namelist():
                 raise ModelError(f"model {path}: not a Keras file{hint(path, 'tensorflow')}")
+            check_archive(archive, path)
         if path.suffix != ".keras":
             raise ModelError(f"model {path}: a Keras file has to be called .keras; rename it")
+    else:
+        check_hdf5(path, path)
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises what its layers raise

@@ -62,11 +62,25 @@ def _checked(path: Path, folder: Path) -> Path:
         raise ModelError(f"model {path}: saved_model.pb is damaged or cut short; copy it again") from None
     for meta_graph in stored.meta_graphs:
         check_saved_model(meta_graph, str(path))
+        _leave_out_optimizers(meta_graph.object_graph_def)
     (folder / "saved_model.pb").write_bytes(stored.SerializeToString())
     for name in ("variables", "assets"):
         if (path / name).is_dir():
             (folder / name).symlink_to((path / name).resolve())
     return folder
+
+
+def _leave_out_optimizers(objects: Any) -> None:
+    """Cuts off what keeps slot variables, the state of training: only its own Keras could load that.
+
+    Numbers of objects are places in the list, so all stay there; nothing leads to an optimizer any more.
+    """
+    optimizers = {number for number, each in enumerate(objects.nodes) if each.slot_variables}
+    for each in objects.nodes:
+        del each.slot_variables[:]
+        kept = [child for child in each.children if child.node_id not in optimizers]
+        del each.children[:]
+        each.children.extend(kept)
 
 
 def _signature(path: Path, signatures: dict[str, Any]) -> Any:

@@ -68,3 +68,14 @@ def test_the_batch_of_is_is_kept(tmp_path: Path) -> None:
     assert ends(fixed.model) == [(4, 3), (4, 2)]
     got = run(fixed, {"data": np.ones((4, 3), np.float32)})["fc"]
     np.testing.assert_allclose(got, np.ones((4, 3)) @ numbers(2, 3).T, rtol=1e-5)
+
+
+def test_minus_one_leaves_the_batch_open(tmp_path: Path) -> None:
+    """As the file does; in other places it stands for the file's own size."""
+    source = write_net(image(10, 3) + FC, {"fc": [numbers(2, 3)]}, tmp_path)
+    for shape in ((-1, 3), (-1, -1)):
+        opened = converter.convert(Source(source.model, source.weights, input_shapes=(shape,)), SILENT)
+        got = run(opened, {"data": np.ones((7, 3), np.float32)})["fc"]
+        np.testing.assert_allclose(got, np.ones((7, 3)) @ numbers(2, 3).T, rtol=1e-5)
+    fixed = converter.convert(Source(source.model, source.weights, input_shapes=((4, -1),)), SILENT)
+    assert ends(fixed.model) == [(4, 3), (4, 2)]

@@ -74,6 +74,9 @@ def test_missing_shapes_come_from_is(tmp_path: Path) -> None:
         convert_files(tmp_path)
     x = numbers(2, 3)
     assert_matches(convert_files(tmp_path, (2, 3)), {"data": x}, [np.tanh(x)])
+    assert_matches(convert_files(tmp_path, (-1, 3)), {"data": x}, [np.tanh(x)])
+    with pytest.raises(ModelError, match=r"input 'data' has the shape \(1, -1\); give one with -is"):
+        convert_files(tmp_path, (-1, -1))
     with pytest.raises(ConfigError, match="-is gives 2 shapes, but the net has 1 inputs: data"):
         convert_files(tmp_path, (2, 3), (4,))
 

@@ -36,6 +36,15 @@ def test_shapes_fill_open_dimensions(model: Path) -> None:
     assert _shape(model, input_shapes=((2, 3, 8, 9),)) == (2, 3, 8, 9)
 
 
+def test_minus_one_stays_open(model: Path) -> None:
+    assert _shape(model, input_shapes=((-1, 3, 8, 9),)) == (None, 3, 8, 9)
+    assert _shape(model, input_shapes=((-1, -1, 8, 9),)) == (None, 3, 8, 9)
+    with pytest.raises(ModelError, match=r"Adaptive only support static input shape.*-is"):
+        nets.convert(model, input_shapes=((2, 3, -1, -1),))
+    with pytest.raises(ConfigError, match="sizes of input 'x0' have to be positive"):
+        nets.convert(model, input_shapes=((-2, 3, 8, 9),))
+
+
 def test_without_shapes_what_needs_them_is_told(model: Path) -> None:
     with pytest.raises(ModelError, match=r"Adaptive only support static input shape.*-is"):
         nets.convert(model)

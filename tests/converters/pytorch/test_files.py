@@ -40,6 +40,10 @@ def test_torchscript(tmp_path: Path) -> None:
     conversion = convert(Source(str(path), input_shapes=((1, 3, 8, 8),)), SILENT)
     assert_same(conversion, batches=(1, 4))
     assert "0" in [node.name for node in conversion.model.graph]
+    conversion = convert(Source(str(path), input_shapes=((-1, 3, 8, -1),)), SILENT)
+    assert Session(conversion.model).inputs[0].shape == (None, 3, 8, None)
+    for width in (8, 12):
+        assert_same(conversion, {"input": np.ones((2, 3, 8, width), np.float32)})
     with pytest.raises(ConfigError, match=r"does not hold the shapes of its 1 input.*name each with -is"):
         convert(Source(str(path)), SILENT)
     with pytest.raises(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,8 @@ from knight.converters import Conversion, Source
 from knight.converters.pytorch import convert
 from knight.errors import ConfigError, KnightError, ModelError, ScriptError
 from knight.listener import SILENT, Listener
-from tests.converters.checks import assert_same
+from knight.runner import Session
+from tests.converters.checks import assert_same, random_feeds
 
 HEAD = """
 import torch
@@ -68,6 +71,14 @@ INPUT = "torch.randn(1, 3, 8, 8)"
         f"(Net(), {INPUT})",
         f"[Net(), ({INPUT},)]",
         f'{{"model": nn.DataParallel(Net()), "inputs": [{INPUT}]}}',
+        f"(Net(), [{INPUT}])",
+        f'(Net(), {{"x": {INPUT}}})',
+        f'{{"model": Net(), "inputs": ({INPUT},)}}',
+        f'{{"model": Net(), "inputs": {{"x": {INPUT}}}, "concrete_args": None, "dynamic_axes_inputs": None}}',
+        f'{{"model": Net(), "inputs": [{INPUT}, None]}}',
+        "(Net(), (1, 3, 8, 8))",
+        '{"model": Net(), "inputs": [torch.Size([1, 3, 8, 8])]}',
+        f"(Net().train(), {INPUT})",
     ],
 )
 def test_forms(returned: str, tmp_path: Path) -> None:
@@ -101,6 +112,161 @@ def test_training_mode_is_left_and_said(tmp_path: Path) -> None:
     body = f"{REGISTER}def net():\n    return nn.Sequential(nn.Dropout(0.9), Net()).train(), {INPUT}\n"
     assert_same(converted(tmp_path, body, heard))
     assert any("training mode" in text for text in heard.details)
+
+
+TWO = """
+class Two(nn.Module):
+    def forward(self, a, scale=None, b=None, *rest, **others):
+        a = a if scale is None else a * scale
+        return a if b is None else a - b
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "wanted"),
+    [
+        ("[A, None, B]", ["a", "b"], "a - b"),
+        ('{"b": B, "a": A}', ["a", "b"], "a - b"),
+        ('{"b": B, "a": A, "scale": None}', ["a", "b"], "a - b"),
+        ("(A, B)", ["a", "scale"], "a * scale"),
+        ('{"scale": B, "a": A, "b": None}', ["a", "scale"], "a * scale"),
+        ("[A]", ["a"], "a"),
+    ],
+)
+def test_inputs_by_name_and_in_order(inputs: str, names: list[str], wanted: str, tmp_path: Path) -> None:
+    body = f"""{TWO}
+A, B = torch.randn(2, 3), torch.randn(2, 3)
+{REGISTER}def net():
+    return Two(), {inputs}
+"""
+    conversion = converted(tmp_path, body)
+    assert [value.name for value in conversion.model.graph.inputs] == names
+    feeds = random_feeds(Session(conversion.model), 2)
+    (found,) = Session(conversion.model).run(feeds)
+    np.testing.assert_allclose(found, eval(wanted, dict(feeds)), rtol=1e-6)
+    assert_same(conversion)
+
+
+def test_shapes_in_place_of_tensors(tmp_path: Path) -> None:
+    """-1 is open; what dynamic_axes_inputs names keeps its names."""
+    body = f"""
+    {REGISTER.strip()}
+    def net():
+        return {{"model": Net(), "inputs": [[-1, 3, 8, -1]]}}
+    @pytorch_model.register
+    def named():
+        return {{"model": Net(), "inputs": [[-1, 3, 8, -1]],
+                "dynamic_axes_inputs": {{"picture": {{0: "n"}}}}}}
+    @pytorch_model.register
+    def bare():
+        return Net()
+    @pytorch_model.register
+    def wrong():
+        return Net(), [[1, 3, 0, 8]]
+    """
+    conversion = converted(tmp_path, body)
+    assert str(conversion.model.graph.inputs[0].shape) == "[batch,3,8,x_3]"
+    for width in (8, 11):
+        assert_same(
+            conversion, {"x": np.random.default_rng(0).normal(size=(3, 3, 8, width)).astype(np.float32)}
+        )
+    source = Source("named", script=script(tmp_path, body))
+    assert str(convert(source, SILENT).model.graph.inputs[0].shape) == "[n,3,8,picture_3]"
+    source = replace(source, model="bare", input_shapes=((-1, 3, 8, 8),))
+    conversion = convert(source, SILENT)
+    assert str(conversion.model.graph.inputs[0].shape) == "[batch,3,8,8]"
+    assert_same(conversion)
+    with pytest.raises(ScriptError, match=r"returned a \w*models\.Net; it has to return"):
+        convert(replace(source, input_shapes=()), SILENT)
+    with pytest.raises(ScriptError, match=r"input 1 has shape \[1, 3, 0, 8\]; sizes are at least 1, or -1"):
+        convert(replace(source, model="wrong"), SILENT)
+
+
+@pytest.mark.parametrize(
+    ("forward", "given", "foreign"),
+    [
+        ("x, twice=False", '{"twice": True, "augment": False, "val": True}', "augment, val"),
+        ("x, twice=False, **kwargs", '{"twice": True, "profile": False}', "profile"),
+        ("x, *args, twice=False, **kwargs", '{"twice": True, "kwargs": None, "args": ()}', "kwargs, args"),
+        ("x, twice=True", '{"visualize": False}', "visualize"),
+    ],
+)
+def test_concrete_arguments_that_forward_has_not_are_ignored_and_said(
+    forward: str, given: str, foreign: str, tmp_path: Path
+) -> None:
+    """As torch.fx does, which the vendor's converter is built on."""
+    body = f"""
+    class Other(Net):
+        def forward(self, {forward}):
+            assert "profile" not in locals().get("kwargs", {{}})
+            return super().forward(x, twice)
+    {REGISTER.strip()}
+    def net():
+        return {{"model": Other(), "inputs": [{INPUT}], "concrete_args": {given}}}
+    """
+    heard = Heard()
+    conversion = converted(tmp_path, body, heard)
+    assert_same(conversion)
+    assert "Mul" in [node.op_type for node in conversion.model.graph]
+    (warning,) = heard.warnings
+    assert (
+        f"concrete_args {foreign} ignored: forward of Other has no argument of that name (it has x, twice)"
+        in warning
+    )
+
+
+@pytest.mark.parametrize("made", ["torch.jit.script", "traced", "loaded"])
+def test_torchscript_that_the_script_makes_or_loads(made: str, tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)), tmp_path / "net.ts")
+    body = f"""
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+        def forward(self, x, twice: bool = False):
+            y = self.conv(x)
+            if twice:
+                y = y * 2
+            return y
+    def traced(module):
+        return torch.jit.trace(module, {INPUT})
+    def loaded(module):
+        return torch.jit.load({str(tmp_path / "net.ts")!r})
+    {REGISTER.strip()}
+    def net():
+        return {{"model": {made}(Plain()), "inputs": [{INPUT}], "concrete_args": {{"twice": True}},
+                "dynamic_axes_inputs": {{"x": {{0: "batch"}}}}}}
+    """
+    heard = Heard()
+    conversion = converted(tmp_path, body, heard)
+    assert [value.name for value in conversion.model.graph.inputs] == ["x"]
+    assert_same(conversion, batches=(1, 3))
+    assert ("Mul" in [node.op_type for node in conversion.model.graph]) == (made == "torch.jit.script")
+    assert any("concrete_args twice ignored" in text for text in heard.warnings) == (
+        made != "torch.jit.script"
+    )
+
+
+def test_what_torchscript_of_a_stranger_holds_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    body = f"""
+    @torch.jit.script
+    def keep(x):
+        torch.save(x, "kept.bin")
+        return x
+    class Keeps(nn.Module):
+        def forward(self, x):
+            return keep(x)
+    {REGISTER.strip()}
+    def net():
+        return torch.jit.script(Keeps()), {INPUT}
+    """
+    with pytest.raises(ModelError, match=r"PyTorch model 'net' .* holds the operator aten::save"):
+        converted(tmp_path, body)
+    assert not Path("kept.bin").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+import onnx_ir as ir
 import pytest
 import tensorflow as tf
 from keras import layers
@@ -219,6 +221,11 @@ def test_input_shapes_fill_open_dimensions_alone(tmp_path: Path) -> None:
         conversion,
         random_feeds(Session(conversion.model), 2) | {"data_input:0": np.ones((2, 8, 6, 3), np.float32)},
     )
+    conversion = convert(Source(str(path), input_shapes=((-1, 8, -1, -1),), **nodes), SILENT)  # type: ignore[arg-type]
+    session = Session(conversion.model)
+    assert session.inputs[0].shape == (None, 8, None, 3)
+    for width in (5, 6):
+        assert_same(conversion, {"data_input:0": np.ones((2, 8, width, 3), np.float32)})
     with pytest.raises(ConfigError, match=r"input data_input:0 has shape \['\?', '\?', '\?', 3\]; only"):
         convert(Source(str(path), input_shapes=((2, 8, 6, 4),), **nodes), SILENT)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="2 shapes for 1 inputs"):
@@ -292,6 +299,52 @@ def test_several_signatures(tmp_path: Path) -> None:
         convert(Source(str(tmp_path / "two")), SILENT)
     tf.saved_model.save(two, tmp_path / "one", signatures={"second": two.second})
     assert_same(convert(Source(str(tmp_path / "one")), SILENT))
+
+
+class Trained(tf.Module):
+    """A net with its optimizer, whose slot variables are stored as those of Keras 2 are."""
+
+    def __init__(self, optimizer: tf.compat.v1.train.Optimizer, *, shared: bool = False) -> None:
+        super().__init__()
+        self.weight = tf.Variable(np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2))
+        self.optimizer = optimizer
+        optimizer.minimize(lambda: tf.reduce_sum(self.serve(tf.ones((2, 3)))), var_list=[self.weight])
+        if shared:
+            self.keras_api = tf.Module()
+            self.keras_api.optimizer = optimizer
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3))])
+    def serve(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(x @ self.weight)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "shared"),
+    [
+        (tf.compat.v1.train.AdamOptimizer, False),
+        (tf.compat.v1.train.AdagradOptimizer, True),
+        (lambda rate: tf.compat.v1.train.MomentumOptimizer(rate, 0.9), True),
+    ],
+)
+def test_the_state_of_training_is_left_out(
+    optimizer: Callable[[float], tf.compat.v1.train.Optimizer], shared: bool, tmp_path: Path
+) -> None:
+    """Optimizers that only the Keras which stored them could load again."""
+    net = Trained(optimizer(0.1), shared=shared)
+    tf.saved_model.save(net, tmp_path / "net", signatures=net.serve)
+    with pytest.raises(AttributeError, match="add_slot"):  # what TensorFlow says of it
+        tf.saved_model.load(str(tmp_path / "net"))
+    conversion = convert(Source(str(tmp_path / "net")), SILENT)
+    assert_same(conversion)
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    (found,) = Session(conversion.model).run({"x": x})
+    np.testing.assert_allclose(found, np.maximum(x @ net.weight.numpy(), 0), rtol=1e-5, atol=1e-6)
+    assert sum(array.size for array in map(weights_of, conversion.model.graph.initializers.values())) == 6
+
+
+def weights_of(value: ir.Value) -> np.ndarray:
+    assert value.const_value is not None
+    return value.const_value.numpy()
 
 
 def test_layers_of_ones_own(tmp_path: Path) -> None:

@@ -106,6 +106,21 @@ def test_saved_models(tmp_path: Path, kind: str) -> None:
     assert f"holds the operator {kind.partition(' ')[0]} (" in message and "nothing of it was run" in message
 
 
+@pytest.mark.parametrize("kind", BODIES)
+def test_saved_models_with_an_optimizer(tmp_path: Path, kind: str) -> None:
+    """What is left out of a file is no way past the checks."""
+    target = tmp_path / "target"
+    net = Net(lambda x, path: x, str(target))
+    net.optimizer = tf.compat.v1.train.AdamOptimizer(0.1)
+    net.optimizer.minimize(lambda: tf.reduce_sum(net.serve(tf.ones(SPEC.shape))), var_list=[net.weight])
+    net.body = BODIES[kind]
+    net.step = tf.function(lambda x: net.body(x, net.path), input_signature=[SPEC])
+    net.optimizer.step = net.step
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.serve)
+    message = refused(Source(model=str(tmp_path / "net")), target)
+    assert f"holds the operator {kind.partition(' ')[0]} (" in message and "nothing of it was run" in message
+
+
 @pytest.mark.parametrize("kind", [kind for kind in BODIES if kind not in ("SaveV2", "RestoreV2")])
 def test_frozen_graphs(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "target"

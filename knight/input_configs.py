@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from knight import border
 from knight.config import QuantConfig
 from knight.errors import ConfigError
-from knight.tasks import reader_of
+from knight.tasks import own_entries, reader_of
 
 if TYPE_CHECKING:
     from knight.executor import InferFunction
@@ -29,26 +29,33 @@ def with_input_configs(
 ) -> QuantConfig:
     """`config` with the types and the normalization of `entries`, for a model with these `inputs`.
 
-    Only where `infer` says how its entries are read; what others do with entries is their own.
+    A ready-made `infer` says how its entries are read. Those for a function of the user's may hold anything
+    else, and an entry without a name is that of the input in its place; where its input takes uint8, its mean
+    and std go into the model, and else they are the function's own business, as with the vendor's tool.
     Raises ConfigError where the two contradict each other, and for what a model cannot be given.
     """
-    read = reader_of(infer)
-    if not entries or read is None:
+    if not entries:
         return config
+    read = reader_of(infer)
+    own = read is None
     by_input = dict(zip(inputs, _types(config, len(inputs)), strict=False))
-    for number, one in enumerate(read(entries)):
+    asked = dict(by_input)
+    for number, one in enumerate(own_entries(entries) if read is None else read(entries)):
         where = f"input-configs[{number}]"
-        name = one.input_name or (inputs[0] if inputs else "")
+        name = one.input_name or next(iter(inputs[number if own else 0 :]), "")
+        if own and one.input_dtype is None and by_input.get(name) != "uint8":
+            continue
         if name not in by_input:
             raise ConfigError(f"{where}.input_name: no input {name!r}; known: {', '.join(inputs)}")
         by_input[name] = _type(by_input[name], one, where)
+        if own and by_input[name] != "uint8":
+            continue
         if one.format == "Image" and by_input[name] in ("int8", "int16"):
             raise ConfigError(
                 f"{_QID} {by_input[name]}: pictures hold 0 to 255; use uint8 for input {name!r}"
             )
         config = _normalized(config, one, by_input[name] == "uint8", where, first=name == inputs[0])
-    types = tuple(by_input.values())
-    return replace(config, input_dtypes=types if any(types) else config.input_dtypes)
+    return config if by_input == asked else replace(config, input_dtypes=tuple(by_input.values()))
 
 
 def _types(config: QuantConfig, count: int) -> list[str | None]:
