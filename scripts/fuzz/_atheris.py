@@ -26,7 +26,7 @@ def fuzz(target: str, seconds: float, seed: int, out: Path, limit: float) -> int
     """
     from scripts.fuzz import targets
     from scripts.fuzz._driver import digest
-    from scripts.fuzz._process import WALL
+    from scripts.fuzz._process import STARTING, WALL
 
     folder = out / target
     for name in ("kept", "suspects"):
@@ -39,7 +39,9 @@ def fuzz(target: str, seconds: float, seed: int, out: Path, limit: float) -> int
         flags = [f"-max_total_time={max(1, int(left))}", f"-seed={seed + again + 1}", "-rss_limit_mb=0"]
         flags += [f"-timeout={max(1, int(WALL * limit))}", "-artifact_prefix=/dev/null/", "-max_len=65536"]
         command = [sys.executable, str(Path(__file__)), target, str(folder), *flags, str(folder / "kept")]
-        if not _ends_well([*command, str(seeds)], left + 2 * WALL * limit) and (folder / _CURRENT).exists():
+        if _ends_well([*command, str(seeds)], left + STARTING + 2 * WALL * limit):
+            break  # libFuzzer's own time begins behind the imports
+        if (folder / _CURRENT).exists():
             data = (folder / _CURRENT).read_bytes()
             (folder / "suspects" / digest(data)).write_bytes(data)
         again += 1
