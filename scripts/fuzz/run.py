@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[0] = str(ROOT)  # `scripts.fuzz` is found from there, and nothing by the names of files here
 
+from knight.converters._sandbox import die_with_parent  # noqa: E402
 from scripts.fuzz import _atheris, targets  # noqa: E402
 from scripts.fuzz._driver import Found, Fuzzer  # noqa: E402
 from scripts.fuzz._process import Worker  # noqa: E402
@@ -105,7 +106,7 @@ def main(words: Sequence[str]) -> int:
         print(f"{outcome.kind or 'fine'} {outcome.where}\n{outcome.text}")
         return bool(outcome.kind)
     together = groups(asked.targets or targets.names())
-    with get_context("spawn").Pool(asked.workers, maxtasksperchild=1) as pool:
+    with get_context("spawn").Pool(asked.workers, die_with_parent, maxtasksperchild=1) as pool:
         results = pool.starmap(fuzz, [(names, asked) for names in together], chunksize=1)
     found = [one for group in results for one in group]
     print(table(found))
