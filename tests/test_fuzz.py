@@ -17,21 +17,19 @@ from scripts.fuzz._driver import Fuzzer
 from scripts.fuzz._judge import Outcome
 from scripts.fuzz._process import Answer, Worker
 from scripts.fuzz.mutators import Mutator
+from scripts.fuzz.run import groups
 from tests.pages import ROOT
 
-FEW = {"onnx_plan": 25, "onnx_quant": 15, "onnx_infer": 15, "prototxt": 30, "caffemodel": 30, "dump": 30}
-INPUTS = 60
-"""Inputs of a target, where `FEW` has no other number: some seconds each."""
+INPUTS = 24
+"""Of each target, seeds among them."""
 
 
-@pytest.mark.parametrize("name", targets.names())
-def test_nothing_is_found(name: str, tmp_path: Path) -> None:
-    """In a process of its own, since TensorFlow and Paddle bring each other down in one."""
-    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), name, "--out", str(tmp_path)]
-    count = str(FEW.get(name, INPUTS))
-    done = subprocess.run(
-        [*run, "--engine", "own", "--inputs", count], check=False, capture_output=True, text=True
-    )
+@pytest.mark.parametrize("names", groups(targets.names()), ids="+".join)
+def test_nothing_is_found(names: list[str], tmp_path: Path) -> None:
+    """Targets that need the same packages run in one process, since others bring each other down."""
+    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), *names, "--engine", "own"]
+    run += ["--inputs", str(INPUTS), "--out", str(tmp_path)]
+    done = subprocess.run(run, check=False, capture_output=True, text=True)
     told = "\n".join(path.read_text("utf-8") for path in tmp_path.rglob("findings/*.txt"))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-2000:]}\n{told[:4000]}"
 

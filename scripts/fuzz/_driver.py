@@ -72,9 +72,9 @@ class Fuzzer:
         self.found.lines |= new
         if answer.outcome.kind:
             self._tell(data, answer)
-            return
-        self.found.refused += bool(answer.outcome.text)
-        if keep or (new and len(data) < _MOST_LARGE):
+        else:
+            self.found.refused += bool(answer.outcome.text)
+        if keep or (new and not answer.outcome.kind and len(data) < _MOST_LARGE):
             self._corpus.append(data)
             self._chosen.append(0)
             self.found.kept += not keep

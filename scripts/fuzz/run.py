@@ -11,7 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[0] = str(ROOT)  # `scripts.fuzz` is found from there, and nothing by the names of files here
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # `scripts.fuzz` is found from there, and nothing by the names of files here
 
 from knight.converters._sandbox import die_with_parent  # noqa: E402
 from scripts.fuzz import _atheris, targets  # noqa: E402
