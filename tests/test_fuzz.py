@@ -5,38 +5,37 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from knight.errors import DataError, KnightError, ModelError, ScriptError
-from scripts.fuzz import _judge, _onnx_seeds, _seeds, targets
+from scripts.fuzz import _framework_seeds, _judge, _onnx_seeds, _seeds, targets
 from scripts.fuzz._driver import Fuzzer
 from scripts.fuzz._judge import Outcome
 from scripts.fuzz._process import Answer, Worker
 from scripts.fuzz.mutators import Mutator
+from scripts.fuzz.run import groups
 from tests.pages import ROOT
 
-FEW = {"onnx_plan": 25, "onnx_quant": 15, "onnx_infer": 15, "prototxt": 30, "caffemodel": 30, "dump": 30}
-INPUTS = 60
-"""Inputs of a target, where `FEW` has no other number: some seconds each."""
+INPUTS = 24
+"""Of each target, seeds among them."""
 
 
-@pytest.mark.parametrize("name", targets.names())
-def test_nothing_is_found(name: str, tmp_path: Path) -> None:
-    """In a process of its own, since TensorFlow and Paddle bring each other down in one."""
-    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), name, "--out", str(tmp_path)]
-    count = str(FEW.get(name, INPUTS))
-    done = subprocess.run(
-        [*run, "--engine", "own", "--inputs", count], check=False, capture_output=True, text=True
-    )
+@pytest.mark.parametrize("names", groups(targets.names()), ids="+".join)
+def test_nothing_is_found(names: list[str], tmp_path: Path) -> None:
+    """Targets that need the same packages run in one process, since others bring each other down."""
+    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), *names, "--engine", "own"]
+    run += ["--inputs", str(INPUTS), "--out", str(tmp_path)]
+    done = subprocess.run(run, check=False, capture_output=True, text=True)
     told = "\n".join(path.read_text("utf-8") for path in tmp_path.rglob("findings/*.txt"))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-2000:]}\n{told[:4000]}"
 
 
 def test_every_seed_is_made_by_the_script_and_read_by_a_target() -> None:
-    made = {*_onnx_seeds.SEEDS, *_seeds.SEEDS}
+    made = {*_onnx_seeds.SEEDS, *_framework_seeds.SEEDS, *_seeds.SEEDS}
     there = {
         path.relative_to(targets.SEEDS).as_posix() for path in targets.SEEDS.rglob("*") if path.is_file()
     }
@@ -65,7 +64,8 @@ def raising(error: BaseException) -> Callable[[], None]:
     ("error", "kind"),
     [
         (ModelError("model m.onnx: is cut short; copy it again"), ""),
-        (ModelError("model m.onnx: unexpected TypeError"), "unexpected"),
+        (ModelError("unexpected TypeError: x; run again with -l 0 for details"), "unexpected"),
+        (ModelError("model m.pt: torch cannot load it: unexpected end of data"), ""),
         (Raw("one\ntwo"), "unprintable"),
         (Raw("\x1b[31mred"), "unprintable"),
         (KnightError(""), "no message"),
@@ -144,3 +144,13 @@ def test_changes_follow_from_the_seed_and_reach_the_reader(name: str) -> None:
     assert first == again
     assert sum(one not in seeds for one in first) > 20
     assert any(len(less) < len(seeds[0]) for less in mutator.smaller(seeds[0]))
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
+def test_atheris_keeps_inputs_and_suspects_none(tmp_path: Path) -> None:
+    """The second engine, on a reader without faults."""
+    run = [sys.executable, str(ROOT / "scripts" / "fuzz" / "run.py"), "mix_config", "--engine", "atheris"]
+    done = subprocess.run([*run, "--seconds", "5", "--out", str(tmp_path)], check=False, capture_output=True)
+    assert done.returncode == 0, done.stdout
+    assert len(list((tmp_path / "mix_config" / "kept").iterdir())) > 3
+    assert not list((tmp_path / "mix_config" / "suspects").iterdir())

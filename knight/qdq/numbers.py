@@ -135,9 +135,14 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
 
 
 def integer_type(integers: ir.Value) -> ir.DataType | None:
-    """Type of a value; where it is not written down, the one that its maker's zero point has."""
+    """Type of a value of integers, else None; where it is not written down, its maker's zero point has it."""
+    found = _type(integers)
+    return found if found is not None and found.is_integer() else None
+
+
+def _type(integers: ir.Value) -> ir.DataType | None:
     node = integers.producer()
-    if integers.dtype is not None or node is None:
+    if integers.dtype not in (None, ir.DataType.UNDEFINED) or node is None:
         return integers.dtype
     computing = computing_of(node)
     place = computing.output + 1 if computing is not None else 2
@@ -147,7 +152,7 @@ def integer_type(integers: ir.Value) -> ir.DataType | None:
         return zero_point.dtype
     if computing is not None:  # its output is of its first input's type
         first = input_at(node, computing.inputs[0])
-        return None if first is None else integer_type(first)
+        return None if first is None else _type(first)
     written = models.attribute(node, "output_dtype", 0)
     return ir.DataType(written) if isinstance(written, int) and written else ir.DataType.UINT8
 

@@ -72,14 +72,14 @@ class Fuzzer:
         self.found.lines |= new
         if answer.outcome.kind:
             self._tell(data, answer)
-            return
-        self.found.refused += bool(answer.outcome.text)
-        if keep or (new and len(data) < _MOST_LARGE):
+        else:
+            self.found.refused += bool(answer.outcome.text)
+        if keep or (new and not answer.outcome.kind and len(data) < _MOST_LARGE):
             self._corpus.append(data)
             self._chosen.append(0)
             self.found.kept += not keep
             if not keep:
-                self._write("kept", _digest(data), data)
+                self._write("kept", digest(data), data)
 
     def _tell(self, data: bytes, answer: Answer) -> None:
         signature = answer.outcome.signature
@@ -87,11 +87,11 @@ class Fuzzer:
         if signature in self.found.findings:
             return
         self.found.findings[signature] = data, answer
-        self._write("findings", _digest(data), data, answer)
+        self._write("findings", digest(data), data, answer)
         small = self._small(data, answer)
         if small != data:
             self.found.findings[signature] = small, answer
-            self._write("findings", _digest(data), small, answer)
+            self._write("findings", digest(data), small, answer)
 
     def _small(self, data: bytes, answer: Answer) -> bytes:
         """The smallest input with the same finding that some hundred tries lead to."""
@@ -114,8 +114,9 @@ class Fuzzer:
 
     def _earlier(self) -> Iterator[bytes]:
         if self._out is not None:
-            for path in sorted(self._out.glob(f"{self.found.target}/kept/*")):
-                yield path.read_bytes()
+            for kind in ("kept", "suspects"):
+                for path in sorted(self._out.glob(f"{self.found.target}/{kind}/*")):
+                    yield path.read_bytes()
 
     def _write(self, kind: str, name: str, data: bytes, answer: Answer | None = None) -> None:
         if self._out is None:
@@ -129,5 +130,6 @@ class Fuzzer:
             )
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """The name of a file with this content."""
     return hashlib.sha256(data).hexdigest()[:12]

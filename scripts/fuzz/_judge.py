@@ -16,6 +16,7 @@ from knight.errors import KnightError, ScriptError
 ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGE = str(ROOT / "knight")
 _ALLOCATION = re.compile(r"bad_alloc|bad allocation|Failed to allocate memory|std::length_error")
+_UNEXPECTED = re.compile(r"^unexpected |run again with -l 0")  # how an error that nobody foresaw is told
 LONGEST = 20_000
 """Characters that a message may have; more of them fill the user's screen."""
 
@@ -58,7 +59,7 @@ def kind_of(error: KnightError, model: bool = False) -> str:
         return "no message"
     if not text.isprintable():
         return "unprintable"
-    if "unexpected" in text.lower():
+    if _UNEXPECTED.search(text):
         return "unexpected"
     if len(text) > LONGEST:
         return "endless message"

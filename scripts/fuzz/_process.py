@@ -21,7 +21,7 @@ from scripts.fuzz._worker import HEAD, NO_INPUT
 
 WALL = 6
 """How many times its CPU seconds an input may take by the clock, beside other programs or while it waits."""
-_STARTING = 120.0  # seconds that the imports of a target may take
+STARTING = 120.0  # seconds that the imports of a target may take
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Worker:
             self._start()
         if target not in self._known:
             self._send(target, NO_INPUT)
-            failed = self._wait(_STARTING)
+            failed = self._wait(STARTING)
             if isinstance(failed, Answer):
                 raise RuntimeError(f"the target {target} cannot be imported: {failed.outcome.text}")
             self._known.add(target)

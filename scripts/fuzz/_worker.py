@@ -45,10 +45,12 @@ def without_limit() -> None:
 
 def serve(requests: IO[bytes], answers: IO[str]) -> None:
     """Answers one line of JSON for each request, until there are no more."""
+    from knight.converters._sandbox import die_with_parent
     from scripts.fuzz._coverage import Coverage
     from scripts.fuzz._judge import Outcome, judged
     from scripts.fuzz.targets import load
 
+    die_with_parent()
     coverage, last = Coverage(ROOT / "knight"), ""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
         while head := requests.read(HEAD.size):

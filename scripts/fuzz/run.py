@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,9 +11,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[0] = str(ROOT)  # `scripts.fuzz` is found from there, and nothing by the names of files here
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # `scripts.fuzz` is found from there, and nothing by the names of files here
 
-from scripts.fuzz import targets  # noqa: E402
+from knight.converters._sandbox import die_with_parent  # noqa: E402
+from scripts.fuzz import _atheris, targets  # noqa: E402
 from scripts.fuzz._driver import Found, Fuzzer  # noqa: E402
 from scripts.fuzz._process import Worker  # noqa: E402
 
@@ -26,7 +29,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         "targets", nargs="*", metavar="TARGET", help=f"of {', '.join(targets.names())}; default: all"
     )
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default 60)")
-    parser.add_argument("--inputs", type=int, help="for each target, instead of seconds")
+    parser.add_argument("--inputs", type=int, help="for each target, instead of seconds; of our own engine")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="groups of targets at a time (default 1)")
     parser.add_argument(
@@ -38,6 +41,8 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one TARGET on this file, and tell")
     parser.add_argument("--engine", choices=("own", "atheris"), help="default: atheris where it is installed")
     found = parser.parse_args(words)
+    if found.engine is None:
+        found.engine = "own" if found.inputs or find_spec("atheris") is None else "atheris"
     unknown = sorted(set(found.targets) - set(targets.names()))
     if unknown or (found.replay and len(found.targets) != 1):
         parser.error(f"no target {unknown[0]!r}" if unknown else "--replay goes with one target")
@@ -55,8 +60,19 @@ def fuzz(names: Sequence[str], asked: argparse.Namespace) -> list[Found]:
     def more(found: Found) -> bool:
         return found.inputs < enough if enough else found.seconds < asked.seconds
 
+    if asked.engine == "own":
+        with Worker(asked.limit) as worker:
+            return [Fuzzer(name, worker, asked.seed, asked.out).run(more) for name in names]
+    return [_by_atheris(name, asked) for name in names]
+
+
+def _by_atheris(name: str, asked: argparse.Namespace) -> Found:
+    inputs = _atheris.fuzz(name, asked.seconds, asked.seed, asked.out, asked.limit)
     with Worker(asked.limit) as worker:
-        return [Fuzzer(name, worker, asked.seed, asked.out).run(more) for name in names]
+        found = Fuzzer(name, worker, asked.seed, asked.out).run(lambda found: False)
+    found.inputs += inputs
+    found.seconds += asked.seconds
+    return found
 
 
 def groups(names: Sequence[str]) -> list[list[str]]:
@@ -91,10 +107,12 @@ def main(words: Sequence[str]) -> int:
         print(f"{outcome.kind or 'fine'} {outcome.where}\n{outcome.text}")
         return bool(outcome.kind)
     together = groups(asked.targets or targets.names())
-    with get_context("spawn").Pool(asked.workers, maxtasksperchild=1) as pool:
+    with get_context("spawn").Pool(asked.workers, die_with_parent, maxtasksperchild=1) as pool:
         results = pool.starmap(fuzz, [(names, asked) for names in together], chunksize=1)
     found = [one for group in results for one in group]
     print(table(found))
+    usage = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"{sum(one.ru_utime + one.ru_stime for one in usage):.0f} CPU seconds in all")
     return any(one.findings for one in found)
 
 

@@ -193,6 +193,21 @@ def test_knights_results(name: str, target: str, tmp_path: Path) -> None:
     assert recognise(found.model) is None
 
 
+@pytest.mark.parametrize("dtype", [ir.DataType.UNDEFINED, ir.DataType.STRING, ir.DataType.BOOL, None])
+def test_fixed_point_outputs_whose_type_is_stated_wrong_or_not(
+    dtype: ir.DataType | None, tmp_path: Path
+) -> None:
+    """Types of values inside are what a file says; numbers are made of those that hold integers alone."""
+    source, data = small(NETS[0], tmp_path)
+    model = quantized(source, data, "TX5368AV200")
+    (cast,) = (output.producer() for output in model.graph.outputs)
+    assert cast is not None and cast.op_type == "Cast" and cast.inputs[0] is not None
+    cast.inputs[0].type = None if dtype is None else ir.TensorType(dtype)
+    found = absorb(model)
+    known = dtype in (None, ir.DataType.UNDEFINED)  # then the zero point tells
+    assert ("Cast" in {each.op_type for each in found.model.graph}) is not known
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("file", ["resnet20_cifar10.onnx", "vit_cifar10.onnx", "version-RFB-320.onnx"])
 def test_knights_results_on_the_kit(kit: Path, file: str, target: str) -> None:

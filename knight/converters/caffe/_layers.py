@@ -53,6 +53,11 @@ class Layer:
             wanted = f"{least}" if least == most else wanted
             raise self.error(f"has {len(self.bottoms)} bottoms, wants {wanted}")
 
+    def check_count(self, count: int, most: int, what: str) -> None:
+        """Raises ModelError for more than `most` of what the conversion writes one after the other."""
+        if count > most:
+            raise self.error(f"has {count:,} {what}, more than the {most:,} that can be written out")
+
     def error(self, text: str) -> ModelError:
         """The error that says `text` of this layer."""
         return ModelError(f"layer {self.name!r} ({self.type}): {text}")

@@ -36,6 +36,8 @@ def read_prototxt(path: Path, listener: Listener) -> Any:
         reason = re.sub(r"^\d+:\d+ : ", "", str(error).splitlines()[0]).strip()
         where = f"{path}:{line}" if line else str(path)
         raise ModelError(f"model {where}: not a valid prototxt: {reason}{hint(path, 'caffe')}") from None
+    except RecursionError:
+        raise ModelError(f"model {path}: not a valid prototxt: its messages are nested too deep") from None
     if not net.layer and not net.layers:
         raise ModelError(
             f"model {path}: holds no layers; name the prototxt that describes the net "

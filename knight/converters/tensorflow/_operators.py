@@ -86,11 +86,12 @@ def _reads_what_is_given(
 ) -> bool:
     """Whether a RestoreV2 reads the file whose name the loader hands in, and no other."""
     nodes = {each.name: each for each in (definition.node if place is None else functions[place].node_def)}
-    name = _node_name(node.input[0])
-    while name in nodes and nodes[name].op == "Identity":
-        name = _node_name(nodes[name].input[0])
+    name, passed = _first_input(node), set[str]()
+    while name in nodes and nodes[name].op == "Identity" and name not in passed:
+        passed.add(name)
+        name = _first_input(nodes[name])
     if place is None:
-        return bool(given) and name == given and nodes[name].op.startswith("Placeholder")
+        return bool(given) and name == given and name in nodes and nodes[name].op.startswith("Placeholder")
     arguments = [argument.name for argument in functions[place].signature.input_arg]
     if name not in arguments:
         return False
@@ -129,6 +130,11 @@ class _Part:
 
 def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").partition(":")[0]
+
+
+def _first_input(node: Any) -> str:
+    """The name of the node that gives the first input; "" where there is none."""
+    return _node_name(node.input[0]) if node.input else ""
 
 
 def _called(nodes: Iterable[Any]) -> set[str]:

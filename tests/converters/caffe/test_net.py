@@ -322,3 +322,36 @@ def test_numbers_that_make_no_layer_are_told_with_its_name(
     with pytest.raises(ModelError, match=f"'bad'.*{reason}") as caught:
         convert_net(net, {}, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("opening", ["x {", "layer { x {", "x: <"])
+def test_a_prototxt_that_is_nested_too_deep(opening: str, tmp_path: Path) -> None:
+    """protobuf walks what it does not know by calling itself."""
+    source = write_net(image(1, 2) + opening * 5000, {}, tmp_path)
+    with pytest.raises(ModelError, match=r"net\.prototxt.*: not a valid prototxt: "):
+        converter.convert(source, SILENT)
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (
+            image(1, 2, 30000, 30000) + layer("PriorBox", "prior_box_param { min_size: 3 }", "data data"),
+            "has 900,000,000 boxes",
+        ),
+        (
+            image(1, 2, 9, 9) + layer("SPP", "spp_param { pyramid_height: 4000000000 }"),
+            "has 4,000,000,000 levels",
+        ),
+        (
+            image(9**9, 1, 2)
+            + image(9**9, 1, name="cont")
+            + layer("LSTM", "recurrent_param { num_output: 3 }", "data cont"),
+            "has 387,420,489 steps",
+        ),
+    ],
+)
+def test_what_would_be_written_out_without_end(net: str, said: str, tmp_path: Path) -> None:
+    """A few bytes ask for gigabytes, or for a graph that takes hours to write."""
+    with pytest.raises(ModelError, match=f"{said}, more than the"):
+        convert_net(net, {}, tmp_path)

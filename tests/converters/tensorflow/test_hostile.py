@@ -12,6 +12,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from knight.converters import Source
 from knight.converters.tensorflow import convert
+from knight.converters.tensorflow._operators import check_saved_model
 from knight.errors import ModelError
 from knight.listener import SILENT
 
@@ -294,3 +295,18 @@ def test_tensorflows_operators_in_tflite(tmp_path: Path) -> None:
     except Exception as error:  # not every release can write it
         pytest.skip(f"this TensorFlow writes no such file: {type(error).__name__}")
     assert "holds the operator Flex" in refused(Source(model=str(path)), target)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"a": "a"}, {"a": "b", "b": "a"}, {"a": "gone"}, {"a": None}])
+def test_restoring_from_a_name_that_leads_nowhere(inputs: dict[str, str | None]) -> None:
+    """A RestoreV2 whose file name goes in circles through Identities, or begins at nothing."""
+    stored = SavedModel()
+    meta_graph = stored.meta_graphs.add()
+    meta_graph.saver_def.restore_op_name = "restore"
+    meta_graph.saver_def.filename_tensor_name = "gone:0"
+    graph = meta_graph.graph_def
+    graph.node.add(name="restore", op="RestoreV2", input=["a:0"] if inputs else [])
+    for name, source in inputs.items():
+        graph.node.add(name=name, op="Identity", input=[f"{source}:0"] if source else [])
+    with pytest.raises(ModelError, match="holds the operator RestoreV2"):
+        check_saved_model(meta_graph, "m")

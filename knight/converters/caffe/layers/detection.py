@@ -16,6 +16,9 @@ from knight.converters.caffe.layers import layer
 CENTER_SIZE, CORNER_SIZE = 2, 3
 """Of DetectionOutputParameter's CodeType; the third, CORNER, is what is left."""
 
+_MOST_BOXES = 5_000_000  # some hundred times those of SSD512
+_MOST_PICTURES = 1000  # each has nodes of its own
+
 
 @layer("PriorBox", bottoms=(2, 2))
 def prior_box(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
@@ -28,6 +31,7 @@ def prior_box(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value
         raise layer.error(
             f"has bottoms of the shapes {shapes[0]} and {shapes[1]}; they have to have four axes"
         )
+    layer.check_count(math.prod(shapes[0][2:]) * len(_sizes(layer)), _MOST_BOXES, "boxes")
     boxes = _boxes(layer, shapes[0][2:], _picture(layer, shapes[1][2:]))
     if layer.param.clip:
         boxes = boxes.clip(0, 1)
@@ -114,6 +118,7 @@ def detection_output(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[i
     swapped the corners (of code type CENTER_SIZE none can be) are swapped back; Caffe takes them for empty.
     """
     task = _task(layer, inputs)
+    layer.check_count(task.batch, _MOST_PICTURES, "pictures in a batch")
     location, confidence, prior = inputs
     boxes = _decoded(b, layer, location, prior, task)
     shape = b.constant([task.batch, task.priors, task.classes], dtype=np.int64)

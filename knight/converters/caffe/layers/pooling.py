@@ -58,10 +58,14 @@ def pooling(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     return _with_places(b, inputs[0], windows)
 
 
+_MOST_LEVELS = 16  # of a plane of 32768 x 32768
+
+
 @layer("SPP")
 def spatial_pyramid_pooling(b: Builder, layer: Layer, inputs: list[ir.Value]) -> list[ir.Value]:
     """1, 4, 16... cells that cover the plane; the results of all levels side by side."""
     shape, method = fixed_shape(inputs[0]), _method(layer)
+    layer.check_count(layer.param.pyramid_height, _MOST_LEVELS, "levels")
     levels = []
     for level in range(layer.param.pyramid_height):
         cells = 2**level

@@ -19,6 +19,8 @@ from knight.converters._builder import Builder, fixed_shape
 from knight.converters.caffe._layers import Layer
 from knight.converters.caffe.layers import layer
 
+_MOST_STEPS = 5000  # each has nodes of its own
+
 
 @dataclass(frozen=True)
 class _Sequence:
@@ -41,6 +43,7 @@ def _sequence(b: Builder, layer: Layer, inputs: list[ir.Value], states: int) -> 
         raise layer.error(f"has {len(layer.tops)} tops, wants the output and {exposed} states")
     x, cont, *rest = inputs
     shape = fixed_shape(x)
+    layer.check_count(shape[0] if shape else 0, _MOST_STEPS, "steps")
     if len(shape) < 3 or fixed_shape(cont) != shape[:2]:
         raise layer.error(
             f"wants an input [time, batch, ...] and cont [time, batch], has {shape} and {fixed_shape(cont)}"
