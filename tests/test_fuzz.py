@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,13 +92,16 @@ def test_memory_that_ran_out_below_is_seen() -> None:
     assert _judge.judged(raising(error), model=True).kind == "memory"
 
 
-def test_every_fault_is_seen_and_the_worker_goes_on() -> None:
+def test_every_fault_is_seen_and_the_worker_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with Worker(seconds=1) as worker:
         kinds = {
             fault: worker.run("tests.fuzz_faults", fault.encode()).outcome.kind
             for fault in ("fine", "crash", "fine again", "hang", "wait", "memory", "exit", "index", "fine")
         }
         after = worker.run("tests.fuzz_faults", b"fine").outcome
+    assert not list(tmp_path.iterdir())
     assert kinds == {
         "fine": "",
         "crash": "crash SIGSEGV",

@@ -43,8 +43,11 @@ def without_limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 
 
-def serve(requests: IO[bytes], answers: IO[str]) -> None:
-    """Answers one line of JSON for each request, until there are no more."""
+def serve(requests: IO[bytes], answers: IO[str], place: Path) -> None:
+    """Answers one line of JSON for each request, until there are no more.
+
+    place: a folder that the parent removes, since this process may end at any time.
+    """
     from knight.converters._sandbox import die_with_parent
     from scripts.fuzz._coverage import Coverage
     from scripts.fuzz._judge import Outcome, judged
@@ -52,7 +55,7 @@ def serve(requests: IO[bytes], answers: IO[str]) -> None:
 
     die_with_parent()
     coverage, last = Coverage(ROOT / "knight"), ""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
+    with tempfile.TemporaryDirectory(dir=place) as own:
         while head := requests.read(HEAD.size):
             name_length, length = HEAD.unpack(head)
             name = requests.read(name_length).decode()
@@ -65,7 +68,7 @@ def serve(requests: IO[bytes], answers: IO[str]) -> None:
             if name != last:
                 coverage.forget()
                 last = name
-            folder = Path(place, "input")
+            folder = Path(own, "input")
             folder.mkdir()
             os.ftruncate(2, 0)
             limit_memory()
@@ -94,7 +97,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     sys.path.insert(0, str(ROOT))
     with os.fdopen(int(requests), "rb") as source, os.fdopen(int(answers), "w") as sink:
-        serve(source, sink)
+        serve(source, sink, Path(log).parent)
     os._exit(0)
 
 
