@@ -186,6 +186,7 @@ def environment(private: Path) -> dict[str, str]:
     temporary = private / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     own = {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "XDG_CONFIG_HOME": str(private / "settings")}
+    own["PYTHONHASHSEED"] = "0"  # tf2onnx's order of nodes hangs on it
     return {**os.environ, **own}
 
 
