@@ -163,7 +163,10 @@ CASES = (
 
 
 def of_the_kit(kit: Path) -> tuple[Case, ...]:
-    """Conversions of the development kit's models, by frameworks that take seconds to load."""
+    """Conversions of the development kit's models, by frameworks that take seconds to load.
+
+    Frozen graphs of TensorFlow become other bytes from run to run: "not whole" is said of these as well.
+    """
     models = {
         "pytorch": ("pytorch/resnet20_cifar10_torchscript.pt", "-is", 1, 3, 32, 32),
         "paddle": ("paddle/resnet20_cifar10/inference.pdmodel", "-is", 1, 3, 32, 32),
