@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,9 +21,10 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from knight import memory, model as models, sizes
-from knight.errors import DataError, ModelError
+from knight.errors import DataError, ModelError, shown
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
 from knight.failures import reason
+from knight.faults import told
 from knight.stopping import breaking_off, long_calls
 from knight.temporary import TemporaryFolder
 from knight.watch import Watch
@@ -51,6 +52,8 @@ _LEVELS = {
 }
 _SECONDS = 3600.0
 """For a run of a model with loops, whose number of turns may stand in the data."""
+
+_NAMED = 3  # nodes in a message
 
 _LARGEST_CONSTANT = "optimization.constant_folding_max_output_size_in_bytes"
 
@@ -147,6 +150,7 @@ class Session:
         self._keep: list[TemporaryFolder] = []
         self.differs: frozenset[str] = frozenset()
         header = _header(model)
+        self._divides = _divides(header)
         options.add_session_config_entry(_LARGEST_CONSTANT, str(_most_folded(header)))
         source = self._source(model, taps)
         self._disabled: list[str] = []
@@ -155,15 +159,26 @@ class Session:
             states_types = header is not None and models.opset(header) >= 21
             self._disabled = [_QUANTIZES_WEIGHTS, *([_STATES_TYPES] if states_types else [])]
             if _may_differ(header, level):
-                source = self._mended(source, options, level)
+                with self._divisions():
+                    source = self._mended(source, options, level)
             if level != "none" and any(_op_types(header, quantized_alone)):
                 self.differs |= {WEIGHTS}
-        self._session = _session(source, options, self._disabled)
+        with self._divisions():
+            self._session = _session(source, options, self._disabled)
         self.inputs = tuple(map(_info, self._session.get_inputs()))
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._long_calls = long_calls()
         self._buffers: dict[str, np.ndarray] = {}
         self._seconds = _SECONDS if any(_op_types(header, _has_bodies)) else None
+
+    def _divisions(self) -> AbstractContextManager[None]:
+        """Inside, the end of the process by a division of integers is told; few models can come to that."""
+        if not self._divides:
+            return nullcontext()
+        return told(
+            f"ONNX Runtime divided integers where the processor refuses to, the smallest one by -1 it seems; "
+            f"look at {self._divides}"
+        )
 
     def _source(self, model: ir.Model | Path, taps: Sequence[str]) -> bytes | str:
         if isinstance(model, Path):
@@ -234,6 +249,7 @@ class Session:
                 memory.at_most_available(),
                 breaking_off(break_off, self._long_calls),
                 watch or nullcontext(),
+                self._divisions(),
             ):
                 return act(options)
         except Exception as error:  # ONNX Runtime's exception classes share no public root
@@ -341,6 +357,20 @@ def _header(model: ir.Model | Path) -> ir.Model | None:
         return ir.from_proto(onnx.load(model, load_external_data=False))
     except Exception:
         return None
+
+
+def _divides(model: ir.Model | None) -> str:
+    """The nodes that divide integers, for a message; empty where there are none."""
+    nodes = [] if model is None else [node for node in model.graph.all_nodes() if _divides_integers(node)]
+    names = [f"{shown(node.name or node.outputs[0].name or '')} ({node.op_type})" for node in nodes]
+    return ", ".join(names[:_NAMED]) + (" and others" if names[_NAMED:] else "")
+
+
+def _divides_integers(node: ir.Node) -> bool:
+    if node.op_type not in ("Div", "Mod") or not node.outputs:
+        return False
+    dtype = node.outputs[0].dtype
+    return dtype is None or (dtype.is_integer() and dtype.is_signed())
 
 
 def _has_bodies(node: ir.Node) -> bool:

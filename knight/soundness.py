@@ -236,13 +236,6 @@ class _Constants:
         return None if found is None or found.data_location == onnx.TensorProto.EXTERNAL else found
 
 
-def _division_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
-    divisor = constants.read(node, 1)
-    if divisor is None or divisor.data_type not in _SIGNED or -1 not in numpy_helper.to_array(divisor):
-        return None
-    return "divides integers by -1, and the smallest of them would end ONNX Runtime; use Neg"
-
-
 def _rounding_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
     scale, zero_point, data = (constants.read(node, index) for index in (1, 2, 0))
     if scale is None or scale.data_type not in _REAL:
@@ -286,12 +279,10 @@ def _loop_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
 
 _BY_NUMBERS: Mapping[str, Callable[[onnx.NodeProto, _Constants], str | None]] = MappingProxyType(
     {
-        **dict.fromkeys(("Div", "Mod"), _division_problem),
         **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _rounding_problem),
         "Loop": _loop_problem,
     }
 )
 """As `_JUDGES`, by operator."""
 
-_SIGNED = tuple(int(dtype) for dtype in ir.DataType if dtype.is_integer() and dtype.is_signed())
 _REAL = tuple(int(dtype) for dtype in ir.DataType if dtype.is_floating_point())
