@@ -191,7 +191,7 @@ def _apart(want: np.ndarray, have: np.ndarray) -> float:
 
 def _eps(want: np.ndarray, have: np.ndarray) -> float:
     """The step of the coarser of two types of numbers."""
-    return max(float(np.finfo(array.dtype).eps) for array in (want, have) if array.dtype.kind == "f")
+    return max(float(np.finfo(array.dtype).eps) for array in (want, have) if array.dtype.kind in "fc")
 
 
 def prove(
