@@ -29,11 +29,12 @@ class Watch:
     def __init__(self, run: Stoppable, seconds: float) -> None:
         self.cause = ""
         self._run, self._seconds = run, seconds
-        self._done = threading.Event()
+        self._begun, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> Watch:
         self._thread.start()
+        self._begun.wait()
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -42,6 +43,8 @@ class Watch:
 
     def _look(self) -> None:
         end, least = time.monotonic() + self._seconds, memory.left() // _ROOM
+        _ = self._run.terminate  # what a thread's first call into a library takes is not to be had later
+        self._begun.set()
         while not self._done.wait(_LOOK):
             if time.monotonic() > end:
                 self.cause = f"takes longer than {self._seconds:.0f} s"

@@ -61,7 +61,7 @@ def test_calls_and_samples() -> None:
     ("error", "kind", "said"),
     [
         (ValueError("negative dimensions"), ModelError, "the model cannot be run: ValueError: negative dim"),
-        (MemoryError(), DataError, "more memory than is free"),
+        (MemoryError(), DataError, "its values take more memory than is free"),
         (DataError("odd"), DataError, "odd"),
     ],
 )

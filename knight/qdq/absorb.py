@@ -20,6 +20,7 @@ from knight.qdq.graph import DEQUANTIZE, QUANTIZE, Graph
 from knight.qdq.integer_operators import input_at
 from knight.qdq.lowering import lower
 from knight.qdq.names import real_name
+from knight.qdq.numbers import check_scales
 from knight.qdq.recognise import Quantized, is_integer_operator, recognise
 from knight.types import QParams
 
@@ -74,8 +75,9 @@ def absorb(model: ir.Model) -> Absorbed:
     """Takes `model`, quantized by whatever tool, apart. It stays as it is, but for the order of its nodes.
 
     A float model comes back as it is, in Knight's outer form and without what no output needs. Raises
-    ModelError for functions that cannot be inlined.
+    ModelError for functions that cannot be inlined, and for scales by which nothing can be rounded.
     """
+    check_scales(model.graph)
     recognised = recognise(model)
     options = PassOptions()
     passes.get("sort")(model, options)  # what is not sorted cannot be copied

@@ -106,21 +106,12 @@ class Tap:
 def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain: str = "") -> Numbers | None:
     """Of scale and zero point at `place` and the next of `node`; None where they are not fixed.
 
-    integers: the value that they belong to; tells the type where there is no zero point. Raises ModelError
-    for a scale by which nothing can be rounded.
+    integers: the value that they belong to; tells the type where there is no zero point.
     """
     scale_value, zero_point_value = input_at(node, place), input_at(node, place + 1)
     scale = models.constant(scale_value)
-    if scale_value is None or scale is None:
+    if scale_value is None or scale is None or scale.dtype == object:  # texts, which ONNX Runtime refuses
         return None
-    if scale.dtype == object:  # texts, which ONNX Runtime refuses
-        return None
-    real = scale.astype(np.float64)
-    if not np.all(np.isfinite(real) & (real > 0)):
-        raise ModelError(
-            f"node {shown(node.name or '')} ({node.op_type}) rounds by {shown(scale_value.name or '')}, "
-            f"which is no scale: it has to be above 0 and finite; quantize the float model again"
-        )
     zero_point = models.constant(zero_point_value)
     if zero_point is None:
         dtype = None if zero_point_value is not None or integers is None else integer_type(integers)
@@ -132,6 +123,33 @@ def stated_numbers(node: ir.Node, place: int, integers: ir.Value | None, domain:
     if dtype.is_floating_point():
         return None
     return Numbers(scale_value, zero_point_value, scale, zero_point.astype(np.int32), dtype, domain)
+
+
+def check_scales(graph: ir.Graph) -> None:
+    """Raises ModelError, naming the node, for a stated scale by which nothing can be rounded.
+
+    For who goes on with the scales; a comparison tells what they do to the layer.
+    """
+    for node in graph:
+        for place in _scale_places(node):
+            scale = models.constant(input_at(node, place))
+            if scale is None or scale.dtype == object:
+                continue
+            real = scale.astype(np.float64)
+            if not np.all(np.isfinite(real) & (real > 0)):
+                name = node.inputs[place].name or ""  # type: ignore[union-attr]  # it has a constant
+                raise ModelError(
+                    f"node {shown(node.name or '')} ({node.op_type}) rounds by {shown(name)}, which is no "
+                    f"scale: it has to be above 0 and finite; quantize the float model again"
+                )
+
+
+def _scale_places(node: ir.Node) -> list[int]:
+    """Where `node` reads scales of integers."""
+    computing = computing_of(node)
+    if computing is not None:
+        return [*(place + 1 for place in computing.places(node)), computing.output]
+    return [1] if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.domain in DOMAINS else []
 
 
 def integer_type(integers: ir.Value) -> ir.DataType | None:

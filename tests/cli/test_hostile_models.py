@@ -95,7 +95,7 @@ def test_pipes_are_not_waited_for(
 ) -> None:
     monkeypatch.chdir(files["good"].parent)
     os.mkfifo("pipe")
-    assert "model pipe: is a named pipe, not a file" in one_line(run(*words, "--save-dir", files["out"]), 1)
+    assert " pipe: is a named pipe, not a file" in one_line(run(*words, "--save-dir", files["out"]), 2)
 
 
 @pytest.mark.parametrize("change", HOSTILE)

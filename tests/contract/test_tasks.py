@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knight.errors import ConfigError, DataError, KnightError
+from knight.errors import ConfigError, DataError, KnightError, ModelError
 from knight.executor import Executor
 from knight.runner import TensorInfo
 from knight.tasks import reader_of, tasks
@@ -146,7 +146,7 @@ def test_what_goes_wrong_in_the_model_is_not_kept_back(name: str, tmp_path: Path
     def net(*arrays: np.ndarray) -> list[np.ndarray]:
         raise Broken
 
-    with pytest.raises(Broken):
+    with pytest.raises(ModelError, match=r"sample 1: the model cannot be run: Broken"):
         tasks.get(name)(prepared(name, tmp_path, net=net))
 
 
