@@ -19,7 +19,14 @@ from knight.cli import _extras
 from knight.cli._console import echo
 from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
 from knight.cli._run_config import is_text, read_section
-from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
+from knight.cli._words import (
+    check_dashes,
+    check_single_hyphens,
+    check_values,
+    framework_word,
+    is_flag,
+    without_equals,
+)
 from knight.errors import ConfigError, did_you_mean, shown
 from knight.files import other_kind
 
@@ -202,6 +209,9 @@ class FlagCommand(click.Command):
         known = {name for option in self.get_params(ctx) for name in option.opts}
         check_dashes(words, known)
         check_single_hyphens(words, known)
+        words = without_equals(words, known)
+        options = {name: _takes_value(option) for option in self.get_params(ctx) for name in option.opts}
+        check_values(words, options)
         if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
             words, note = framework_word(words, frameworks())
             if note is not None:
@@ -240,6 +250,10 @@ class FlagCommand(click.Command):
         if options:
             with formatter.section(title):
                 formatter.write_dl(_records(ctx, options))
+
+
+def _takes_value(option: click.Parameter) -> bool:
+    return not (isinstance(option, click.Option) and option.is_flag)
 
 
 def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tuple[str, str]]:
