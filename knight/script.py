@@ -85,6 +85,13 @@ pytorch_model = ScriptRegistry("PyTorch model", "pytorch_models")
 """Decorator ``@pytorch_model.register("name")``: a function that makes the model that ``-m name`` means."""
 
 
+def make_importable(folder: Path) -> None:
+    """The modules of `folder`, the resolved one of a script, and the vendor's that they may import."""
+    offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, folder, _note_import)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))  # stays: functions may import when they are called
+
+
 def load_script(path: str | Path) -> Registered:
     """Runs the Python file `path` and returns what it registered.
 
@@ -102,9 +109,7 @@ def load_script(path: str | Path) -> Registered:
     path = path.resolve()
     code = _compile(source, path)
     before = _earlier(path)
-    offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, path.parent, _note_import)
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # stays: functions may import when they are called
+    make_importable(path.parent)
     with _collecting() as registered:
         module = _run(code, path)
     if before is not None:
