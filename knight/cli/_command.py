@@ -25,6 +25,7 @@ from knight.cli._words import (
     check_values,
     framework_word,
     is_flag,
+    unknown_options,
     without_equals,
 )
 from knight.errors import ConfigError, did_you_mean, shown
@@ -212,11 +213,32 @@ class FlagCommand(click.Command):
         words = without_equals(words, known)
         options = {name: _takes_value(option) for option in self.get_params(ctx) for name in option.opts}
         check_values(words, options)
+        for name in unknown_options(words, known):
+            self._refuse_unknown(name)
         if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
             words, note = framework_word(words, frameworks())
             if note is not None:
                 click.echo(f"  note: {note}")
         return list(words)
+
+    def _refuse_unknown(self, name: str) -> None:
+        """Raises ConfigError for an option of another command, and for one whose first letter click would
+        name alone; what is left it tells by itself.
+        """
+        from knight.cli import commands
+
+        others = {other: commands.get(other) for other in sorted(commands.built_in) if other != self.name}
+        owners = [
+            other
+            for other, command in others.items()
+            if any(name in option.opts for option in command.params)
+        ]
+        if owners:
+            raise ConfigError(
+                f"{name} is an option of knight {', '.join(owners)}, not of knight {self.name}; leave it out"
+            )
+        if not name.startswith("--"):
+            raise ConfigError(f"no such option {name}; see knight {self.name} --help")
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

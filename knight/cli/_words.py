@@ -90,6 +90,12 @@ def check_values(words: Sequence[str], options: Mapping[str, bool]) -> None:
             raise ConfigError(f"{word} takes no value, it is on where it is given; leave {behind!r} out")
 
 
+def unknown_options(words: Sequence[str], known: Collection[str]) -> list[str]:
+    """The options among the words that are not known, and do not begin with one letter that is (``-i5``)."""
+    names = [word.partition("=")[0] for word in _before_separator(words) if is_flag(word)]
+    return [name for name in names if name not in known and name[:2] not in known]
+
+
 def without_equals(words: Sequence[str], known: Collection[str]) -> list[str]:
     """``-m net.onnx`` for ``-m=net.onnx``: click takes ``=net.onnx`` for the value, unlike in ``-qm=kl``."""
     done = list(_before_separator(words))

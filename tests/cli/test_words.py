@@ -199,3 +199,20 @@ def test_what_looks_like_an_option_can_still_be_a_value(run: Run, tmp_path: Path
     assert "model -od: no such file" in run("quant", "--model=-od").stderr
     assert "model net.onnx: no such file" in run("quant", "-m=net.onnx").stderr  # as -qm=kl
     assert "model a=b: no such file" in run("quant", "-m=a=b").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("infer", "-od"), "-od is an option of knight quant, not of knight infer; leave it out"),
+        (("infer", "-b", 8), "-b is an option of knight quant, not of knight infer"),
+        (("convert", "-qm=kl"), "-qm is an option of knight quant, not of knight convert"),
+        (("infer", "--std", 3), "--std is an option of knight compare, convert, quant, not of knight infer"),
+        (("quant", "--sort", "cos"), "--sort is an option of knight compare, not of knight quant"),
+        (("quant", "-xyz"), "no such option -xyz; see knight quant --help"),
+        (("compare", "-y"), "no such option -y; see knight compare --help"),
+    ],
+)
+def test_an_option_that_the_command_does_not_have(run: Run, words: tuple[object, ...], said: str) -> None:
+    """It is named whole, not by its first letter, and with the command that has it."""
+    assert said in refused(run, words[0], "-m", "net.onnx", *words[1:])
