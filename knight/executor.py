@@ -122,6 +122,7 @@ class Executor:
         self._model = model
         self._listener = listener
         self._last: dict[str, np.ndarray] | None = None
+        self._inferred: ir.Model | None = None
         self.calls = 0
         self.samples = 0
         self.early_stop_flag = False
@@ -234,10 +235,11 @@ class Executor:
     def init_shape_info(self) -> None:
         """Fills `shape_dicts`: value or node name -> shape, None for a dimension that may vary.
 
-        Shapes that the graph does not state come from running the last sample, once there was one.
+        Shapes that follow from those of the inputs are there from the start; the others come from running
+        the last sample, once there was one.
         """
         shapes: dict[str, list[int | None]] = {info.name: list(info.shape) for info in self._inputs}
-        nodes = tuple(self._model.graph) if self._model is not None else ()
+        nodes = self._shaped()
         made = {output.name: output.shape for node in nodes for output in node.outputs if output.name}
         for name, shape in made.items():
             if shape is not None:
@@ -251,6 +253,18 @@ class Executor:
             if node.name and first in shapes:
                 shapes.setdefault(node.name, shapes[first])
         self.shape_dicts = shapes
+
+    def _shaped(self) -> tuple[ir.Node, ...]:
+        """The model's nodes, with the shapes that follow also where the file does not state them."""
+        if self._model is None:
+            return ()
+        stated = all(output.shape is not None for node in self._model.graph for output in node.outputs)
+        if not stated and self._inferred is None:
+            from knight.passes import infer_shapes  # only here: most scripts never ask
+
+            self._inferred = self._model.clone()  # what runs stays as it is
+            infer_shapes.infer(self._inferred)
+        return tuple((self._inferred or self._model).graph)
 
     def _measured(self, names: Sequence[str], feeds: dict[str, np.ndarray]) -> dict[str, list[int | None]]:
         from knight.runner import shapes  # only here: most scripts never ask, and it loads ONNX Runtime

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import onnx_ir as ir
@@ -26,13 +25,14 @@ class Figures:
 
     agreement: of the outputs with the float model's. metric: what the user's function returned. coverage:
     what runs as integers. host: a few samples with this CPU's own kernels, where those compute something
-    else.
+    else. warnings: what the figures leave out.
     """
 
     agreement: Agreement
     metric: object
     coverage: Coverage
     host: HostFigures | None
+    warnings: tuple[str, ...] = ()
 
 
 def measure(
@@ -51,8 +51,8 @@ def measure(
     """
     if session is None:
         session = running(quantized, seen.example, threads=threads, spin=seen.settings.keeps_awake)
-    agreement, metric, host = _agreement(quantized.model, session, infer, seen, threads, listener)
-    return Figures(agreement, metric, coverage.measure(quantized.model, quantized.plan), host)
+    agreement, metric, host, warnings = _agreement(quantized.model, session, infer, seen, threads, listener)
+    return Figures(agreement, metric, coverage.measure(quantized.model, quantized.plan), host, warnings)
 
 
 def running(
@@ -67,15 +67,18 @@ def running(
 
 def _agreement(
     model: ir.Model, session: RealSession, infer: InferFunction, seen: Seen, threads: int, listener: Listener
-) -> tuple[Agreement, object, HostFigures | None]:
+) -> tuple[Agreement, object, HostFigures | None, tuple[str, ...]]:
     agreement = Agreement(session.names)
     replay = Replay(session, session.names)
-    turns = count()
+    turns, known = 0, 0
 
     def forward(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        nonlocal turns, known
         outputs = session.run(feeds)
-        reference = seen.outputs.get(fingerprint(feeds), next(turns))
+        reference = seen.outputs.get(fingerprint(feeds), turns)
+        turns += 1
         if reference is not None:
+            known += 1
             agreement.update(reference, outputs)
             if is_for_onnxruntime(model):
                 replay.keep(feeds, outputs, reference)
@@ -97,4 +100,13 @@ def _agreement(
     def on_host() -> RealSession:
         return real_session(model, threads=threads, spin=seen.settings.keeps_awake, kernels="host")
 
-    return agreement, metric, replay.figures(on_host, listener)
+    warnings = (_unseen(known, turns),) if known < turns else ()
+    return agreement, metric, replay.figures(on_host, listener), warnings
+
+
+def _unseen(known: int, turns: int) -> str:
+    """Of the samples that have no float outputs to be compared with."""
+    return (
+        f"SQNR and cosine are those of {known} of {turns} samples; the others that the infer function fed to "
+        f"the quantized model the float model has not seen (random numbers without a seed, outputs fed back)"
+    )

@@ -64,7 +64,7 @@ def _read(path: Path) -> onnx.ModelProto:
     if not path.exists():
         raise ModelError(f"model {path}: no such file")
     if path.is_dir():
-        raise ModelError(f"model {path}: is a folder; name the .onnx file in it")
+        raise ModelError(f"model {path}: is a folder; name the .onnx file in it" + hint(path, "onnx"))
     if (kind := other_kind(path)) is not None:
         raise ModelError(f"model {path}: {kind}, not a file; name an .onnx file")
     if not _is_utf8(path):
@@ -72,7 +72,7 @@ def _read(path: Path) -> onnx.ModelProto:
     if path.stat().st_size == 0:
         raise ModelError(f"model {path}: the file is empty")
     try:
-        proto = onnx.load(path, load_external_data=False)
+        proto = onnx.load(path, "protobuf", load_external_data=False)  # else the suffix says how to read it
     except DecodeError:
         raise ModelError(
             f"model {path}: not an ONNX file, or cut short; export or copy it again" + hint(path, "onnx")

@@ -354,7 +354,7 @@ def _header(model: ir.Model | Path) -> ir.Model | None:
     if not isinstance(model, Path):
         return model
     try:
-        return ir.from_proto(onnx.load(model, load_external_data=False))
+        return ir.from_proto(onnx.load(model, "protobuf", load_external_data=False))
     except Exception:
         return None
 

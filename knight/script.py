@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 from knight.errors import ConfigError, ScriptError, did_you_mean
 from knight.executor import InferFunction, described, place
 from knight.files import content
 from knight.listener import SILENT, Listener
 from knight.tasks import tasks
-from knight.vendor_names import offer
+from knight.vendor_names import lacking, offer
+
+_UTF8 = "it is not in UTF-8: save it so, or name its encoding in the first line, as in # -*- coding: gbk -*-"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +68,12 @@ class ScriptRegistry:
             return self._add(name.__name__, name)
         return lambda function: self._add(name or function.__name__, function)
 
+    def __call__(self, *words: object, **more: object) -> NoReturn:
+        """Always raises ScriptError: it is `register` that decorates."""
+        raise ScriptError(
+            f'the decorator of {self.kind}s is used without its name; write .register("NAME") behind it'
+        )
+
     def _add(self, name: str, function: F) -> F:
         registered = _loading.get()
         if registered is not None:
@@ -85,6 +93,13 @@ pytorch_model = ScriptRegistry("PyTorch model", "pytorch_models")
 """Decorator ``@pytorch_model.register("name")``: a function that makes the model that ``-m name`` means."""
 
 
+def make_importable(folder: Path) -> None:
+    """The modules of `folder`, the resolved one of a script, and the vendor's that they may import."""
+    offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, folder, _note_import)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))  # stays: functions may import when they are called
+
+
 def load_script(path: str | Path) -> Registered:
     """Runs the Python file `path` and returns what it registered.
 
@@ -102,9 +117,7 @@ def load_script(path: str | Path) -> Registered:
     path = path.resolve()
     code = _compile(source, path)
     before = _earlier(path)
-    offer({"onnx_infer_func": onnx_infer_func, "pytorch_model": pytorch_model}, path.parent, _note_import)
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # stays: functions may import when they are called
+    make_importable(path.parent)
     with _collecting() as registered:
         module = _run(code, path)
     if before is not None:
@@ -139,9 +152,18 @@ def _compile(source: bytes, path: Path) -> CodeType:
         return compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         line = error.lineno or 1
-        raise ScriptError(f"script {path}:{line}: not valid Python: {error.msg}") from error
+        hint = "" if _is_utf8(source) else f"; {_UTF8}"
+        raise ScriptError(f"script {path}:{line}: not valid Python: {error.msg}{hint}") from error
     except ValueError as error:  # a zero byte, before Python 3.12
         raise ScriptError(f"script {path}: not a Python file: {error}") from error
+
+
+def _is_utf8(source: bytes) -> bool:
+    try:
+        source.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _run(code: CodeType, path: Path) -> ModuleType:
@@ -168,7 +190,7 @@ def _run(code: CodeType, path: Path) -> ModuleType:
         ) from error
     except Exception as error:
         raise ScriptError(
-            f"script {path}: raised {described(error)} ({place(error, script=path)})"
+            f"script {path}: raised {described(error)} ({place(error, script=path)}){lacking(error)}"
         ) from error
     return module
 

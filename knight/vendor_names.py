@@ -26,6 +26,8 @@ READY_MADE: Mapping[str, Mapping[str, str]] = {
 }
 """Module of the vendor's -> infer function in it -> the one of `knight.tasks` that does the same."""
 
+_OFFERED = frozenset({"onnx_quantize_tool", *READY_MADE})
+
 Noted = Callable[[Mapping[str, InferFunction]], None]
 """Told the functions of a module of `READY_MADE` when it is imported."""
 
@@ -55,6 +57,17 @@ def offer(decorators: Mapping[str, Any], folder: Path, noted: Noted) -> None:
     sys.meta_path.append(_ReadyMade(noted))
     for name in READY_MADE:  # of an earlier script: this one may have its own
         sys.modules.pop(name, None)
+
+
+def lacking(error: BaseException) -> str:
+    """What Knight has of the vendor's modules, to be told where `error` is of an import of something else."""
+    if not isinstance(error, ImportError) or (error.name or "").partition(".")[0] not in _OFFERED:
+        return ""
+    return (
+        "; of the vendor's tool there are onnx_infer_func and pytorch_model of "
+        "onnx_quantize_tool.common.register, NP_TYPE_DICT of onnx_quantize_tool.utils.constants, "
+        + ", ".join(f"{name} of {module}" for module, names in READY_MADE.items() for name in names)
+    )
 
 
 class _ReadyMade(MetaPathFinder, Loader):

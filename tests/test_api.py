@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import knight
@@ -144,5 +145,14 @@ def test_compare_models_of_strangers_is_an_error(tmp_path: Path) -> None:
     path, other = small_models.conv_net(tmp_path), small_models.two_inputs(tmp_path)
     with pytest.raises(knight.KnightError, match=r"net\.onnx and .*two\.onnx have no layer in common"):
         knight.compare_models(path, other, SAMPLES)
+    wider = small_models.conv_net(tmp_path, batch="N", name="wider")
+    assert knight.compare_models(path, wider, SAMPLES).output_sqnr == 200  # batches may differ
+    proto = onnx.load(path)
+    for place in (2, 3):
+        proto.graph.input[0].type.tensor_type.shape.dim[place].dim_value = 16
+    onnx.save(proto, tmp_path / "larger.onnx")
+    said = r"net\.onnx takes x \[1,3,8,8\] and .*larger\.onnx x \[1,3,16,16\]; is the second a quant"
+    with pytest.raises(knight.KnightError, match=said):
+        knight.compare_models(path, tmp_path / "larger.onnx", SAMPLES)
     with pytest.raises(knight.KnightError, match="data is empty"):
         knight.compare_models(path, path, [])

@@ -191,7 +191,8 @@ def test_shapes_before_and_after_a_sample(on_model: Callable[..., Executor]) -> 
     run = on_model("N")
     run.init_shape_info()
     assert run.shape_dicts["x"] == [None, 3, 8, 8]
-    assert "conv" not in run.shape_dicts  # the file does not state it
+    assert run.shape_dicts["conv"] == [None, 5, 8, 8]  # the file does not state it, but it follows
+    assert run.shape_dicts["gemm"] == [None, 4]
     run.forward(np.zeros((6, 3, 8, 8), np.float32))
     run.init_shape_info()
     assert run.shape_dicts["x"] == [6, 3, 8, 8]

@@ -38,6 +38,23 @@ def test_files_that_are_no_model(tmp_path: Path) -> None:
     assert "not an ONNX file" in refused(tmp_path / "text.onnx")
 
 
+@pytest.mark.parametrize("suffix", [".prototxt", ".json", ".textproto", ".pbtxt", ".onnxtxt", ".txt", ""])
+def test_what_is_in_a_file_counts_not_its_suffix(suffix: str, tmp_path: Path) -> None:
+    """The package onnx would read some of these as its own forms of text."""
+    whole = small_models.conv_net(tmp_path)
+    path = whole.rename(tmp_path / f"net{suffix}")
+    assert [value.name for value in models.load(path).graph.outputs] == ["scores"]
+    path.write_text('name: "net"\nlayer {\n  type: "Input"\n}\n')
+    assert "not an ONNX file" in refused(path) and "use -f caffe" in refused(path)
+    path.write_text('{"base_code": {}, "program": {}}')
+    assert "not an ONNX file" in refused(path) and "use -f paddle" in refused(path)
+
+
+def test_a_folder_of_another_framework(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    assert "is a folder" in refused(tmp_path) and "use -f tensorflow" in refused(tmp_path)
+
+
 def test_a_truncated_model(tmp_path: Path) -> None:
     whole = small_models.conv_net(tmp_path).read_bytes()
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])

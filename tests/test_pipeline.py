@@ -158,6 +158,25 @@ def test_sqnr_is_that_of_numpy(tmp_path: Path) -> None:
     assert outcome.report["cosine"] == pytest.approx(cosine, abs=1e-6)
 
 
+def test_samples_that_the_float_model_has_not_seen_are_told(tmp_path: Path) -> None:
+    """Random numbers without a seed, or a state fed back: nothing is there to compare their outputs with."""
+    fresh = iter(range(1000, 2000))
+
+    def feed(executor: Executor) -> None:
+        for sample in SAMPLES[:same]:
+            executor.forward(sample)
+        for _ in range(3):
+            executor.forward(random(1, 3, 8, 8, seed=next(fresh)))
+
+    for same in (0, 2):
+        (outcome,) = run(small_models.conv_net(tmp_path), feed, TX)
+        assert (outcome.report["sqnr_db"] is None) == (same == 0)
+        (warning,) = [text for text in outcome.report["warnings"] if "has not seen" in text]
+        assert f"those of {same} of {same + 3} samples" in warning
+    (outcome,) = run(small_models.conv_net(tmp_path), feeding(SAMPLES), TX)
+    assert not [text for text in outcome.report["warnings"] if "has not seen" in text]
+
+
 def test_the_flag_rises_once_the_figures_have_settled_and_only_in_the_fixed_point_pass(
     tmp_path: Path,
 ) -> None:

@@ -141,6 +141,26 @@ def test_dataclasses_and_file_work(tmp_path: Path) -> None:
         ("import sys\nsys.exit(2)", r"called sys\.exit\(2\)"),
         ("x = 1", "registers nothing"),
         (
+            "from onnx_quantize_tool.common.quantizer import Quant",
+            r"No module named 'onnx_quantize_tool\.common\.quantizer'.*; of the vendor's tool there .*NP_T",
+        ),
+        (
+            "from onnx_quantize_tool.common.register import infer",
+            "import name 'infer'.*the vendor's tool there are",
+        ),
+        (
+            "from infer_common import infer_detect",
+            "import name 'infer_detect'.*infer_default of infer_common",
+        ),
+        (
+            "from knight import onnx_infer_func\n@onnx_infer_func('a')\ndef a(executor): ...",
+            r'used without its name; write \.register\("NAME"\) behind it',
+        ),
+        (
+            "from knight import pytorch_model\n@pytorch_model\ndef a(): ...",
+            r"decorator of PyTorch models is used without its name; write \.register",
+        ),
+        (
             "from knight import onnx_infer_func as f\nfor _ in range(2):\n    f.register('a')(print)",
             "'a' is registered twice",
         ),
@@ -149,6 +169,21 @@ def test_dataclasses_and_file_work(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ScriptError, match=said):
         load_script(write(tmp_path, text))
+
+
+def test_a_script_that_is_not_in_utf_8(tmp_path: Path) -> None:
+    """As editors of its users save it: Python wants its encoding named."""
+    path = tmp_path / "user_script.py"
+    text = "said = '\u7cbe\u5ea6'\nfrom knight import onnx_infer_func\nonnx_infer_func.register('a')(print)\n"
+    path.write_bytes(text.encode("gbk"))
+    with pytest.raises(ScriptError, match="not in UTF-8: save it so, or name its encoding in the first line"):
+        load_script(path)
+    path.write_bytes(f"# -*- coding: gbk -*-\n{text}".encode("gbk"))
+    assert list(load_script(path).infer_functions) == ["a"]
+    path.write_text("x = 'C:\\Users'\n")
+    with pytest.raises(ScriptError, match="not valid Python") as caught:
+        load_script(path)
+    assert "UTF-8" not in str(caught.value)
 
 
 def test_an_error_in_a_library_is_placed_in_the_users_file(tmp_path: Path) -> None:

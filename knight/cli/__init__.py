@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import click
@@ -28,6 +29,7 @@ flags: Registry[Any] = Registry("flags", "", "knight.flags", "")
 INTERRUPTED = 130
 UNREAD = 128 + 13  # as after SIGPIPE, which Python ignores
 _LONGEST = 2000  # characters of an error, beyond all that a person reads
+_CHIP = ("-ch", "--chip", "--default-chip")
 _UNHEARD = logging.NullHandler()
 
 
@@ -50,7 +52,22 @@ class KnightGroup(click.Group):
         from knight.cli._words import check_dashes
 
         check_dashes(args, {name for option in self.get_params(ctx) for name in option.opts})
-        return super().parse_args(ctx, args)
+        for word, behind in pairwise(args):
+            if word in commands.names():
+                break
+            if word in _CHIP and behind in commands.names():
+                raise ConfigError(
+                    f"{word} wants the name of a chip, and {behind} is a command; see knight chips"
+                )
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities:
+                raise
+            raise ConfigError(
+                f"{error.option_name} stands before a command, where there is no such option; write it "
+                f"behind one, such as knight quant {error.option_name}"
+            ) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

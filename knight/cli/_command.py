@@ -19,7 +19,15 @@ from knight.cli import _extras
 from knight.cli._console import echo
 from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
 from knight.cli._run_config import is_text, read_section
-from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
+from knight.cli._words import (
+    check_dashes,
+    check_single_hyphens,
+    check_values,
+    framework_word,
+    is_flag,
+    unknown_options,
+    without_equals,
+)
 from knight.errors import ConfigError, did_you_mean, shown
 from knight.files import other_kind
 
@@ -202,11 +210,35 @@ class FlagCommand(click.Command):
         known = {name for option in self.get_params(ctx) for name in option.opts}
         check_dashes(words, known)
         check_single_hyphens(words, known)
+        words = without_equals(words, known)
+        options = {name: _takes_value(option) for option in self.get_params(ctx) for name in option.opts}
+        check_values(words, options)
+        for name in unknown_options(words, known):
+            self._refuse_unknown(name)
         if words and not is_flag(words[0]) and "framework" in {flag.key for flag in self.flags}:
             words, note = framework_word(words, frameworks())
             if note is not None:
                 click.echo(f"  note: {note}")
         return list(words)
+
+    def _refuse_unknown(self, name: str) -> None:
+        """Raises ConfigError for an option of another command, and for one whose first letter click would
+        name alone; what is left it tells by itself.
+        """
+        from knight.cli import commands
+
+        others = {other: commands.get(other) for other in sorted(commands.built_in) if other != self.name}
+        owners = [
+            other
+            for other, command in others.items()
+            if any(name in option.opts for option in command.params)
+        ]
+        if owners:
+            raise ConfigError(
+                f"{name} is an option of knight {', '.join(owners)}, not of knight {self.name}; leave it out"
+            )
+        if not name.startswith("--"):
+            raise ConfigError(f"no such option {name}; see knight {self.name} --help")
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -240,6 +272,10 @@ class FlagCommand(click.Command):
         if options:
             with formatter.section(title):
                 formatter.write_dl(_records(ctx, options))
+
+
+def _takes_value(option: click.Parameter) -> bool:
+    return not (isinstance(option, click.Option) and option.is_flag)
 
 
 def _records(ctx: click.Context, options: Iterable[click.Parameter]) -> list[tuple[str, str]]:

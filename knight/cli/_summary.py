@@ -75,7 +75,7 @@ def result_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"Quantized metric : {_number(report['metric_quantized'])}"
     yield f"Quantization Loss: {_loss(report)}"
     if report["sqnr_db"] is None:
-        yield "SQNR, cosine     : none (the model has no float output to compare)"
+        yield "SQNR, cosine     : none (there was no float output to compare)"
     else:
         yield f"SQNR             : {report['sqnr_db']:.2f} dB on the calibration samples"
         yield f"Cosine           : {report['cosine']:.6f} on the calibration samples"

@@ -5,7 +5,7 @@ with the word that was meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from knight.errors import ConfigError
 
@@ -72,6 +72,36 @@ def check_single_hyphens(words: Sequence[str], known: Collection[str]) -> None:
 
         if near := difflib.get_close_matches(name, known, n=3, cutoff=0.75):
             raise ConfigError(f"unknown option {name!r}: did you mean {' or '.join(map(repr, near))}?")
+
+
+def check_values(words: Sequence[str], options: Mapping[str, bool]) -> None:
+    """Raises ConfigError for an option whose value is missing, which would take the next option for it, and
+    for a value behind an option that takes none.
+
+    options: the options there are -> whether they take a value.
+    """
+    before = _before_separator(words)
+    for word, behind in zip(before, [*before, None][1:], strict=True):
+        takes = options.get(word)
+        if takes and (behind is None or behind.partition("=")[0] in options):
+            there = "nothing" if behind is None else f"the option {behind}"
+            raise ConfigError(f"{word} wants a value, and {there} stands behind it; write {word} VALUE")
+        if takes is False and behind is not None and not is_flag(behind):
+            raise ConfigError(f"{word} takes no value, it is on where it is given; leave {behind!r} out")
+
+
+def unknown_options(words: Sequence[str], known: Collection[str]) -> list[str]:
+    """The options among the words that are not known, and do not begin with one letter that is (``-i5``)."""
+    names = [word.partition("=")[0] for word in _before_separator(words) if is_flag(word)]
+    return [name for name in names if name not in known and name[:2] not in known]
+
+
+def without_equals(words: Sequence[str], known: Collection[str]) -> list[str]:
+    """``-m net.onnx`` for ``-m=net.onnx``: click takes ``=net.onnx`` for the value, unlike in ``-qm=kl``."""
+    done = list(_before_separator(words))
+    behind = words[len(done) :]
+    parts = [word.split("=", 1) if word[2:3] == "=" and word[:2] in known else [word] for word in done]
+    return [word for part in parts for word in part] + list(behind)
 
 
 def framework_word(words: Sequence[str], frameworks: Collection[str]) -> tuple[list[str], str | None]:

@@ -93,6 +93,7 @@ def compare_models(
         raise ModelError(
             f"{names[0]} and {names[1]} have no layer in common; is the second a quantization of the first?"
         )
+    _check_inputs(reference.graph, result.graph, names)
     if begin is not None:
         begin(rows)
     runner = PairRunner(pairing, result, rows, threads=threads, watch=watch, listener=listener)
@@ -132,6 +133,21 @@ def compare_models(
         warnings=_warnings(gathered.host),
         arguments=arguments or {},
     )
+
+
+def _check_inputs(reference: ir.Graph, result: ir.Graph, names: tuple[str, str]) -> None:
+    """Raises ModelError where one sample cannot fit both models; their batches may differ."""
+    fed = [[value for value in graph.inputs if not value.is_initializer()] for graph in (reference, result)]
+    for first, second in zip(*fed, strict=False):
+        if first.shape is None or second.shape is None:
+            continue
+        pairs = list(zip(first.shape, second.shape, strict=False))[1:]
+        differ = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+        if differ or len(first.shape) != len(second.shape):
+            raise ModelError(
+                f"{names[0]} takes {first.name} {first.shape} and {names[1]} {second.name} {second.shape}; "
+                f"is the second a quantization of the first?"
+            )
 
 
 def forms(

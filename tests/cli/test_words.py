@@ -157,3 +157,62 @@ def test_build_says_which_sections_it_left_alone(run: Run, tmp_path: Path) -> No
     for name in others:
         assert f"{name}: needs the vendor's own tools; skipped" in result.output
     assert (tmp_path / "out" / "net_quantize.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("quant", "-m", "--save-dir", "out"),
+            "-m wants a value, and the option --save-dir stands behind it",
+        ),
+        (
+            ("quant", "-i", "--save-dir=out"),
+            "-i wants a value, and the option --save-dir=out stands behind it",
+        ),
+        (("quant", "-qm", "-m", "net.onnx"), "-qm wants a value, and the option -m stands"),
+        (("quant", "-m", "net.onnx", "-is"), "-is wants a value, and nothing stands behind it"),
+        (("quant", "-m", "--", "net.onnx"), "-m wants a value, and nothing stands behind it"),
+        (("quant", "--mean", "-1", "--std", "-h"), "--std wants a value, and the option -h stands"),
+        (("quant", "-ch", "-m", "net.onnx"), "-ch wants a value, and the option -m stands"),
+        (("infer", "-if", "-m", "net.onnx"), "-if wants a value, and the option -m stands"),
+        (("compare", "-q", "-m", "net.onnx"), "-q wants a value, and the option -m stands"),
+        (("quant", "-od", "true", "-m", "net.onnx"), "-od takes no value, it is on where it is given"),
+        (("convert", "-c2chw", "1", "-m", "net.pb"), "-c2chw takes no value"),
+        (("--chip", "quant", "-m", "net.onnx"), "--chip wants the name of a chip, and quant is a command"),
+        (("--default-chip", "infer"), "--default-chip wants the name of a chip, and infer is a command"),
+        (("-m", "net.onnx"), "-m stands before a command"),
+        (
+            ("--chip", "TX5368AV200", "-m", "net.onnx", "quant"),
+            "write it behind one, such as knight quant -m",
+        ),
+    ],
+)
+def test_a_value_that_is_missing_or_too_many(run: Run, words: tuple[str, ...], said: str) -> None:
+    """No option is taken for the value of another, and no command for a chip."""
+    assert said in refused(run, *words)
+
+
+def test_what_looks_like_an_option_can_still_be_a_value(run: Run, tmp_path: Path) -> None:
+    result = run("quant", "-m", "-m.onnx")
+    assert result.exit_code == 1 and "model -m.onnx: no such file" in result.stderr
+    assert "model -od: no such file" in run("quant", "--model=-od").stderr
+    assert "model net.onnx: no such file" in run("quant", "-m=net.onnx").stderr  # as -qm=kl
+    assert "model a=b: no such file" in run("quant", "-m=a=b").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("infer", "-od"), "-od is an option of knight quant, not of knight infer; leave it out"),
+        (("infer", "-b", 8), "-b is an option of knight quant, not of knight infer"),
+        (("convert", "-qm=kl"), "-qm is an option of knight quant, not of knight convert"),
+        (("infer", "--std", 3), "--std is an option of knight compare, convert, quant, not of knight infer"),
+        (("quant", "--sort", "cos"), "--sort is an option of knight compare, not of knight quant"),
+        (("quant", "-xyz"), "no such option -xyz; see knight quant --help"),
+        (("compare", "-y"), "no such option -y; see knight compare --help"),
+    ],
+)
+def test_an_option_that_the_command_does_not_have(run: Run, words: tuple[object, ...], said: str) -> None:
+    """It is named whole, not by its first letter, and with the command that has it."""
+    assert said in refused(run, words[0], "-m", "net.onnx", *words[1:])

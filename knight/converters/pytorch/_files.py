@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from knight.errors import ConfigError, ModelError
 from knight.executor import described
 from knight.formats import hint, opened_archive
 from knight.listener import Listener
+from knight.script import make_importable
 
 _PROGRAM = ("archive_format", "serialized_exported_program.json", "models/model.json")
 _SCRIPT = "constants.pkl"
@@ -154,7 +154,7 @@ def _open(names: Sequence[str], shapes: Sequence[Sequence[int]]) -> dict[str, di
 
 def _pickled(path: Path, source: Source, listener: Listener) -> Conversion:
     if source.allow_pickle and source.script is not None:  # a pickle holds no classes, only their names
-        sys.path.insert(0, str(Path(source.script).resolve().parent))
+        make_importable(Path(source.script).resolve().parent)
     try:
         content = torch.load(path, map_location="cpu", weights_only=not source.allow_pickle)
     except pickle.UnpicklingError as error:

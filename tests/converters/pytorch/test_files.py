@@ -104,6 +104,28 @@ def test_whole_models_find_their_classes_beside_the_script(
         del sys.modules[name]
 
 
+def test_a_whole_model_of_a_file_that_imports_the_vendors_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the script that registers the functions has the classes of the model too."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    text = (
+        "import torch\n{}\nclass Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.conv = torch.nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, x):\n        return self.conv(x).relu()\n"
+    )
+    script, file = tmp_path / "vendors_net.py", tmp_path / "net.pt"
+    script.write_text(text.format(""))
+    make = f"import torch; from vendors_net import Net; torch.save(Net(), {str(file)!r})"
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
+    script.write_text(
+        text.format("from onnx_quantize_tool.common.register import pytorch_model\nimport infer_auto")
+    )
+    source = Source(str(file), input_shapes=((1, 3, 8, 8),), allow_pickle=True, script=str(script))
+    assert_same(convert(source, SILENT))
+    del sys.modules["vendors_net"]
+
+
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"state_dict": net().state_dict()}, path)
