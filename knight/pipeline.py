@@ -169,6 +169,8 @@ def _outcome(
             session=session,
             listener=account.listener,
         )
+        for text in figures.agreement.doubts():
+            account.warn(text)
     with account.stage(5):
         steps = {
             "stage1_prepared": quantized.prepared.model,
