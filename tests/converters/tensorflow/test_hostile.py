@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from knight.conversion import convert as converted
 from knight.converters import Source
 from knight.converters.tensorflow import convert
 from knight.converters.tensorflow._operators import check_saved_model
@@ -297,6 +299,25 @@ def test_tensorflows_operators_in_tflite(tmp_path: Path) -> None:
     except Exception as error:  # not every release can write it
         pytest.skip(f"this TensorFlow writes no such file: {type(error).__name__}")
     assert "holds the operator Flex" in refused(Source(model=str(path)), target)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells")
+@pytest.mark.parametrize("operator", ["QueueDequeueV2", "Unstage"])
+def test_graphs_that_wait_for_ever_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: str
+) -> None:
+    monkeypatch.setattr("knight.converters._idle.SECONDS", 5)
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [1, 4], "x")
+        if operator == "Unstage":
+            taken = tf.raw_ops.Unstage(dtypes=[tf.float32])[0]
+        else:
+            taken = tf.queue.FIFOQueue(1, tf.float32, [[1, 4]]).dequeue()
+        tf.identity(x + taken, "y")
+    path = tmp_path / "net.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(ModelError, match=r"was asleep for 5 s: model .*net\.pb waits for what never comes"):
+        converted("tensorflow", Source(model=str(path), start_nodes=("x",), end_nodes=("y",)))
 
 
 def many_codes(name: str, count: int) -> bytes:
