@@ -313,7 +313,8 @@ def test_graphs_that_wait_for_ever_are_ended(
             taken = tf.raw_ops.Unstage(dtypes=[tf.float32])[0]
         else:
             taken = tf.queue.FIFOQueue(1, tf.float32, [[1, 4]]).dequeue()
-        tf.identity(x + taken, "y")
+        with tf.control_dependencies([taken]):
+            tf.identity(x, "y")
     path = tmp_path / "net.pb"
     path.write_bytes(graph.as_graph_def().SerializeToString())
     with pytest.raises(ModelError, match=r"was asleep for 5 s: model .*net\.pb waits for what never comes"):
