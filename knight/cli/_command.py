@@ -20,8 +20,8 @@ from knight.cli._console import echo
 from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
 from knight.cli._run_config import is_text, read_section
 from knight.cli._words import check_dashes, check_single_hyphens, framework_word, is_flag
-from knight.errors import ConfigError, did_you_mean, shown
-from knight.files import other_kind
+from knight.errors import ConfigError, did_you_mean, printable, shown
+from knight.files import is_too_long, other_kind
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
 LARGEST = 2**63 - 1
@@ -121,6 +121,8 @@ def _check_text(flag: Flag, value: str) -> None:
         raise ConfigError(f"{flag.label}: {shown(value)} holds a zero byte, which no name can have")
     if not value and names & {"FILE", "FOLDER"}:
         raise ConfigError(f"{flag.label} is empty; give it a value, or leave it out")
+    if names & {"FILE", "FOLDER"} and is_too_long(value):
+        raise ConfigError(f"{flag.label} {printable(value)}: longer than a name of a file can be; shorten it")
     kind = other_kind(value) if "FILE" in names else None
     if kind is not None:
         raise ConfigError(f"{flag.label} {value}: {kind}, not a file; name a file")
