@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,8 @@ import onnx_ir as ir
 
 from knight import errors, model as models
 from knight.config import QuantConfig
-from knight.converters import Source, converters
+from knight.converters import Source, _idle, converters
+from knight.converters._idle import Idle
 from knight.converters._sandbox import CPU_SECONDS
 from knight.converters._worker import Request
 from knight.errors import KnightError, ModelError
@@ -144,8 +145,15 @@ def _in_own_process(request: Request, folder: Path, listener: Listener, debug: b
     file.write_text(request.to_json(), "utf-8")
     log = folder / "log"
     with _worker(file, None if debug else log) as (process, events):
-        answer = _follow(events, listener)
-        code = process.wait()
+        trusted = request.source.script is not None  # a script of the user's may wait as long as it likes
+        with nullcontext() if trusted else Idle(process, _idle.SECONDS) as idle:
+            answer = _follow(events, listener)
+            code = process.wait()
+    if idle is not None and idle.ended:
+        raise ModelError(
+            f"the {converters.get(request.framework).title} converter was asleep for {_idle.SECONDS} s: "
+            f"model {request.source.model} waits for what never comes, a queue it may be; export it without"
+        )
     if answer is None:
         raise ModelError(_crashed(request.framework, code, log))
     if answer[0] == "error":

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from knight.errors import shown
+
 _SAMPLED = 1024  # elements of an input that enter its fingerprint
 
 SETTLED_CALLS = 8
@@ -141,6 +143,19 @@ class Agreement:
         if not self._seen:
             return None
         return sum(self._cosine(name) for name in self._seen_in_order()) / len(self._seen)
+
+    def doubts(self) -> list[str]:
+        """One line for each output that is not finite throughout: its figures tell nothing."""
+        found = []
+        for name in self._seen_in_order():
+            kinds = (("float", self._signal), ("quantized", self._quantized))
+            odd = [kind for kind, sums in kinds if not math.isfinite(sums[name])]
+            if odd:
+                found.append(
+                    f"output {shown(name)} of the {odd[0]} model is not finite in places (Inf or NaN), so "
+                    f"its SQNR and cosine tell nothing; check the samples and the model"
+                )
+        return found
 
     def _seen_in_order(self) -> list[str]:
         return [name for name in self.names if name in self._seen]

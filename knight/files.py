@@ -38,6 +38,15 @@ def other_kind(path: str | Path) -> str | None:
     return None if stat.S_ISDIR(mode) else _other(mode)
 
 
+def is_too_long(path: str | Path) -> bool:
+    """Whether no file can have such a name here: it, or a part of it, is longer than the system takes."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
 def _other(mode: int) -> str | None:
     return next((words for test, words in _OTHERS if test(mode)), None)
 

@@ -42,6 +42,7 @@ def load(path: str | Path) -> ir.Model:
     soundness.check(parts, where)
     _check_versions(proto, path)
     weight_files.check(parts, where, folder)
+    weight_files.forget_unknown(parts)
     changed = weight_files.read_inner(proto, where, folder, PROTOBUF_LIMIT)
     twice = [name for name, times in Counter(one.name for one in proto.graph.output).items() if times > 1]
     if twice:

@@ -169,7 +169,7 @@ def _outcome(
             session=session,
             listener=account.listener,
         )
-        for text in figures.warnings:
+        for text in (*figures.warnings, *figures.agreement.doubts()):
             account.warn(text)
     with account.stage(5):
         steps = {

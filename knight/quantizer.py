@@ -76,7 +76,8 @@ def quantize(x: FloatArray, params: QParams) -> IntArray:
     working = np.float32 if spec.bits <= 16 else np.float64
     scale = _along(params.scale, spec, x.shape, working)
     zero_point = _along(params.zero_point, spec, x.shape, working)
-    steps = np.rint(x.astype(working, copy=False) / scale)
+    with np.errstate(over="ignore"):  # what is too large for a float saturates like any other
+        steps = np.rint(x.astype(working, copy=False) / scale)
     integers: IntArray = np.clip(steps + zero_point, spec.qmin, spec.qmax).astype(spec.dtype)
     return integers
 

@@ -25,6 +25,7 @@ from knight.errors import DataError, ModelError, shown
 from knight.exact import WEIGHTS, may_differ, mend, quantized_alone
 from knight.failures import reason
 from knight.faults import told
+from knight.soundness import RECURRENT
 from knight.stopping import breaking_off, long_calls
 from knight.temporary import TemporaryFolder
 from knight.watch import Watch
@@ -169,6 +170,7 @@ class Session:
         self.outputs = tuple(map(_info, self._session.get_outputs()))
         self._long_calls = long_calls()
         self._buffers: dict[str, np.ndarray] = {}
+        self._recurrent = any(op_type in RECURRENT for op_type in _op_types(header))
         self._seconds = _SECONDS if any(_op_types(header, _has_bodies)) else None
 
     def _divisions(self) -> AbstractContextManager[None]:
@@ -231,10 +233,21 @@ class Session:
         for which the memory or the time does not suffice.
         """
         given = dict(feeds)
+        self._check_sizes(given)
         results: list[np.ndarray] = self._watched(
             lambda options: self._session.run(outputs, given, options), seconds or self._seconds
         )
         return results
+
+    def _check_sizes(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Raises DataError for nothing to go through, which ends the process in some recurrent layers."""
+        for name, array in feeds.items() if self._recurrent else ():
+            if np.size(array) == 0:
+                shape = "x".join(map(str, np.shape(array)))
+                raise DataError(
+                    f"input {shown(name)} holds no numbers (shape {shape}), which the model's recurrent "
+                    f"layers cannot take; feed at least one step"
+                )
 
     def _watched(self, act: Callable[[ort.RunOptions], T], seconds: float | None) -> T:
         """What the run `act` gives, within the memory that is free; also looked at where `seconds` are given.
@@ -264,6 +277,7 @@ class Session:
         """
         if any(info.dtype is None or info.dtype == object for info in (*self.inputs, *self.outputs)):
             return self.run(feeds)
+        self._check_sizes(feeds)
         binding = self._session.io_binding()
         for name, array in feeds.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array).reshape(array.shape))  # scalars stay so

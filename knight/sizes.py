@@ -29,6 +29,9 @@ MOST_CALLS = 10_000
 MOST_NODES = 1_000_000
 """Operators once all functions are inlined; each takes about a kilobyte."""
 
+MOST_LOOK_UPS = 3 * 10**8
+"""Names that the bodies of control flow see around them, all together: ONNX copies them for each body."""
+
 _SMALL = 1024  # bytes; shapes, axes and limits are among these constants, weights are not
 _Key = tuple[str, str]
 T = TypeVar("T")
@@ -42,6 +45,7 @@ def check(proto: onnx.ModelProto, where: str) -> None:
     """
     check_functions(proto.functions, proto.graph.node, where)
     check_turns(proto.graph, where)
+    _check_scopes(proto.graph, where)
     bare = light(proto)
     try:
         first = onnx.shape_inference.infer_shapes(bare).graph  # most bombs show without propagating any data
@@ -101,6 +105,22 @@ def _check_count(count: tuple[int, int], what: str, where: str) -> None:
             f"{where}: {what} calls functions {calls:.5g} times once all are inlined, which "
             f"makes {nodes:.5g} operators; the most are {MOST_CALLS} and {MOST_NODES}; "
             f"export the model with fewer functions"
+        )
+
+
+def _check_scopes(graph: onnx.GraphProto, where: str) -> None:
+    """Raises ModelError where bodies see so many names that shape inference would not end."""
+    seen, ahead = 0, [(graph, 0)]
+    while ahead:
+        inner, outer = ahead.pop()
+        names = outer + len(inner.initializer) + len(inner.input) + sum(len(one.output) for one in inner.node)
+        within = [body for node in inner.node for body in bodies(node)]
+        seen += names * len(within)
+        ahead += [(body, names) for body in within]
+    if seen > MOST_LOOK_UPS:
+        raise ModelError(
+            f"{where}: the bodies of its If, Loop and Scan nodes see {seen:.3g} names around them; "
+            f"the most are {MOST_LOOK_UPS:.3g}; export it with fewer of these nodes"
         )
 
 

@@ -36,7 +36,7 @@ _LEAST: Mapping[str, int] = MappingProxyType(
 )
 """Attributes of standard operators that have to be at least so large: some divide by them."""
 
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 """Operators that end ONNX Runtime with a signal where there is nothing to go through."""
 
 _TEXT = int(ir.DataType.STRING)
@@ -183,7 +183,7 @@ def _model_problem(model: onnx.ModelProto) -> str | None:
         empty = any(
             dim.HasField("dim_value") and dim.dim_value == 0 for dim in value.type.tensor_type.shape.dim
         )
-        if empty and any(node.op_type in _RECURRENT for node in model.graph.node):
+        if empty and any(node.op_type in RECURRENT for node in model.graph.node):
             return f"has an input {shown(value.name)} of size 0, which recurrent layers cannot take; {_AGAIN}"
     return None
 

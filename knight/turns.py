@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import ChainMap
 
 import onnx
 from onnx import numpy_helper
@@ -19,11 +19,11 @@ def check_turns(graph: onnx.GraphProto, where: str) -> None:
 
     A Loop whose body decides how long it goes on is not judged, whatever its limit.
     """
-    _check(graph, {}, 1, where)
+    _check(graph, ChainMap(), 1, where)
 
 
-def _check(graph: onnx.GraphProto, outer: Mapping[str, int], around: int, where: str) -> None:
-    known = {**outer, **_numbers(graph)}
+def _check(graph: onnx.GraphProto, outer: ChainMap[str, int], around: int, where: str) -> None:
+    known = ChainMap(_numbers(graph), *outer.maps)  # a copy for each body would take the square of the time
     for node in graph.node:
         turns = known.get(node.input[0], 1) if node.op_type == "Loop" and node.input else 1
         for body in bodies(node):

@@ -42,9 +42,11 @@ class Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        end, least = time.monotonic() + self._seconds, memory.left() // _ROOM
-        _ = self._run.terminate  # what a thread's first call into a library takes is not to be had later
-        self._begun.set()
+        try:
+            end, least = time.monotonic() + self._seconds, memory.left() // _ROOM
+            _ = self._run.terminate  # what a thread's first call into a library takes is not to be had later
+        finally:
+            self._begun.set()
         while not self._done.wait(_LOOK):
             if time.monotonic() > end:
                 self.cause = f"takes longer than {self._seconds:.0f} s"

@@ -14,6 +14,7 @@ from knight.protos import Parts, messages
 from knight.soundness import stored_bytes
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)  # the largest file has fewer bytes
+_KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
 _COPY = "put the file itself beside the model"
 
 
@@ -34,6 +35,16 @@ def check(parts: Parts, where: str, folder: Path) -> None:
                 problem = f"its weight file {shown(_stated(message)['location'])}: {reason}; {_COPY}"
             if problem:
                 raise ModelError(f"{where}: {printable(place)}: {problem}")
+
+
+def forget_unknown(parts: Parts) -> None:
+    """Takes out of tensors in files what ONNX has no word for, which nothing reads."""
+    for message, _ in parts:
+        if isinstance(message, onnx.TensorProto) and _is_outside(message):
+            known = [entry for entry in message.external_data if entry.key in _KEYS]
+            if len(known) < len(message.external_data):
+                del message.external_data[:]
+                message.external_data.extend(known)
 
 
 def read_inner(model: onnx.ModelProto, where: str, folder: Path, limit: int) -> bool:

@@ -43,6 +43,22 @@ def test_a_long_list_is_cut_short_on_request() -> None:
     assert did_you_mean("#", known[:12], list_all=False).endswith("value_11")
 
 
+def test_of_very_many_names_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    import difflib
+
+    compared, compare = [], difflib.get_close_matches
+
+    def counted(name: str, names: list[str], **settings: float) -> list[str]:
+        compared.append(len(names))
+        return compare(name, names, **settings)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    known = [f"layer_{number}" for number in range(50_000)] + ["x" * 10**6, "block.conv.weight"]
+    assert did_you_mean("block.cnov.weight", known, list_all=False) == "did you mean 'block.conv.weight'?"
+    assert did_you_mean("y" * 10**6, known, list_all=False).startswith("known: block.conv.weight, layer_0, ")
+    assert len(compared) == 2 and max(compared) <= 1000
+
+
 def test_a_wrong_value_is_shown_as_json_has_it_in_one_short_line() -> None:
     assert wrong_value(None, "a text") == "is null; it has to be a text"
     assert wrong_value('a "b"\n', "a number") == 'is "a \\"b\\"\\n"; it has to be a number'

@@ -53,6 +53,14 @@ def test_nothing_is_like_what_is_not_finite(odd: float, side: int) -> None:
     arrays[side] = np.array([odd, 1, 1, 1])
     agreement.update([arrays[0]], [arrays[1]])
     assert (agreement.sqnr_db(), agreement.cosine()) == (-200.0, 0.0)
+    (doubt,) = agreement.doubts()
+    assert doubt.startswith(f"output 'y' of the {('float', 'quantized')[side]} model is not finite")
+
+
+def test_large_finite_numbers_raise_no_doubts() -> None:
+    agreement = Agreement(["y"])
+    agreement.update([np.full(4, 3e38, np.float32)], [np.full(4, -3e38, np.float32)])
+    assert agreement.doubts() == []
 
 
 def test_several_outputs_weigh_alike() -> None:

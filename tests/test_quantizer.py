@@ -273,3 +273,10 @@ def test_wide_integers_keep_all_their_digits() -> None:
     params = QParams(QuantSpec(32), np.float32(1), np.int32(0))
     x = np.array([2**30 + 1, -(2**30) - 3, 2.0**40], np.float64)
     assert quantize(x, params).tolist() == [2**30 + 1, -(2**30) - 3, 2**31 - 1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_beyond_floats_saturates_without_a_word() -> None:
+    params = QParams(QuantSpec(8), np.float32(2.0**-100), np.int8(0))
+    x = np.array([-3e38, 3e38, 1e300, np.inf], np.float64)
+    assert quantize(x, params).tolist() == [-128, 127, 127, 127]

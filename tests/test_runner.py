@@ -208,3 +208,25 @@ def test_functions_are_counted_before_they_are_inlined() -> None:
     proto = size_bombs.model([calling], functions=size_bombs.functions(40))
     with pytest.raises(ModelError, match=r"the model: function 'f\d+' calls functions 16382 times"):
         Session(ir.from_proto(proto))
+
+
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_recurrent_layers_are_not_fed_nothing(op_type: str, in_place: bool) -> None:
+    """A signal would end the process."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op_type]
+    weights = {"w": random(1, 2 * gates, 3), "r": random(1, 2 * gates, 2)}
+    model = build(f"y = {op_type}<hidden_size = 2>(x, w, r)", weights, inputs={"x": ("t", "n", 3)})
+    session = Session(model)
+    run = session.run_in_place if in_place else session.run
+    assert run({"x": random(4, 1, 3)})[0].shape == (4, 1, 1, 2)
+    for shape in ((0, 1, 3), (4, 0, 3)):
+        with pytest.raises(DataError, match=f"input 'x' holds no numbers .shape {shape[0]}x{shape[1]}x3"):
+            run({"x": np.zeros(shape, np.float32)})
+
+
+def test_other_layers_may_be_fed_nothing() -> None:
+    """The keys of a decoder's first step, for one."""
+    model = build("y = Concat<axis = 1>(x, k)", inputs={"x": (1, 1, 4), "k": (1, "past", 4)})
+    feeds = {"x": random(1, 1, 4), "k": np.zeros((1, 0, 4), np.float32)}
+    np.testing.assert_array_equal(Session(model).run(feeds)[0], feeds["x"])

@@ -196,3 +196,25 @@ def test_shape_inference_ends_where_it_takes_too_much(monkeypatch: pytest.Monkey
         "it: its shapes take over 134.2 MB to work out; the longest vector is 33554432, which node 'double23'"
     )
     assert sizes.inferred(size_bombs.model(size_bombs.doubled("x", "d", 24)), "it")  # of floats: no shapes
+
+
+def value(name: str, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, [1])
+
+
+def test_bodies_that_see_too_many_names_are_refused_before_shapes_are_inferred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time grows with the square of their number; few bodies, or few names, are none of that."""
+    inner = helper.make_graph([node("Identity", ["x"], ["o"])], "b", [], [value("o")])
+    branches = {"then_branch": inner, "else_branch": inner}
+    nodes = [node("If", ["c"], [f"y{n}"], **branches) for n in range(20)]
+    proto = helper.make_model(helper.make_graph(nodes, "g", [value("x"), value("c", TensorProto.BOOL)], []))
+    monkeypatch.setattr(sizes, "MOST_LOOK_UPS", 40 * 22)  # 40 bodies, 20 outputs and 2 inputs
+    sizes.check(proto, "model m")
+    monkeypatch.setattr(sizes, "MOST_LOOK_UPS", 40 * 22 - 1)
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", None)
+    with pytest.raises(
+        ModelError, match=r"^model m: the bodies of its If, Loop and Scan nodes see 880 names"
+    ):
+        sizes.check(proto, "model m")

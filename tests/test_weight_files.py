@@ -90,6 +90,14 @@ def refused(folder: Path, model: onnx.ModelProto) -> str:
     return str(caught.value)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", ["weight", "attribute", "If"])
+def test_what_onnx_has_no_word_for_is_forgotten(folder: Path, form: str) -> None:
+    tensor = outside(location="w.bin", offset=0, length=SIZE, colour="red")
+    model = weight(tensor) if form == "weight" else inner(tensor, form)
+    assert "colour" not in str(models.to_proto(models.load(written(folder, model))))
+
+
 @pytest.mark.parametrize("location", ["w.bin", "below/w.bin", "below/../w.bin"])
 @pytest.mark.parametrize("where", [{}, {"offset": 0, "length": SIZE}])
 def test_files_in_the_folder_are_read(folder: Path, location: str, where: dict[str, object]) -> None:

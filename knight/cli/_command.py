@@ -28,8 +28,8 @@ from knight.cli._words import (
     unknown_options,
     without_equals,
 )
-from knight.errors import ConfigError, did_you_mean, shown
-from knight.files import other_kind
+from knight.errors import ConfigError, did_you_mean, printable, shown
+from knight.files import is_too_long, other_kind
 
 _METAVARS = {bool: "", int: "N", float: "X", str: "NAME", object: "FILE"}
 LARGEST = 2**63 - 1
@@ -129,6 +129,8 @@ def _check_text(flag: Flag, value: str) -> None:
         raise ConfigError(f"{flag.label}: {shown(value)} holds a zero byte, which no name can have")
     if not value and names & {"FILE", "FOLDER"}:
         raise ConfigError(f"{flag.label} is empty; give it a value, or leave it out")
+    if names & {"FILE", "FOLDER"} and is_too_long(value):
+        raise ConfigError(f"{flag.label} {printable(value)}: longer than a name of a file can be; shorten it")
     kind = other_kind(value) if "FILE" in names else None
     if kind is not None:
         raise ConfigError(f"{flag.label} {value}: {kind}, not a file; name a file")

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from knight.errors import visible
+
 
 class Unheard(BaseException):
     """Standard output takes no more. reason: the system's. unread: whoever read it has gone."""
@@ -75,7 +77,8 @@ class _Guarded(io.BufferedIOBase):
 @contextmanager
 def guarded() -> Iterator[None]:
     """Inside, anything can be printed: characters that the stream has not are written as escapes, a closed
-    stream swallows all, and one that takes no more raises `Unheard`. Warnings of Python are one line each.
+    stream swallows all, and one that takes no more raises `Unheard`. Warnings of Python are one line each,
+    which any terminal can take.
     """
     for descriptor in range(3):
         _occupy(descriptor)
@@ -125,4 +128,4 @@ def _show(
     text, pictures = " ".join(str(message).split()), sys.modules.get("knight.tasks._pictures")
     picture = pictures.being_read.get() if pictures is not None and "PIL" in Path(filename).parts else None
     line = f"{category.__name__}: {text} ({filename}:{lineno})" if picture is None else f"{picture}: {text}"
-    sys.stderr.write(f"  warning: {line}\n")
+    sys.stderr.write(f"  warning: {visible(line)}\n")

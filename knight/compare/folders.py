@@ -319,7 +319,8 @@ def _load(path: Path, output: str) -> np.ndarray:
     """An .npy file mapped into memory; nothing in it is ever run."""
     try:
         open_file(path).close()  # a pipe would be waited for
-        array = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a shape that no memory holds, which is refused
+            array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy lets out whatever Python's parser says of a damaged header
         reason = " ".join(str(error).split())
         raise DataError(

@@ -251,6 +251,8 @@ def _measure(
         forward, source.inputs, names, settings, model=pairing.reference.model, listener=listener
     )
     metric = call_infer(infer, executor)
+    for text in gathered.agreement.doubts():
+        listener.warn(text)
     gathered.host = here.figures(lambda: RealSession(runner.host_session(), runner.source), listener)
     if evaluation.as_number(metric) is None:
         return (metric, None), executor

@@ -9,6 +9,7 @@ from knight import model as models, sizes
 from knight.errors import ModelError
 from knight.passes import PassOptions
 from knight.passes._skeleton import skeleton
+from knight.turns import check_turns
 
 WHERE = "the model"
 
@@ -19,9 +20,12 @@ def run(model: ir.Model, options: PassOptions) -> int:
 
 
 def infer(model: ir.Model) -> int:
-    """As `run`. Raises ModelError for shapes that contradict each other or need more memory than there is."""
+    """As `run`. Raises ModelError for shapes that contradict each other or need more memory than there is,
+    and for loops that turn too often.
+    """
     proto = skeleton(model)
     sizes.check_functions(proto.functions, proto.graph.node, WHERE)
+    check_turns(proto.graph, WHERE)  # counts are computed, and functions inlined, after the model was loaded
     try:
         inferred = sizes.inferred(proto, WHERE)
     except onnx.shape_inference.InferenceError as error:

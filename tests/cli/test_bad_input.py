@@ -563,3 +563,30 @@ def test_the_good_model_and_script_work(refuse: Callable[..., str], folder: Path
     with pytest.raises(AssertionError, match="Quant complete"):
         refuse("--save-dir", folder / "other")
     assert contents(folder / "other").keys() == contents(folder / "out").keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("quant -m {}.onnx", "-m/--model"),
+        ("quant -m net.onnx --save-dir {}", "-s/--save-dir"),
+        ("quant -m net.onnx -uds {}.py -if f", "-uds/--user-defined-script"),
+        ("convert -f tensorflow -m {}", "-m/--model"),
+        ("convert -f caffe -m a.prototxt -w {}", "-w/--weight"),
+        ("compare -qd {}", "-qd/--quant-dump"),
+        ("compare -m net.onnx -q {}.onnx", "-q/--quantized"),
+    ],
+)
+def test_names_that_no_file_can_have(run: Run, words: str, flag: str) -> None:
+    ran = run(*words.format("n" * 300).split())
+    assert (ran.exit_code, ran.stderr.count("\n")) == (2, 1)
+    assert ran.stderr.startswith(f"knight: error: {flag} ") and "longer than a name" in ran.stderr
+    shorter = run(*words.format("n" * 200).split())
+    assert "longer than a name" not in shorter.stderr
+
+
+def test_a_build_names_the_key_of_a_name_that_no_file_can_have(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text(f'{{"quant": {{"model": "{"n" * 5000}.onnx"}}}}', "utf-8")
+    ran = run("build", "--run-config", tmp_path / "net.json")
+    assert ran.exit_code == 2 and ran.stderr.count("\n") == 1
+    assert "-m/--model nnnn" in ran.stderr and "longer than a name" in ran.stderr

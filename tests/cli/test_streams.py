@@ -127,3 +127,14 @@ def test_a_warning_of_python_is_one_line(run: Run, tmp_path: Path) -> None:
     warning, error = ran.stderr.splitlines()
     assert warning.startswith("  warning: RuntimeWarning: divide by zero encountered")
     assert f"({script}:7)" in warning and error.startswith("knight: error: ")
+
+
+def test_a_warning_may_name_what_is_in_strangers_files(tmp_path: Path) -> None:
+    name = r"'a\x1b[2Jb\nknight: error: c'"
+    small_models.conv_net(tmp_path)
+    tell = f"import logging, warnings\nlogging.error({name})\nwarnings.warn({name})\nraise ValueError('mine')"
+    small_models.script(tmp_path, tell)
+    done = shell("$K quant -m net.onnx -uds infer.py -if infer_net", tmp_path)
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("  warning: ") and r"a\x1b[2Jb knight: error: c" in warning
+    assert error.startswith("knight: error: infer function 'infer_net'")

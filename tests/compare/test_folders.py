@@ -123,6 +123,17 @@ def test_values_that_are_not_finite(
     assert layer.histogram is None or layer.histogram.reference.sum() == np.isfinite(reference).sum()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_shape_that_no_memory_holds_is_an_error_alone(tmp_path: Path) -> None:
+    for half in ("one", "two"):
+        (tmp_path / half / "0001:Relu_y").mkdir(parents=True)
+        with (tmp_path / half / "0001:Relu_y" / "batch_0.npy").open("wb") as file:
+            shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 1 << 40)}
+            np.lib.format.write_array_header_1_0(file, shape)
+    with pytest.raises(DataError, match=r"batch_0\.npy is cut short or no array of numbers"):
+        compare_folders(tmp_path / "one", tmp_path / "two")
+
+
 def test_booleans_are_numbers(tmp_path: Path) -> None:
     layer = one(tmp_path, [True, True, False, True], [True, False, False, True])
     assert layer.figures["mre"] == pytest.approx(1 / 3)

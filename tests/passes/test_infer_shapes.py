@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
 from knight.errors import ModelError
-from knight.passes import PassOptions
+from knight.passes import PassOptions, fold_constants
 from knight.passes.infer_shapes import run
+from tests.passes.equivalence import build
 from tests.passes.zoo import ZOO, Case, numbers
 
 
@@ -47,3 +49,14 @@ def test_contradictions_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx.shape_inference, "infer_shapes", fail)
     with pytest.raises(ModelError, match=r"^the model's shapes contradict each other: .*Relu\) 2 vs 3$"):
         run(ir.from_proto(ZOO["cnn"].proto()), PassOptions())
+
+
+def test_a_loop_whose_count_is_computed_first_is_judged_once_it_is_known() -> None:
+    step = "(int64 i, bool c, float[1] s) => (bool d, float[1] t) { d = Identity(c) t = Neg(s) }"
+    nodes = f"m = Mul(n, n) y = Loop (m, yes, x) <body = g {step}>"
+    constants = {"n": np.array(1 << 20), "yes": np.array(True)}
+    model = build(nodes, constants, inputs={"x": (1,)})
+    run(model, PassOptions())
+    fold_constants.run(model, PassOptions())
+    with pytest.raises(ModelError, match=r"the model: node .* \(Loop\) turns 1\.1e\+12 times"):
+        run(model, PassOptions())

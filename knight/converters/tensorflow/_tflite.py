@@ -24,6 +24,11 @@ from knight.executor import described
 from knight.listener import Listener
 from knight.model import name_of
 
+_NAME = 6
+"""Where a custom operator's name stands in the table of its code."""
+_TENSORFLOWS = "Flex"
+_LONGEST = 100  # bytes of an operator's name
+
 
 def convert_tflite(path: Path, source: Source, listener: Listener) -> Conversion:
     """Raises ModelError where tf2onnx or the interpreter does not know an operator."""
@@ -72,11 +77,23 @@ def _check(path: Path) -> None:
 
     try:
         model = Model.GetRootAsModel(path.read_bytes(), 0)
-        codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
-        names = [(code.CustomCode() or b"").decode("utf-8", "replace") for code in codes]
-    except Exception:  # a damaged file: the interpreter says so better
-        return
-    check_names((name for name in names if name.startswith("Flex")), str(path))
+        codes = (model.OperatorCodes(number) for number in range(model.OperatorCodesLength()))
+        names = {_begin(code) for code in codes}
+    except Exception as error:  # of a damaged file; the schema's readers raise what Python raises
+        raise ModelError(f"model {path}: no TFLite file, or cut short; copy it again") from error
+    check_names(sorted(name for name in names if name.startswith(_TENSORFLOWS)), str(path))
+
+
+def _begin(code: Any) -> str:
+    """How a custom operator is called, as far as it matters: all may have one name, as long as the file."""
+    table = code._tab
+    field = table.Offset(_NAME)
+    if not field:
+        return ""
+    start = table.Vector(field)
+    return bytes(table.Bytes[start : start + min(table.VectorLen(field), _LONGEST)]).decode(
+        "utf-8", "replace"
+    )
 
 
 def _exported(path: Path, pictures: list[str]) -> ir.Model:

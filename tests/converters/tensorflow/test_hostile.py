@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from knight.conversion import convert as converted
 from knight.converters import Source
 from knight.converters.tensorflow import convert
 from knight.converters.tensorflow._operators import check_saved_model
@@ -295,6 +299,67 @@ def test_tensorflows_operators_in_tflite(tmp_path: Path) -> None:
     except Exception as error:  # not every release can write it
         pytest.skip(f"this TensorFlow writes no such file: {type(error).__name__}")
     assert "holds the operator Flex" in refused(Source(model=str(path)), target)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells")
+@pytest.mark.parametrize("operator", ["QueueDequeueV2", "Unstage"])
+def test_graphs_that_wait_for_ever_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: str
+) -> None:
+    monkeypatch.setattr("knight.converters._idle.SECONDS", 5)
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [1, 4], "x")
+        if operator == "Unstage":
+            taken = tf.raw_ops.Unstage(dtypes=[tf.float32])[0]
+        else:
+            taken = tf.queue.FIFOQueue(1, tf.float32, [[1, 4]]).dequeue()
+        with tf.control_dependencies([taken]):
+            tf.identity(x, "y")
+    path = tmp_path / "net.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(ModelError, match=r"was asleep for 5 s: model .*net\.pb waits for what never comes"):
+        converted("tensorflow", Source(model=str(path), start_nodes=("x",), end_nodes=("y",)))
+
+
+def many_codes(name: str, count: int) -> bytes:
+    """A TFLite file of `count` custom operators, all of which share one text as their name."""
+    builder = flatbuffers.Builder(1024)
+    text = builder.CreateString(name)
+    codes = []
+    for _ in range(count):
+        builder.StartObject(4)
+        builder.PrependUOffsetTRelativeSlot(1, text, 0)
+        codes.append(builder.EndObject())
+    builder.StartVector(4, count, 4)
+    for code in codes:
+        builder.PrependUOffsetTRelative(code)
+    vector = builder.EndVector()
+    builder.StartObject(5)
+    builder.PrependUOffsetTRelativeSlot(1, vector, 0)
+    builder.Finish(builder.EndObject(), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("begin", ["Flex", "Other"])
+def test_one_long_name_of_many_operators_is_not_copied_for_each(tmp_path: Path, begin: str) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(many_codes(begin + "a" * 1_000_000, 1000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError) as caught:
+            convert(Source(model=str(path)), SILENT)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+    assert ("operator Flexaaa" in str(caught.value)) == (begin == "Flex") and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff\xff\x0fTFL3", b"\x08\0\0\0TFL3", b"\x06\0\0\0TFL3"])
+def test_a_tflite_file_that_cannot_be_checked_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="no TFLite file, or cut short"):
+        convert(Source(model=str(path)), SILENT)
 
 
 @pytest.mark.parametrize("inputs", [{}, {"a": "a"}, {"a": "b", "b": "a"}, {"a": "gone"}, {"a": None}])
