@@ -61,7 +61,7 @@ def test_the_node_is_named(
 
 
 def test_parts_of_size_zero(tmp_path: Path) -> None:
-    """ONNX's inference of shapes divides by the size of SplitToSequence's parts, where it is a constant."""
+    """ONNX Runtime divides by the size of the parts, where that is a constant."""
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4)) for name in "xy"]
     size = numpy_helper.from_array(np.array(0), "size")
     nodes = [
