@@ -60,6 +60,23 @@ def test_the_node_is_named(
     assert line.startswith("knight: error: ONNX Runtime divided integers") and "'culprit'" in line
 
 
+def test_parts_of_size_zero(tmp_path: Path) -> None:
+    """ONNX Runtime divides by the size of the parts, where that is a constant."""
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4)) for name in "xy"]
+    size = numpy_helper.from_array(np.array(0), "size")
+    nodes = [
+        helper.make_node("SplitToSequence", ["x", "size"], ["parts"], "culprit", axis=1),
+        helper.make_node("ConcatFromSequence", ["parts"], ["y"], "joined", axis=1),
+    ]
+    graph = helper.make_graph(nodes, "net", infos[:1], infos[1:], [size])
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    done = knight("infer", "-m", path, "-i", 1)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith("knight: error: ONNX Runtime divided integers") and "'culprit'" in line
+
+
 def test_a_result_that_was_there_stays(tmp_path: Path) -> None:
     good = net(tmp_path / "net.onnx", "Div", np.int64, constant=False, divisor=2)
     words = ("--chip", "onnxruntime", "quant", "-m", good, "-i", 1, "--save-dir", tmp_path / "out")
