@@ -231,7 +231,7 @@ class FlagCommand(click.Command):
         owners = [
             other
             for other, command in others.items()
-            if any(name in option.opts for option in command.params)
+            if isinstance(command, FlagCommand) and any(name in flag.names for flag in command.own)
         ]
         if owners:
             raise ConfigError(
