@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from knight.cli import _extras
 from knight.cli._console import echo
-from knight.cli._flags import GROUPS, POSTPONED, Flag, frameworks
+from knight.cli._flags import GROUPS, POSTPONED, QUANT, Flag, frameworks
 from knight.cli._run_config import is_text, read_section
 from knight.cli._words import (
     check_dashes,
@@ -224,21 +224,11 @@ class FlagCommand(click.Command):
         return list(words)
 
     def _refuse_unknown(self, name: str) -> None:
-        """Raises ConfigError for an option of another command, and for one whose first letter click would
+        """Raises ConfigError for an option of knight quant, and for one whose first letter click would
         name alone; what is left it tells by itself.
         """
-        from knight.cli import commands
-
-        others = {other: commands.get(other) for other in sorted(commands.built_in) if other != self.name}
-        owners = [
-            other
-            for other, command in others.items()
-            if any(name in option.opts for option in command.params)
-        ]
-        if owners:
-            raise ConfigError(
-                f"{name} is an option of knight {', '.join(owners)}, not of knight {self.name}; leave it out"
-            )
+        if self.name != "quant" and any(name in flag.names for flag in QUANT):
+            raise ConfigError(f"{name} is an option of knight quant, not of knight {self.name}; leave it out")
         if not name.startswith("--"):
             raise ConfigError(f"no such option {name}; see knight {self.name} --help")
 

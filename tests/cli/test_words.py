@@ -207,12 +207,11 @@ def test_what_looks_like_an_option_can_still_be_a_value(run: Run, tmp_path: Path
         (("infer", "-od"), "-od is an option of knight quant, not of knight infer; leave it out"),
         (("infer", "-b", 8), "-b is an option of knight quant, not of knight infer"),
         (("convert", "-qm=kl"), "-qm is an option of knight quant, not of knight convert"),
-        (("infer", "--std", 3), "--std is an option of knight compare, convert, quant, not of knight infer"),
-        (("quant", "--sort", "cos"), "--sort is an option of knight compare, not of knight quant"),
+        (("infer", "--std", 3), "--std is an option of knight quant, not of knight infer"),
         (("quant", "-xyz"), "no such option -xyz; see knight quant --help"),
         (("compare", "-y"), "no such option -y; see knight compare --help"),
     ],
 )
 def test_an_option_that_the_command_does_not_have(run: Run, words: tuple[object, ...], said: str) -> None:
-    """It is named whole, not by its first letter, and with the command that has it."""
+    """It is named whole, not by its first letter, and told where it belongs."""
     assert said in refused(run, words[0], "-m", "net.onnx", *words[1:])
