@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,11 +66,29 @@ def test_module_is_the_command() -> None:
     assert process.stdout.split() == ["knight", knight.__version__]
 
 
+def test_ctrl_c_while_packages_load_ends_without_a_traceback() -> None:
+    code = """
+import os, signal, sys
+
+class Presses:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Presses())
+from knight.__main__ import main
+main()
+"""
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert (process.returncode, process.stderr) == (-signal.SIGINT, b"")
+
+
 def test_the_command_is_also_written_as_the_vendors() -> None:
     """``Knight --chip X quant`` and ``Knight quant --chip X``."""
     text = (ROOT / "pyproject.toml").read_text("utf-8").split("[project.scripts]")[1].split("[")[0]
     scripts = dict(line.replace('"', "").split(" = ") for line in text.strip().splitlines())
-    assert scripts["Knight"] == scripts["knight"] == "knight.cli:main"
+    assert scripts["Knight"] == scripts["knight"] == "knight.__main__:main"
 
 
 @pytest.mark.parametrize("words", [("--chip", "TX5368AV200", "quant"), ("quant", "-ch", "TX5368AV200")])
