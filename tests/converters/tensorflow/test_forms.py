@@ -269,7 +269,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
         convert(Source(str(tmp_path)), SILENT)
     keras_file = tmp_path / "net.keras"
     keras_file.write_bytes(b"\x89HDF\r\n\x1a\n and nothing more")
-    with pytest.raises(ModelError, match=r"net\.keras: Keras cannot build it"):
+    with pytest.raises(ModelError, match=r"net\.keras: its HDF5 data are damaged"):
         convert(Source(str(keras_file)), SILENT)
 
 
