@@ -25,14 +25,21 @@ def test_plain_lines_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stdout", screen)
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal as standard output; no fixture, because pytest puts its own there when a test begins."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
+    return terminal
+
+
+def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = opened(monkeypatch)
     console = Console()
     console.forward(3, 8)
     console.stage(3, "Run Model Quantization.")
@@ -112,13 +119,7 @@ def test_what_the_terminals_encoding_lacks_is_escaped(monkeypatch: pytest.Monkey
 
 
 def test_the_spinner_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stdout", screen)
-    monkeypatch.setenv("TERM", "xterm")
+    screen = opened(monkeypatch)
     console = Console()
     console.work("[bold]net[/] \x1b]0;title\x07")
     console.close()
