@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from knight.errors import ModelError, printable, shown
 from knight.protos import Parts, bodies
+from knight.turns import goes_on
 
 _KNOWN_TYPES = frozenset(int(dtype) for dtype in ir.DataType)
 _TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype", "stash_type", "precision"})
@@ -265,15 +266,8 @@ def _loop_problem(node: onnx.NodeProto, constants: _Constants) -> str | None:
         return None
     if node.input[1] and (first is None or not numpy_helper.to_array(first).any()):
         return None
-    for body in bodies(node):
-        makers = {name: each for each in body.node for name in each.output}
-        name = body.output[0].name if body.output else ""
-        while name in makers and makers[name].op_type == "Identity" and makers[name].input:
-            name = makers.pop(name).input[0]  # popped: a body that is no graph may go in a circle
-        fixed = name in makers and makers[name].op_type == "Constant"
-        kept = {value.name for value in body.input[1:2]} | {each.name for each in body.initializer}
-        if fixed or name in kept:
-            return f"has no end: neither a count nor a condition that changes; {_AGAIN}"
+    if any(goes_on(body) for body in bodies(node)):
+        return f"has no end: neither a count nor a condition that changes; {_AGAIN}"
     return None
 
 

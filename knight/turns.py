@@ -27,7 +27,7 @@ def _check(graph: onnx.GraphProto, outer: ChainMap[str, int], around: int, where
     for node in graph.node:
         turns = known.get(node.input[0], 1) if node.op_type == "Loop" and node.input else 1
         for body in bodies(node):
-            endless = turns > 1 and _goes_on(body)
+            endless = turns > 1 and goes_on(body)
             total = around * (turns if endless else 1)
             if total > MOST:
                 raise ModelError(
@@ -60,13 +60,14 @@ def _is_number(tensor: onnx.TensorProto) -> bool:
     )
 
 
-def _goes_on(body: onnx.GraphProto) -> bool:
+def goes_on(body: onnx.GraphProto) -> bool:
     """Whether a Loop's body hands on the condition that it was given, or one that never changes."""
-    if len(body.input) < 2 or not body.output:
+    if not body.output:
         return False
     makers = {name: node for node in body.node for name in node.output}
     name = body.output[0].name
-    while (maker := makers.get(name)) is not None and maker.op_type == "Identity":
-        name = maker.input[0]
-    constant = maker is not None and maker.op_type == "Constant"
-    return constant or name == body.input[1].name or any(each.name == name for each in body.initializer)
+    while name in makers and makers[name].op_type == "Identity" and makers[name].input:
+        name = makers.pop(name).input[0]  # popped: a body that is no graph may go in a circle
+    constant = name in makers and makers[name].op_type == "Constant"
+    kept = {value.name for value in body.input[1:2]} | {each.name for each in body.initializer}
+    return constant or name in kept
